@@ -1,0 +1,50 @@
+"""on_before_visible: called with two arguments or three, and held to leaving the transaction open."""
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import sqlalchemy as sa
+
+from airflow_ingest_provider.core.errors import IngestError
+from airflow_ingest_provider.core.session import transaction_id
+
+OnBeforeVisible = Callable[..., Any]
+
+
+def do_nothing(conn: sa.Connection, latest_batch_metadata: Any) -> None:
+    """What is called where the caller gives no callback."""
+
+
+def takes_table(on_before_visible: OnBeforeVisible) -> bool:
+    """Whether the callback wants (conn, ingest_table, batch_metadata), and cannot be called with two arguments."""
+    try:
+        signature = inspect.signature(on_before_visible)
+    except (TypeError, ValueError):
+        return False
+    return not _accepts(signature, 2) and _accepts(signature, 3)
+
+
+def call(conn: sa.Connection, on_before_visible: OnBeforeVisible, *arguments: Any) -> None:
+    """Call it in the open transaction. What it raises passes through; a transaction that it ended is an IngestError."""
+    transaction = conn.get_transaction()
+    before = transaction_id(conn)
+    on_before_visible(conn, *arguments)
+    if conn.get_transaction() is not transaction or not (transaction and transaction.is_active):
+        raise IngestError(_ENDED)
+    if transaction_id(conn) != before:
+        raise IngestError(_ENDED)
+
+
+_ENDED = (
+    "on_before_visible ended the transaction: expected it to leave commit and rollback to the run, "
+    "and to raise an exception where the batch must not become visible"
+)
+
+
+def _accepts(signature: inspect.Signature, count: int) -> bool:
+    try:
+        signature.bind(*range(count))
+    except TypeError:
+        return False
+    return True

@@ -1,0 +1,332 @@
+"""What PostgreSQL's catalog says of a table, read into shapes. Nothing here changes or locks anything."""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import sqlalchemy as sa
+
+from airflow_ingest_provider.core.names import Name
+from airflow_ingest_provider.core.shape import (
+    ColumnShape,
+    ConstraintShape,
+    ForeignKeyShape,
+    IndexShape,
+    TableShape,
+    TypeShape,
+)
+
+_IDENTIFIER = r'(?:"(?:[^"]|"")*"|[^\s".]+)'
+_INDEX_HEAD = re.compile(
+    rf"CREATE (?:UNIQUE )?INDEX {_IDENTIFIER} ON (?:ONLY )?(?:{_IDENTIFIER}\.)?{_IDENTIFIER} ", re.DOTALL
+)
+
+
+def find(conn: sa.Connection, schema: str | None, name: str) -> tuple[Name, int | None]:
+    """The relation's qualified name and its OID (None: there is none).
+
+    Without a schema the name is looked up as SQLAlchemy and PostgreSQL do, along the search_path; where
+    nothing is found it belongs into the first schema of the path.
+    """
+    row = conn.execute(_RELATION, {"schema": schema, "name": name}).one_or_none()
+    if row is not None:
+        return Name(row.schema, name), row.oid
+    home = schema if schema is not None else conn.scalar(sa.text("SELECT current_schema()"))
+    return Name(home or "", name), None
+
+
+def schema_exists(conn: sa.Connection, schema: str) -> bool:
+    """Whether the schema is there: CREATE SCHEMA IF NOT EXISTS needs rights even where it is."""
+    return conn.scalar(_SCHEMA, {"schema": schema}) is not None
+
+
+def comment_of(conn: sa.Connection, oid: int) -> str | None:
+    """The table's comment."""
+    text: str | None = conn.scalar(_COMMENT, {"oid": oid})
+    return text
+
+
+def may_own(conn: sa.Connection, oid: int) -> tuple[bool, str, str]:
+    """Whether the current role may do what an owner may; with its name and the owner's."""
+    row = conn.execute(_OWNERSHIP, {"oid": oid}).one()
+    return row.may_own, row.role, row.owner
+
+
+def has_rows(conn: sa.Connection, name: Name) -> bool:
+    """Whether the table holds any row."""
+    exists = sa.select(sa.literal(1)).select_from(sa.table(name.name, schema=name.schema)).limit(1)
+    return conn.execute(exists).first() is not None
+
+
+def table_shape(conn: sa.Connection, oid: int) -> TableShape:
+    """The table's definition as it is now."""
+    at = {"oid": oid}
+    head = conn.execute(_TABLE, at).one()
+    types = {row.oid: row for row in conn.execute(_TYPES, at)}
+    constraints = conn.execute(_CONSTRAINTS, at).all()
+    return TableShape(
+        name=Name(head.schema, head.name),
+        oid=oid,
+        kind=head.relkind,
+        persistence=head.relpersistence,
+        columns=tuple(_column(row, types) for row in conn.execute(_COLUMNS, at)),
+        constraints=tuple(_constraint(row) for row in constraints if row.contype != "f"),
+        foreign_keys=tuple(_foreign_key(row) for row in constraints if row.contype == "f"),
+        indexes=tuple(_index(row) for row in conn.execute(_INDEXES, at)),
+    )
+
+
+def pinned_columns(conn: sa.Connection, oid: int) -> Mapping[str, tuple[str, ...]]:
+    """Columns that views, rules, policies, triggers, publications or other columns use, and which those are.
+
+    PostgreSQL refuses to drop such a column, or to change its type in place.
+    """
+    pinned: dict[str, list[str]] = {}
+    for row in conn.execute(_PINNED, {"oid": oid}):
+        pinned.setdefault(row.attname, []).append(row.dependent)
+    return {name: tuple(sorted(set(dependents))) for name, dependents in pinned.items()}
+
+
+def enum_labels(conn: sa.Connection, schema: str | None, name: str) -> tuple[str, ...] | None:
+    """The enum type's labels in their order, None where there is no such type."""
+    labels: list[str] | None = conn.scalar(_ENUM, {"schema": schema, "name": name})
+    return None if labels is None else tuple(labels)
+
+
+def _column(row: Any, types: Mapping[int, Any]) -> ColumnShape:
+    sequence = Name(row.sequence_schema, row.sequence_name) if row.sequence_name is not None else None
+    return ColumnShape(
+        name=row.name,
+        type=row.type,
+        value=_type(row.atttypid, row.atttypmod, types),
+        collation=row.collation,
+        not_null=row.attnotnull,
+        not_null_name=row.not_null_name,
+        identity=row.attidentity,
+        generated=row.attgenerated,
+        default=row.expression,
+        sequence=sequence,
+        sequence_options=(row.sequence_options or "") if row.attidentity else "",
+        serial=bool(sequence and not row.attidentity and row.draws_from_sequence),
+        comment=row.comment,
+        tuning=tuple(row.tuning),
+    )
+
+
+def _type(oid: int, modifier: int, types: Mapping[int, Any]) -> TypeShape:
+    row = types[oid]
+    if row.typbasetype:
+        return _type(row.typbasetype, row.typtypmod if modifier < 0 else modifier, types)
+    inner = row.element or row.subtype
+    return TypeShape(
+        name=row.typname,
+        kind=row.typtype,
+        modifier=modifier,
+        element=_type(inner, modifier if row.element else -1, types) if inner else None,
+    )
+
+
+def _constraint(row: Any) -> ConstraintShape:
+    return ConstraintShape(
+        name=row.conname,
+        kind=row.contype,
+        definition=row.definition,
+        columns=tuple(row.columns),
+        deferrable=row.condeferrable,
+        tablespace=row.tablespace,
+        comment=row.comment,
+    )
+
+
+def _foreign_key(row: Any) -> ForeignKeyShape:
+    return ForeignKeyShape(
+        name=row.conname,
+        columns=tuple(row.columns),
+        target=Name(row.target_schema, row.target_name),
+        target_columns=tuple(row.target_columns),
+        options=row.options,
+        validated=row.convalidated,
+        comment=row.comment,
+    )
+
+
+def _index(row: Any) -> IndexShape:
+    return IndexShape(
+        name=row.name,
+        definition=_INDEX_HEAD.sub("", row.definition, count=1),
+        unique=row.indisunique,
+        valid=row.indisvalid,
+        tablespace=row.tablespace,
+        comment=row.comment,
+    )
+
+
+# The relation that a name means: in its schema, or, without one, the first along the search_path.
+_RELATION = sa.text("""
+    SELECT c.oid, n.nspname AS schema, c.relkind
+    FROM pg_class c
+    JOIN pg_namespace n ON n.oid = c.relnamespace
+    WHERE c.relname = :name
+      AND CASE WHEN CAST(:schema AS text) IS NULL
+               THEN pg_table_is_visible(c.oid) AND c.relpersistence <> 't'
+               ELSE n.nspname = :schema END
+""").columns(oid=sa.BigInteger, schema=sa.Text)
+
+# One row where the schema exists, whatever the role's rights on it.
+_SCHEMA = sa.text("SELECT 1 FROM pg_namespace WHERE nspname = :schema")
+
+# The comment of the relation itself, not of its columns.
+_COMMENT = sa.text("SELECT obj_description(:oid, 'pg_class')")
+
+# A member of the owner role, or a superuser, may do what the owner may.
+_OWNERSHIP = sa.text("""
+    SELECT pg_has_role(c.relowner, 'USAGE') AS may_own, current_user::text AS role,
+           pg_get_userbyid(c.relowner)::text AS owner
+    FROM pg_class c WHERE c.oid = :oid
+""")
+
+# The relation's own row.
+_TABLE = sa.text("""
+    SELECT n.nspname AS schema, c.relname AS name, c.relkind::text, c.relpersistence::text
+    FROM pg_class c
+    JOIN pg_namespace n ON n.oid = c.relnamespace
+    WHERE c.oid = :oid
+""")
+
+# Its live columns in their order. An owned sequence hangs on its column by an automatic (serial) or
+# internal (identity) dependency; a default draws from it when pg_attrdef depends on the sequence.
+_COLUMNS = sa.text("""
+    SELECT a.attname AS name,
+           format_type(a.atttypid, a.atttypmod) AS type,
+           a.atttypid, a.atttypmod, a.attnotnull,
+           a.attidentity::text, a.attgenerated::text,
+           CASE WHEN a.attcollation <> t.typcollation
+                THEN quote_ident(cn.nspname) || '.' || quote_ident(co.collname) END AS collation,
+           pg_get_expr(d.adbin, d.adrelid) AS expression,
+           nn.conname AS not_null_name,
+           sn.nspname AS sequence_schema, s.relname AS sequence_name,
+           EXISTS (SELECT FROM pg_depend u
+                   WHERE u.classid = 'pg_attrdef'::regclass AND u.objid = d.oid
+                     AND u.refclassid = 'pg_class'::regclass AND u.refobjid = s.oid) AS draws_from_sequence,
+           format('INCREMENT BY %s MINVALUE %s MAXVALUE %s START WITH %s CACHE %s %s', q.seqincrement, q.seqmin,
+                  q.seqmax, q.seqstart, q.seqcache, CASE WHEN q.seqcycle THEN 'CYCLE' ELSE 'NO CYCLE' END)
+               AS sequence_options,
+           col_description(a.attrelid, a.attnum) AS comment,
+           array_remove(ARRAY[
+             CASE WHEN a.attstorage <> t.typstorage THEN 'SET STORAGE ' || CASE a.attstorage
+               WHEN 'p' THEN 'PLAIN' WHEN 'e' THEN 'EXTERNAL' WHEN 'm' THEN 'MAIN' ELSE 'EXTENDED' END END,
+             CASE a.attcompression WHEN 'p' THEN 'SET COMPRESSION pglz'
+                                   WHEN 'l' THEN 'SET COMPRESSION lz4' END,
+             CASE WHEN a.attstattarget >= 0 THEN 'SET STATISTICS ' || a.attstattarget END,
+             CASE WHEN a.attoptions IS NOT NULL
+                  THEN 'SET (' || array_to_string(a.attoptions, ', ') || ')' END
+           ], NULL) AS tuning
+    FROM pg_attribute a
+    JOIN pg_type t ON t.oid = a.atttypid
+    LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
+    LEFT JOIN pg_collation co ON co.oid = a.attcollation
+    LEFT JOIN pg_namespace cn ON cn.oid = co.collnamespace
+    LEFT JOIN pg_constraint nn ON nn.conrelid = a.attrelid AND nn.contype = 'n' AND nn.conkey[1] = a.attnum
+    LEFT JOIN LATERAL (
+        SELECT seq.oid, seq.relname, seq.relnamespace
+        FROM pg_depend o
+        JOIN pg_class seq ON seq.oid = o.objid AND seq.relkind = 'S'
+        WHERE o.classid = 'pg_class'::regclass AND o.refclassid = 'pg_class'::regclass
+          AND o.refobjid = a.attrelid AND o.refobjsubid = a.attnum AND o.deptype IN ('a', 'i')
+        ORDER BY o.deptype DESC, seq.oid
+        LIMIT 1
+    ) s ON true
+    LEFT JOIN pg_namespace sn ON sn.oid = s.relnamespace
+    LEFT JOIN pg_sequence q ON q.seqrelid = s.oid
+    WHERE a.attrelid = :oid AND a.attnum > 0 AND NOT a.attisdropped
+    ORDER BY a.attnum
+""")
+
+# The columns' types and all that they are made of: domains' bases, arrays' elements, ranges' bounds.
+_TYPES = sa.text("""
+    WITH RECURSIVE used(oid) AS (
+        SELECT atttypid FROM pg_attribute WHERE attrelid = :oid AND attnum > 0 AND NOT attisdropped
+        UNION
+        SELECT part.oid
+        FROM used
+        JOIN pg_type t ON t.oid = used.oid
+        LEFT JOIN pg_range r ON t.oid IN (r.rngtypid, r.rngmultitypid)
+        CROSS JOIN LATERAL (VALUES (t.typbasetype), (t.typelem), (r.rngsubtype)) part(oid)
+        WHERE part.oid <> 0
+    )
+    SELECT t.oid::bigint AS oid, t.typname, t.typtype::text, t.typbasetype::bigint AS typbasetype, t.typtypmod,
+           CASE WHEN t.typcategory = 'A' THEN t.typelem::bigint END AS element,
+           r.rngsubtype::bigint AS subtype
+    FROM used
+    JOIN pg_type t ON t.oid = used.oid
+    LEFT JOIN pg_range r ON t.oid IN (r.rngtypid, r.rngmultitypid)
+""")
+
+# Keys, unique, check and exclusion constraints and foreign keys, in a stable order. NOT NULL constraints
+# (18+) belong to their columns. What another constraint or parent made (conparentid) is not our own.
+_CONSTRAINTS = sa.text("""
+    SELECT k.conname, k.contype::text, k.condeferrable, k.convalidated,
+           regexp_replace(pg_get_constraintdef(k.oid), ' NOT VALID$', '') AS definition,
+           ARRAY(SELECT a.attname::text FROM unnest(k.conkey) WITH ORDINALITY key(num, place)
+                 JOIN pg_attribute a ON a.attrelid = k.conrelid AND a.attnum = key.num
+                 ORDER BY place) AS columns,
+           fn.nspname AS target_schema, f.relname AS target_name,
+           ARRAY(SELECT a.attname::text FROM unnest(k.confkey) WITH ORDINALITY key(num, place)
+                 JOIN pg_attribute a ON a.attrelid = k.confrelid AND a.attnum = key.num
+                 ORDER BY place) AS target_columns,
+           CASE WHEN k.contype = 'f' THEN substr(
+               regexp_replace(pg_get_constraintdef(k.oid), ' NOT VALID$', ''),
+               length(format('FOREIGN KEY (%s) REFERENCES %s(%s)',
+                   (SELECT string_agg(quote_ident(a.attname), ', ' ORDER BY place)
+                    FROM unnest(k.conkey) WITH ORDINALITY key(num, place)
+                    JOIN pg_attribute a ON a.attrelid = k.conrelid AND a.attnum = key.num),
+                   k.confrelid::regclass,
+                   (SELECT string_agg(quote_ident(a.attname), ', ' ORDER BY place)
+                    FROM unnest(k.confkey) WITH ORDINALITY key(num, place)
+                    JOIN pg_attribute a ON a.attrelid = k.confrelid AND a.attnum = key.num))) + 1)
+           END AS options,
+           ts.spcname AS tablespace,
+           obj_description(k.oid, 'pg_constraint') AS comment
+    FROM pg_constraint k
+    LEFT JOIN pg_class f ON f.oid = k.confrelid
+    LEFT JOIN pg_namespace fn ON fn.oid = f.relnamespace
+    LEFT JOIN pg_class ix ON ix.oid = k.conindid AND k.contype IN ('p', 'u', 'x')
+    LEFT JOIN pg_tablespace ts ON ts.oid = ix.reltablespace
+    WHERE k.conrelid = :oid AND k.contype IN ('p', 'u', 'c', 'x', 'f') AND k.conparentid = 0
+    ORDER BY k.contype, definition, k.conname
+""")
+
+# Indexes that no constraint made, in a stable order.
+_INDEXES = sa.text("""
+    SELECT c.relname AS name, pg_get_indexdef(i.indexrelid) AS definition, i.indisunique, i.indisvalid,
+           ts.spcname AS tablespace, obj_description(c.oid, 'pg_class') AS comment
+    FROM pg_index i
+    JOIN pg_class c ON c.oid = i.indexrelid
+    LEFT JOIN pg_tablespace ts ON ts.oid = c.reltablespace
+    WHERE i.indrelid = :oid
+      AND NOT EXISTS (SELECT FROM pg_constraint k
+                      WHERE k.conindid = i.indexrelid AND k.conrelid = i.indrelid
+                        AND k.contype IN ('p', 'u', 'x'))
+    ORDER BY 2, 1
+""")
+
+# What uses single columns of the table, other than its own indexes, constraints, defaults and sequences.
+_PINNED = sa.text("""
+    SELECT a.attname, pg_describe_object(d.classid, d.objid, 0) AS dependent
+    FROM pg_depend d
+    JOIN pg_attribute a ON a.attrelid = d.refobjid AND a.attnum = d.refobjsubid
+    WHERE d.refclassid = 'pg_class'::regclass AND d.refobjid = :oid AND d.refobjsubid > 0
+      AND (d.classid IN ('pg_rewrite'::regclass, 'pg_policy'::regclass, 'pg_trigger'::regclass,
+                         'pg_publication_rel'::regclass, 'pg_proc'::regclass)
+           OR d.classid = 'pg_attrdef'::regclass AND d.deptype = 'n')
+""")
+
+# An enum's labels in sort order, as one array; no row where the name is no type.
+_ENUM = sa.text("""
+    SELECT ARRAY(SELECT enumlabel::text FROM pg_enum e WHERE e.enumtypid = t.oid ORDER BY enumsortorder)
+    FROM pg_type t
+    JOIN pg_namespace n ON n.oid = t.typnamespace
+    WHERE t.typtype = 'e' AND t.typname = :name
+      AND CASE WHEN CAST(:schema AS text) IS NULL THEN pg_type_is_visible(t.oid)
+               ELSE n.nspname = :schema END
+""")

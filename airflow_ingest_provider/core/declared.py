@@ -1,0 +1,139 @@
+"""What the metadata declares, in PostgreSQL's own words.
+
+Types, defaults, constraints and indexes have many spellings, and PostgreSQL stores one. So the declared table
+is created as a temporary table, in a savepoint that is rolled back, and read with the queries that read the live
+one: two equal definitions are then two equal shapes.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql
+
+from airflow_ingest_provider.core import catalog
+from airflow_ingest_provider.core.errors import DefinitionError
+from airflow_ingest_provider.core.names import Name, check_length
+from airflow_ingest_provider.core.session import rolled_back
+from airflow_ingest_provider.core.shape import ForeignKeyShape, TableShape
+
+
+@dataclass(frozen=True)
+class EnumShape:
+    """A declared enum type and its labels, in order."""
+
+    schema: str | None
+    name: str
+    labels: tuple[str, ...]
+
+
+def tables_of(metadata: object) -> tuple[sa.Table, ...]:
+    """The tables to load, in the order of the metadata; DefinitionError for what cannot be loaded."""
+    if not isinstance(metadata, sa.MetaData):
+        raise DefinitionError(
+            f"metadata is a {type(metadata).__name__}: expected a sqlalchemy.MetaData that holds the table to load"
+        )
+    tables = tuple(metadata.tables.values())
+    if not tables:
+        raise DefinitionError("the metadata holds no table: define one with sqlalchemy.Table(name, metadata, ...)")
+    for table in tables:
+        _check(table)
+    return tables
+
+
+def _check(table: sa.Table) -> None:
+    if not table.columns:
+        raise DefinitionError(f"table {table.fullname!r} has no columns: there is nothing to load into it")
+    identifiers = [table.name, *table.columns.keys(), *filter(None, [table.schema])]
+    try:
+        for identifier in identifiers:
+            check_length(identifier)
+    except ValueError as error:
+        raise DefinitionError(f"table {table.fullname!r}: {error}") from error
+
+
+def create(conn: sa.Connection, metadata: sa.MetaData, missing: Sequence[sa.Table]) -> None:
+    """Create tables as SQLAlchemy does, events and all; in the open transaction."""
+    source = metadata
+    if any(_is_concurrent(index) for table in missing for index in table.indexes):
+        source = sa.MetaData(naming_convention=metadata.naming_convention)
+        copies = {table.key: table.to_metadata(source) for table in metadata.tables.values()}
+        missing = [_not_concurrent(copies[table.key]) for table in missing]
+    source.create_all(conn, tables=list(missing))
+
+
+def declared_shape(conn: sa.Connection, table: sa.Table, name: Name) -> TableShape:
+    """The shape that the declared table has once it is created; nothing of it stays.
+
+    Takes no lock on the live table. Needs TEMPORARY on the database, as loading does.
+    """
+    with rolled_back(conn):
+        copy = _not_concurrent(table.to_metadata(sa.MetaData(naming_convention=table.metadata.naming_convention)))
+        for key in tuple(copy.foreign_key_constraints):
+            copy.constraints.discard(key)
+        copy.schema = "pg_temp"
+        copy.create(conn, checkfirst=False)
+        oid = conn.scalar(
+            sa.text("SELECT to_regclass('pg_temp.' || quote_ident(:name))::oid::bigint"), {"name": name.name}
+        )
+        shape = catalog.table_shape(conn, oid)
+    return replace(shape, name=name, foreign_keys=tuple(_foreign_keys(conn, table, name)))
+
+
+def declared_enums(conn: sa.Connection, table: sa.Table) -> tuple[EnumShape, ...]:
+    """The enum types that the table's columns use and SQLAlchemy creates."""
+    found = {}
+    for column in table.columns:
+        kind: Any = column.type.dialect_impl(conn.dialect)
+        while isinstance(kind, sa.TypeDecorator):
+            kind = kind.impl_instance.dialect_impl(conn.dialect)
+        while isinstance(kind, sa.ARRAY):
+            kind = kind.item_type.dialect_impl(conn.dialect)
+        if isinstance(kind, postgresql.ENUM) and kind.name:
+            schema = conn.dialect.identifier_preparer.schema_for_object(kind)
+            found[schema, kind.name] = EnumShape(schema, kind.name, tuple(kind.enums))
+    return tuple(found.values())
+
+
+def _foreign_keys(conn: sa.Connection, table: sa.Table, name: Name) -> Iterator[ForeignKeyShape]:
+    for constraint in sorted(table.foreign_key_constraints, key=lambda key: tuple(key.column_keys)):
+        target = constraint.referred_table
+        target_name, oid = catalog.find(conn, target.schema, target.name)
+        if oid is None and target is not table:
+            raise DefinitionError(f"{name}: the foreign key's target {target_name} does not exist: create it first")
+        yield ForeignKeyShape(
+            name=str(constraint.name or ""),
+            columns=tuple(column.name for column in constraint.columns),
+            target=target_name,
+            target_columns=tuple(element.column.name for element in constraint.elements),
+            options=_foreign_key_options(constraint),
+        )
+
+
+def _foreign_key_options(constraint: sa.ForeignKeyConstraint) -> str:
+    """What pg_get_constraintdef prints behind the referred columns."""
+    options = ""
+    if constraint.match and constraint.match.upper() != "SIMPLE":
+        options += f" MATCH {constraint.match.upper()}"
+    if constraint.onupdate and constraint.onupdate.upper() != "NO ACTION":
+        options += f" ON UPDATE {constraint.onupdate.upper()}"
+    if constraint.ondelete and constraint.ondelete.upper() != "NO ACTION":
+        options += f" ON DELETE {constraint.ondelete.upper()}"
+    deferred = bool(constraint.initially and constraint.initially.upper() == "DEFERRED")
+    if constraint.deferrable or deferred:
+        options += " DEFERRABLE"
+    if deferred:
+        options += " INITIALLY DEFERRED"
+    return options
+
+
+def _is_concurrent(index: sa.Index) -> bool:
+    return bool(index.dialect_options["postgresql"]["concurrently"])
+
+
+def _not_concurrent(table: sa.Table) -> sa.Table:
+    """The table, its indexes to be created in a transaction, where CONCURRENTLY is refused."""
+    for index in table.indexes:
+        index.dialect_options["postgresql"]["concurrently"] = False
+    return table

@@ -1,0 +1,184 @@
+"""Python rows -> the bytes of PostgreSQL's COPY text format, a column at a time.
+
+A chunk of rows is transposed. A column is converted as a whole where that is proven exact
+(`values.columns`); every other column goes value by value (`values.converter`), which is the truth about
+what fits. Both store the same values, with orjson and without.
+
+The COPY has to say `FORMAT text, ENCODING 'UTF8'` and leave DELIMITER and NULL at their defaults.
+https://www.postgresql.org/docs/current/sql-copy.html#SQL-COPY-FILE-FORMATS
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from types import NoneType
+from typing import Any, cast
+
+from airflow_ingest_provider.core.errors import RowError
+from airflow_ingest_provider.core.shape import TypeShape
+from airflow_ingest_provider.core.values import MisfitError, converter, is_numpy_type, unwrap
+from airflow_ingest_provider.core.values.columns import ANY_TYPE, Texts, bulks
+
+CHUNK_ROWS = 500
+"""Rows a call: fewer pay the calls a column, more fall out of the processor's cache."""
+
+_NULL = "\\N"
+
+
+@dataclass(frozen=True)
+class ColumnFormat:
+    """What a column takes.
+
+    `prepare` is applied to each value that is not None, and its result is encoded: the bind processor of a
+    SQLAlchemy type that converts in Python. For a json or jsonb column it must give a JSON value or psycopg's
+    Json or Jsonb, since a str would become a JSON string. `serialize_json` is the engine's json_serializer,
+    where it is not the default.
+    """
+
+    name: str
+    type: TypeShape
+    prepare: Callable[[Any], Any] | None = None
+    serialize_json: Callable[[Any], str] | None = None
+
+
+class RowEncoder:
+    """Encodes rows of one table; `columns` are those that a row holds values for, in the row's order."""
+
+    def __init__(self, table: str, columns: Sequence[ColumnFormat]) -> None:
+        self._table = table
+        self._columns = [_Column(table, column) for column in columns]
+        # Each field and what comes after it. Filling the fields in and joining all at once is a third faster
+        # than a join of each row and one of all rows.
+        self._blank = [*(["", "\t"] * len(columns))[:-1], "\n"]
+
+    def encode(self, rows: Sequence[Sequence[Any]], first_row_number: int = 1) -> bytes:
+        """The rows as COPY text, each with its newline; None is NULL.
+
+        Any number of rows will do; `CHUNK_ROWS` at a time is fastest to hand over.
+
+        Raises RowError for the first column with a value that it cannot hold exactly, and for rows that
+        are no sequence of as many values as there are columns.
+        """
+        starts = range(0, len(rows), CHUNK_ROWS)
+        return b"".join(
+            self._encode_chunk(rows[start : start + CHUNK_ROWS], first_row_number + start) for start in starts
+        )
+
+    def _encode_chunk(self, rows: Sequence[Sequence[Any]], first_row_number: int) -> bytes:
+        self._check_rows(rows, first_row_number)
+        parts = self._blank * len(rows)
+        columns = list(zip(*rows, strict=True))
+        for position, (column, values) in enumerate(zip(self._columns, columns, strict=True)):
+            parts[2 * position :: len(self._blank)] = column.fields(values, first_row_number)
+        try:
+            return "".join(parts).encode()
+        except UnicodeEncodeError:
+            for column, values in zip(self._columns, columns, strict=True):
+                column.check(values, first_row_number)
+            raise
+
+    def _check_rows(self, rows: Sequence[Any], first_row_number: int) -> None:
+        """RowError for the first row that is no sequence of the right length."""
+        expected = len(self._columns)
+        if set(map(type, rows)) <= {tuple, list} and set(map(len, rows)) == {expected}:
+            return
+        for number, row in enumerate(rows, first_row_number):
+            if not isinstance(row, Sequence) or isinstance(row, str | bytes | bytearray | memoryview):
+                problem = "a row has to be a tuple of values in the order of the table's columns"
+            elif len(row) != expected:
+                problem = f"it has {len(row)} values and the table takes {expected}: pass one for each column"
+            else:
+                continue
+            raise RowError(problem, table=self._table, row_number=number, value_type=type(row).__name__)
+
+
+class _Column:
+    """Turns the values of one column into COPY's fields."""
+
+    def __init__(self, table: str, column: ColumnFormat) -> None:
+        self._table = table
+        self._name = column.name
+        self._prepare = column.prepare
+        self._convert = converter(column.type, column.serialize_json)
+        self._bulks = bulks(column.type, column.serialize_json)
+
+    def fields(self, values: Sequence[Any], first_row_number: int) -> Sequence[str]:
+        """The fields, escaped; RowError for the first value that does not fit."""
+        prepared = self._prepared(values, first_row_number)
+        fields = self._as_a_whole(prepared)
+        return self._one_by_one(prepared, values, first_row_number) if fields is None else fields
+
+    def check(self, values: Sequence[Any], first_row_number: int) -> None:
+        """RowError for the first value that does not fit, half surrogate pairs included."""
+        self._one_by_one(self._prepared(values, first_row_number), values, first_row_number)
+
+    def _prepared(self, values: Sequence[Any], first_row_number: int) -> Sequence[Any]:
+        if self._prepare is None:
+            return values
+        prepared: list[Any] = []
+        try:
+            for value in values:
+                prepared.append(None if value is None else self._prepare(value))  # noqa: PERF401 - counts for the error
+        except Exception as error:  # noqa: BLE001 - whatever a type's own code raises; its message may hold the value
+            number = len(prepared)
+            problem = f"its type's own conversion raised {type(error).__name__}: mend the value or the type"
+            raise self._error(problem, values[number], first_row_number + number) from None
+        return prepared
+
+    def _as_a_whole(self, values: Sequence[Any]) -> Sequence[str] | None:
+        """The fields, or None where it takes a look at each value."""
+        types = set(map(type, values))
+        null = _NULL if NoneType in types else ""
+        types.discard(NoneType)
+        if not types:
+            return [_NULL] * len(values)
+        only = next(iter(types)) if len(types) == 1 else ANY_TYPE
+        bulk = self._bulks.get(only) or self._bulks.get(ANY_TYPE)
+        if bulk is None:
+            return self._unwrapped(values) if any(map(is_numpy_type, types)) else None
+        texts = bulk.texts(values, null)
+        if texts is None or not bulk.plain:
+            return _escaped(texts, null) if texts is not None else None
+        return cast("Sequence[str]", texts)
+
+    def _unwrapped(self, values: Sequence[Any]) -> Sequence[str] | None:
+        try:
+            return self._as_a_whole([None if value is None else unwrap(value) for value in values])
+        except MisfitError:
+            return None
+
+    def _one_by_one(self, values: Sequence[Any], given: Sequence[Any], first_row_number: int) -> Sequence[str]:
+        texts: list[str | None] = []
+        try:
+            for value in values:
+                texts.append(None if value is None else self._convert(value))  # noqa: PERF401 - counts for the error
+        except MisfitError as misfit:
+            number = len(texts)
+            # Without a cause: a driver's or serializer's own message may hold the value.
+            raise self._error(str(misfit), given[number], first_row_number + number) from None
+        fields = _escaped(texts, _NULL)
+        assert fields is not None, "a converter let a NUL through"
+        return fields
+
+    def _error(self, problem: str, value: Any, row_number: int) -> RowError:
+        kind = type(value).__name__
+        return RowError(problem, table=self._table, column=self._name, row_number=row_number, value_type=kind)
+
+
+def _escaped(texts: Texts, null: str) -> Sequence[str] | None:
+    """The texts as COPY's fields, NULL for None; None if one of them holds a NUL character.
+
+    `null` is "" where there is no None among them.
+    """
+    fields: Sequence[Any] = [_NULL if text is None else text for text in texts] if null else texts
+    # PostgreSQL stores no NUL, so it can stand between the values; its count proves that it only does that.
+    joined = "\0".join(fields)
+    if joined.count("\0") != len(fields) - 1:
+        return None
+    backslashes = joined.count("\\") if "\\" in joined else 0
+    if backslashes == (texts.count(None) if null else 0) and not any(map(joined.__contains__, "\t\n\r")):
+        return fields
+    joined = "\0".join([text or "" for text in texts]).replace("\\", "\\\\")
+    parts = joined.replace("\t", "\\t").replace("\n", "\\n").replace("\r", "\\r").split("\0")
+    if not null:
+        return parts
+    return [_NULL if text is None else part for text, part in zip(texts, parts, strict=True)]

@@ -1,0 +1,80 @@
+"""What each column's values go through on their way to COPY: SQLAlchemy's part of it."""
+
+import pickle
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.types import TypeEngine, UserDefinedType
+
+from airflow_ingest_provider.core.encode import ColumnFormat
+from airflow_ingest_provider.core.shape import ColumnShape
+
+Prepare = Callable[[Any], Any]
+
+
+def column_formats(table: sa.Table, columns: Sequence[ColumnShape], dialect: sa.Dialect) -> list[ColumnFormat]:
+    """The formats of the columns, in the order of the columns."""
+    serialize_json = getattr(dialect, "_json_serializer", None)
+    return [
+        ColumnFormat(column.name, column.value, _prepare(_by_name(table, column.name).type, dialect), serialize_json)
+        for column in columns
+    ]
+
+
+def _by_name(table: sa.Table, name: str) -> sa.Column[Any]:
+    """The column of that name in the database, which its key in Python need not be."""
+    return next(column for column in table.columns if column.name == name)
+
+
+def _prepare(kind: TypeEngine[Any], dialect: sa.Dialect) -> Prepare | None:
+    """The conversion in Python that the type asks for, and that a value needs before PostgreSQL's type takes it.
+
+    The processors of SQLAlchemy's own types are left out: they make what a driver wants as a parameter.
+    """
+    if isinstance(kind, sa.PickleType):
+        protocol = kind.protocol
+        return lambda value: pickle.dumps(value, protocol)
+    if isinstance(kind, sa.TypeDecorator):
+        return _decorated(kind, dialect)
+    actual = kind.dialect_impl(dialect)
+    if isinstance(actual, sa.TypeDecorator):
+        return _prepare(actual, dialect)
+    if isinstance(actual, sa.Enum) and actual.enum_class is not None:
+        return _bind_processor(actual, dialect)
+    if isinstance(actual, sa.ARRAY):
+        return _nested(_prepare(actual.item_type, dialect))
+    if isinstance(actual, UserDefinedType):
+        return _bind_processor(actual, dialect)
+    return None
+
+
+def _bind_processor(kind: TypeEngine[Any], dialect: sa.Dialect) -> Prepare | None:
+    return kind.bind_processor(dialect)
+
+
+def _decorated(kind: sa.TypeDecorator[Any], dialect: sa.Dialect) -> Prepare | None:
+    inner = _prepare(kind.load_dialect_impl(dialect), dialect)
+    if type(kind).process_bind_param is sa.TypeDecorator.process_bind_param:
+        return inner
+    if inner is None:
+        return lambda value: kind.process_bind_param(value, dialect)
+
+    def both(value: Any) -> Any:
+        processed = kind.process_bind_param(value, dialect)
+        return None if processed is None else inner(processed)
+
+    return both
+
+
+def _nested(prepare: Prepare | None) -> Prepare | None:
+    """The elements' conversion, for arrays of any depth."""
+    if prepare is None:
+        return None
+
+    def each(value: Any) -> Any:
+        if isinstance(value, list | tuple):
+            return [each(element) for element in value]
+        return None if value is None else prepare(value)
+
+    return each

@@ -1,0 +1,418 @@
+"""`ingest`: batches of rows into PostgreSQL tables, each batch wholly visible or not at all."""
+
+import logging
+import time
+import uuid
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Any
+
+import sqlalchemy as sa
+
+from airflow_ingest_provider.core import callback, catalog, hidden, migrate, watermark
+from airflow_ingest_provider.core.batches import Run, closed_after, recogniser, runs, started, triple
+from airflow_ingest_provider.core.callback import OnBeforeVisible, do_nothing
+from airflow_ingest_provider.core.declared import declared_enums, tables_of
+from airflow_ingest_provider.core.errors import ConcurrentIngestError, DefinitionError, IngestError
+from airflow_ingest_provider.core.load import check_connection, copy_rows, raise_row_error
+from airflow_ingest_provider.core.locks import one_run_at_a_time
+from airflow_ingest_provider.core.merge import Merged
+from airflow_ingest_provider.core.names import Name
+from airflow_ingest_provider.core.options import Delete, HighWatermark, Options, Upsert, Visibility
+from airflow_ingest_provider.core.plan import Action
+from airflow_ingest_provider.core.result import IngestResult
+from airflow_ingest_provider.core.session import sqlstate, transaction
+from airflow_ingest_provider.core.swap import swap
+from airflow_ingest_provider.core.target import BatchTable, LoadedTable, Refresh, choose_refresh, read_shape, way
+from airflow_ingest_provider.core.watermark import State
+
+logger = logging.getLogger(__name__)
+
+Batches = Callable[[Any], Iterable[Any]]
+
+_PROGRESS_SECONDS = 5.0
+
+_INSUFFICIENT_PRIVILEGE = "42501"
+
+
+def ingest(
+    conn: sa.Connection,
+    metadata: sa.MetaData,
+    batches: Batches,
+    on_before_visible: OnBeforeVisible = do_nothing,
+    high_watermark: Any = HighWatermark.LATEST,
+    visibility: str = Visibility.AFTER_EACH_BATCH,
+    upsert: str = Upsert.IF_PRIMARY_KEY,
+    delete: str = Delete.OFF,
+    *,
+    lock_timeout: timedelta = timedelta(milliseconds=200),
+    lock_patience: timedelta = timedelta(minutes=5),
+) -> IngestResult:
+    """Load batches of rows into the table of `metadata`, creating and migrating it first.
+
+    Each batch is one transaction: its rows, its high watermark and, for the first batch of a run that deletes, the
+    deletion become visible together, or not at all. Schema changes are committed before the first batch.
+
+    Arguments:
+        conn: a SQLAlchemy connection through psycopg or psycopg2, not in a transaction and not AUTOCOMMIT. It is
+            outside a transaction again when this returns or raises.
+        metadata: holds the table to load; several tables are loaded in the same transactions, and the high watermark
+            is kept with the first.
+        batches: called with a high watermark, gives an iterable of `(high_watermark, batch_metadata, rows)`. The
+            watermark is a JSON-encodable value, or a function of no arguments called when the rows were read. `rows`
+            is an iterable of `(table, row)`, and `row` a tuple of the columns' values in the order of the table's
+            definition, computed columns left out. Rows of other tables are skipped. The rows of a batch are read to
+            their end before the next batch is asked for.
+        on_before_visible: called with `(conn, batch_metadata)` in the batch's transaction before it commits; with
+            `(conn, ingest_table, batch_metadata)`, once a table, where it takes three parameters. Nothing of the batch
+            becomes visible when it raises.
+        high_watermark: `HighWatermark.LATEST`, `HighWatermark.EARLIEST`, or the JSON-encodable value to start after.
+        visibility: `Visibility.AFTER_EACH_BATCH`.
+        upsert: `Upsert.IF_PRIMARY_KEY` or `Upsert.OFF`.
+        delete: `Delete.OFF` or `Delete.BEFORE_FIRST_BATCH`.
+        lock_timeout: how long a statement that needs ACCESS EXCLUSIVE waits, and lets readers wait behind it, before
+            it gives way and is tried again.
+        lock_patience: how long all tries together may take, and how long another run into the table is waited for.
+
+    Locks: readers are kept out only for the catalog changes of a migration or swap. A transaction-level advisory lock
+    keeps other runs out. docs/locks.md has the list.
+
+    Raises:
+        ValueError: an option is none of its constants.
+        IngestError: its subclasses say who can mend it: DefinitionError, BatchError, RowError, LockNotAcquired,
+            ConcurrentIngestError. Batches committed before stay, with their high watermark.
+        Whatever `batches` or `on_before_visible` raise, as it is.
+    """
+    options = Options(
+        high_watermark, visibility, upsert, delete, lock_timeout=lock_timeout, lock_patience=lock_patience
+    )
+    check_connection(conn)
+    run = _Run(conn, metadata, on_before_visible, options)
+    run.create_missing()
+    start = run.starting_high_watermark()
+    with closed_after(batches(start)) as all_batches:
+        for batch in all_batches:
+            mark, batch_metadata, rows = triple(batch)
+            arrived = started(rows)
+            run.migrate_once()
+            run.load(mark, batch_metadata, arrived)
+    run.finish()
+    return run.result()
+
+
+class _Run:
+    """What a run knows between its transactions."""
+
+    def __init__(
+        self, conn: sa.Connection, metadata: sa.MetaData, on_before_visible: OnBeforeVisible, options: Options
+    ) -> None:
+        self._conn = conn
+        self._metadata = metadata
+        self._declared = tables_of(metadata)
+        self._tables: list[LoadedTable] = []
+        self._on_before_visible = on_before_visible
+        self._options = options
+        self._id = str(uuid.uuid4())
+        self._began = time.monotonic()
+        self._batches = 0
+        self._migrated = False
+        self._deletes = options.replaces
+        self._unfinished = False
+        self._first_mark: Any = None
+        self._last_mark: Any = None
+
+    @property
+    def _first(self) -> LoadedTable:
+        return self._tables[0]
+
+    @property
+    def _names(self) -> list[Name]:
+        return [loaded.name for loaded in self._tables]
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """A transaction that no other run into these tables can be in at the same time."""
+        with transaction(self._conn):
+            one_run_at_a_time(self._conn, self._names, self._options.lock_patience)
+            yield
+
+    def create_missing(self) -> None:
+        """Create what is missing, whole, and commit."""
+        conn = self._conn
+        with transaction(conn), _explained():
+            translate = conn.get_execution_options().get("schema_translate_map", {})
+            found = [
+                catalog.find(conn, translate.get(table.schema, table.schema), table.name) for table in self._declared
+            ]
+        for table, (name, _) in zip(self._declared, found, strict=True):
+            if not name.schema:
+                raise DefinitionError(
+                    f"table {table.name!r} has no schema, and no schema of the search_path exists: give it one"
+                )
+            self._tables.append(LoadedTable(table, name, State()))
+        if all(oid is not None for _, oid in found):
+            return
+        with self._alone(), _explained():
+            names = {one.table: one.name for one in self._tables}
+            created = migrate.create_missing(conn, self._metadata, names, self._options.lock_patience)
+        logger.info("created %s", ", ".join(map(str, created)) or "nothing: another run was faster")
+
+    def starting_high_watermark(self) -> Any:
+        """Read the stored state, once no other run is inside a batch, and say what `batches` is called with."""
+        with self._alone(), _explained():
+            for loaded in self._tables:
+                loaded.state = self._stored(loaded)
+        stored, wanted = self._first.state, self._options.high_watermark
+        self._last_mark = stored.high_watermark
+        self._unfinished = stored.unfinished
+        if wanted == HighWatermark.LATEST:
+            self._first_mark = stored.high_watermark
+        elif wanted != HighWatermark.EARLIEST:
+            self._first_mark = wanted
+        carries_on = wanted == HighWatermark.LATEST and stored.unfinished and stored.high_watermark is not None
+        if self._deletes and carries_on:
+            self._deletes = False
+            logger.info(
+                "a run that replaces the rows of %s stopped before its end: carrying on from its high watermark, "
+                "and not deleting again",
+                self._first.name,
+            )
+        logger.info("high watermark of %s: starting after %r", self._first.name, self._first_mark)
+        return self._first_mark
+
+    def migrate_once(self) -> None:
+        """Before the first batch: bring the tables to their definition, claim them for this run, and commit."""
+        if self._migrated:
+            return
+        self._add_enum_labels()
+        with self._alone(), _explained():
+            self._check_untouched()
+            for loaded in reversed(self._parents_first()):
+                self._migrate(loaded)
+            self._save(None)
+        self._migrated = True
+
+    def _parents_first(self) -> list[LoadedTable]:
+        """The tables, those that others refer to by foreign keys first."""
+        order = {table.key: place for place, table in enumerate(self._metadata.sorted_tables)}
+        return sorted(self._tables, key=lambda loaded: order[loaded.table.key])
+
+    def _add_enum_labels(self) -> None:
+        """Committed before the tables are migrated: PostgreSQL does not let a new label be used at once."""
+        with_enums = [one for one in self._tables if declared_enums(self._conn, one.table)]
+        if not with_enums:
+            return
+        with self._alone(), _explained():
+            for loaded in with_enums:
+                self._note_migration(loaded, migrate.add_enum_labels(self._conn, loaded.table))
+
+    def _migrate(self, loaded: LoadedTable) -> None:
+        conn, options = self._conn, self._options
+        self._check_ownership(loaded)
+        planned = migrate.planned(conn, loaded.table, loaded.name, loaded.state)
+        loaded.shape = planned.live
+        if self._deletes:
+            two = self._on_before_visible is not do_nothing and not callback.takes_table(self._on_before_visible)
+            swapped = {one.name for one in self._tables if one.refresh is Refresh.SWAP}
+            loaded.refresh, why = choose_refresh(conn, loaded, swapped, two_parameter_callback=two)
+            logger.info("%s: rows are replaced %s: %s", loaded.name, loaded.refresh.value, why)
+        by_swap = loaded.refresh is Refresh.SWAP
+        migrate.check(conn, planned, rows_stay=not by_swap)
+        if planned.plan.action is not Action.NOTHING:
+            logger.info("plan for %s", planned.plan)
+        if planned.plan.action is Action.REBUILD and not by_swap:
+            loaded.state = migrate.with_text(loaded.state, planned.plan.differences)
+            migrate.rebuild(conn, planned, self._token(loaded, "rebuild"), options)
+        else:
+            loaded.state = migrate.apply_in_place(conn, planned, loaded.state, options)
+        self._note_migration(loaded, planned.plan.lines)
+        read_shape(conn, loaded)
+        if by_swap:
+            loaded.planned = migrate.planned(conn, loaded.table, loaded.name, loaded.state)
+
+    def load(self, mark: Any, batch_metadata: Any, rows: Iterator[Any]) -> None:
+        """One batch, one transaction: all of it or nothing."""
+        conn = self._conn
+        with self._alone():
+            self._check_untouched()
+            parts = self._parts()
+            self._copy(parts, rows)
+            resolved = watermark.resolved(mark)
+            merged = self._merge(parts)
+            self._call_back(parts, batch_metadata)
+            hiddens = [part.hidden for part in reversed(parts) if part.hidden]
+            with _explained():
+                if hiddens:
+                    swap(conn, hiddens, self._options)
+                self._batches += 1
+                self._unfinished = self._unfinished or self._deletes
+                self._save(resolved)
+        self._last_mark = resolved.value
+        self._committed(parts, merged)
+
+    def _parts(self) -> list[BatchTable]:
+        upserts = self._options.upserts
+        with _explained():
+            return [
+                BatchTable(
+                    self._conn,
+                    loaded,
+                    self._token(loaded, str(self._batches)),
+                    way(loaded, self._tables, upserts=upserts),
+                    upserts=upserts,
+                )
+                for loaded in self._parents_first()
+            ]
+
+    def _copy(self, parts: list[BatchTable], rows: Iterator[Any]) -> None:
+        targets = {part.buffer.table: part for part in parts}
+        buffers = {name: part.buffer for name, part in targets.items()}
+        recognise = recogniser({part.loaded.table: part.buffer for part in parts})
+        for run in runs(rows, buffers, recognise):
+            part = targets[run.table]
+            copy_rows(self._conn, part.copy_target, self._progress(run, part), run.first_row, binary=False)
+
+    def _progress(self, run: Run, part: BatchTable) -> Iterator[bytes]:
+        said = time.monotonic()
+        for chunk in run.chunks:
+            yield chunk
+            if time.monotonic() - said >= _PROGRESS_SECONDS:
+                said = time.monotonic()
+                logger.info("%s: %s rows so far in this batch", run.table, part.buffer.received)
+
+    def _merge(self, parts: list[BatchTable]) -> dict[str, Merged]:
+        """Delete from children before parents, and merge into parents before children."""
+        with _explained():
+            deleted = {}
+            for part in reversed(parts):
+                with _rows_explained(part):
+                    deleted[part.buffer.table] = part.delete_vanished(self._conn)
+            merged = {part.buffer.table: self._merge_one(part, parts) for part in parts}
+        return {
+            name: Merged(one.inserted, one.updated, one.unchanged, one.superseded, deleted[name])
+            for name, one in merged.items()
+        }
+
+    def _merge_one(self, part: BatchTable, parts: list[BatchTable]) -> Merged:
+        with _rows_explained(part):
+            merged = part.merge(self._conn)
+            if part.hidden:
+                renamed = {one.loaded.name: one.hidden.name for one in parts if one.hidden}
+                superseded = hidden.finish(self._conn, part.hidden, renamed, last_row_wins=self._options.upserts)
+                merged = Merged(inserted=merged.inserted - superseded, superseded=superseded)
+            part.advance_sequences(self._conn)
+        return merged
+
+    def _call_back(self, parts: list[BatchTable], batch_metadata: Any) -> None:
+        if self._on_before_visible is do_nothing:
+            return
+        if not callback.takes_table(self._on_before_visible):
+            callback.call(self._conn, self._on_before_visible, batch_metadata)
+            return
+        for part in parts:
+            callback.call(self._conn, self._on_before_visible, part.ingest_table, batch_metadata)
+
+    def _committed(self, parts: list[BatchTable], merged: dict[str, Merged]) -> None:
+        for part in parts:
+            loaded = part.loaded
+            loaded.count(part.buffer.received, merged[part.buffer.table], old_rows_unread=part.hidden is not None)
+            if part.hidden:
+                with transaction(self._conn):
+                    read_shape(self._conn, loaded)
+            loaded.refresh = None
+        received = sum(part.buffer.received for part in parts)
+        seconds = time.monotonic() - self._began
+        logger.info(
+            "committed batch %s: %s rows; high watermark %r; %.1f s so far",
+            self._batches,
+            received,
+            self._last_mark,
+            seconds,
+        )
+
+    def finish(self) -> None:
+        """Take back the mark of an unfinished replacement, where all of it is there now."""
+        replaced = self._deletes and self._batches > 0
+        carried_on = not self._deletes and self._options.high_watermark == HighWatermark.LATEST
+        if not (self._unfinished and (replaced or carried_on)):
+            return
+        self._unfinished = False
+        with self._alone(), _explained():
+            self._check_untouched()
+            self._save(None)
+
+    def result(self) -> IngestResult:
+        return IngestResult(
+            tables=tuple(loaded.result for loaded in self._tables),
+            batches=self._batches,
+            first_high_watermark=self._first_mark,
+            last_high_watermark=self._last_mark,
+            seconds=time.monotonic() - self._began,
+        )
+
+    def _stored(self, loaded: LoadedTable) -> State:
+        _, oid = catalog.find(self._conn, loaded.name.schema, loaded.name.name)
+        if oid is None:
+            raise ConcurrentIngestError(f"{loaded.name} was dropped during this run: run again to create it anew")
+        return watermark.read(self._conn, oid)
+
+    def _check_untouched(self) -> None:
+        """Raise ConcurrentIngestError where a table's state is not the one that this run left or found."""
+        for loaded in self._tables:
+            now = self._stored(loaded)
+            if now.stored != loaded.state.stored:
+                raise ConcurrentIngestError(
+                    f"another run has loaded {loaded.name} since this one last did: expected to be alone; nothing of "
+                    "this batch was kept: let the other run finish, then run again"
+                )
+            loaded.state = now
+
+    def _save(self, mark: watermark.Mark | None) -> None:
+        for place, loaded in enumerate(self._tables):
+            kept = mark if place == 0 else None
+            state = loaded.state.after(self._id, self._batches, self._unfinished, kept)
+            watermark.save(self._conn, loaded.name, state)
+            loaded.state = state
+
+    def _check_ownership(self, loaded: LoadedTable) -> None:
+        _, oid = catalog.find(self._conn, loaded.name.schema, loaded.name.name)
+        may, role, owner = catalog.may_own(self._conn, oid or 0)
+        if not may:
+            raise DefinitionError(
+                f"role {role!r} does not own {loaded.name}, and the high watermark is kept in the table's comment: "
+                f"expected the owner {owner!r} or a member of it; GRANT {owner} TO {role}, or connect as the owner"
+            )
+
+    def _note_migration(self, loaded: LoadedTable, lines: Iterable[str]) -> None:
+        result = loaded.result
+        loaded.result = type(result)(result.table, migration=(*result.migration, *lines))
+
+    def _token(self, loaded: LoadedTable, use: str) -> str:
+        """Unique to a run, a table and a use, in 20 characters."""
+        return uuid.uuid5(uuid.UUID(self._id), f"{loaded.name} {use}").hex[:20]
+
+
+@contextmanager
+def _explained() -> Iterator[None]:
+    """A missing privilege, as an error that says what to do about it."""
+    try:
+        yield
+    except sa.exc.DBAPIError as error:
+        if sqlstate(error) != _INSUFFICIENT_PRIVILEGE:
+            raise
+        message = str(error.orig).splitlines()[0].strip()
+        raise IngestError(
+            f"the role lacks a privilege: {message}: expected to be allowed to; GRANT it, or use another role"
+        ) from error
+
+
+@contextmanager
+def _rows_explained(part: BatchTable) -> Iterator[None]:
+    """What PostgreSQL refuses of the rows, as a RowError."""
+    try:
+        yield
+    except sa.exc.DBAPIError as error:
+        if isinstance(error.orig, Exception):
+            raise_row_error(error.orig, part.buffer.table)
+        raise

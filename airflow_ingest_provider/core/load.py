@@ -1,0 +1,163 @@
+"""COPY through psycopg 3 and psycopg2: the only place that knows a driver."""
+
+import io
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+from psycopg import sql
+
+from airflow_ingest_provider.core.errors import IngestError, RowError
+from airflow_ingest_provider.core.names import Name
+
+_DATA_EXCEPTION = "22"
+_CONSTRAINT_VIOLATION = "23"
+
+_READ_BYTES = 1 << 20
+
+DRIVERS = ("psycopg", "psycopg2")
+
+
+def check_connection(conn: object) -> None:
+    """Refuse what a run cannot work with, before anything is sent."""
+    if not isinstance(conn, sa.Connection):
+        raise IngestError(
+            f"conn is a {type(conn).__name__}: expected a sqlalchemy.Connection, as engine.connect() gives"
+        )
+    if conn.closed:
+        raise IngestError("conn is closed: expected an open connection, as engine.connect() gives")
+    if conn.dialect.name != "postgresql" or conn.dialect.driver not in DRIVERS:
+        raise IngestError(
+            f"conn uses {conn.dialect.name}+{conn.dialect.driver}: expected {' or '.join(DRIVERS)} with PostgreSQL, "
+            "as in create_engine('postgresql+psycopg://...')"
+        )
+    if conn.in_transaction():
+        raise IngestError(
+            "conn is in a transaction: expected one that is not, since each batch is a transaction of its own; "
+            "commit first, or use engine.connect() instead of engine.begin()"
+        )
+    if _raw(conn).autocommit:
+        raise IngestError(
+            "conn is in AUTOCOMMIT mode, in which nothing can be rolled back: expected the default isolation level; "
+            "pass conn.execution_options(isolation_level='READ COMMITTED')"
+        )
+
+
+@dataclass(frozen=True)
+class Target:
+    """Where a COPY goes: the relation, the columns, and how messages call the table that the rows are for."""
+
+    relation: Name
+    columns: tuple[str, ...]
+    table: str
+
+
+def copy_rows(conn: sa.Connection, target: Target, chunks: Iterator[bytes], first_row: int, *, binary: bool) -> None:
+    """Stream encoded rows into a relation, in the open transaction.
+
+    `first_row` is the number of the first row within its batch. Raises RowError for a row that PostgreSQL refuses;
+    what the source of the chunks raises passes through as it is.
+    """
+    statement = sql.SQL("COPY {} ({}) FROM STDIN WITH (FORMAT {}, ENCODING 'UTF8')").format(
+        target.relation.sql,
+        sql.SQL(", ").join(map(sql.Identifier, target.columns)),
+        sql.SQL("binary" if binary else "text"),
+    )
+    source = _Source(chunks)
+    try:
+        with _raw(conn).cursor() as cursor:
+            if conn.dialect.driver == "psycopg2":
+                cursor.copy_expert(statement.as_string(None), source, size=_READ_BYTES)
+            else:
+                with cursor.copy(statement) as copy:
+                    for chunk in source:
+                        copy.write(chunk)
+    except Exception as error:
+        if source.error is not None:
+            raise source.error from None  # psycopg2 hides it behind a QueryCanceled of its own
+        raise_row_error(error, target.table, _copy_place(error, target, first_row))
+        raise
+
+
+def cancel(conn: sa.Connection) -> None:
+    """Ask the server to cancel the connection's running statement; from another thread than the one that waits."""
+    raw = _raw(conn)
+    if conn.dialect.driver == "psycopg2":
+        raw.cancel()
+    else:
+        raw.cancel_safe(timeout=5)
+
+
+def raise_row_error(error: Exception, table: str, place: tuple[int | None, str | None] = (None, None)) -> None:
+    """Raise the RowError that a driver's error means, where it is about a row; return where it is not."""
+    state = getattr(error, "sqlstate", None) or getattr(error, "pgcode", None) or ""
+    if state[:2] not in (_DATA_EXCEPTION, _CONSTRAINT_VIOLATION):
+        return
+    diagnosis: Any = error.diag  # type: ignore[attr-defined]  # both drivers' errors with a SQLSTATE have it
+    constraint = f" (constraint {diagnosis.constraint_name!r})" if diagnosis.constraint_name else ""
+    row_number, column = place
+    raise RowError(
+        f"{_REASONS.get(state, 'PostgreSQL refused it')}{constraint}, SQLSTATE {state}: mend the source",
+        table=table,
+        column=diagnosis.column_name or column,
+        row_number=row_number,
+    ) from error
+
+
+def _copy_place(error: Exception, target: Target, first_row: int) -> tuple[int | None, str | None]:
+    """Row number and column from the CONTEXT of a failed COPY, which quotes no names: so they are looked for whole."""
+    diagnosis = getattr(error, "diag", None)
+    context = (diagnosis and diagnosis.context) or ""
+    line = re.search(rf"^COPY {re.escape(target.relation.name)}, line (\d+)", context, re.MULTILINE)
+    if line is None:
+        return None, None
+    rest = context[line.end() :]
+    named = [name for name in target.columns if re.match(rf", column {re.escape(name)}(:|$)", rest, re.MULTILINE)]
+    return first_row + int(line[1]) - 1, max(named, key=len, default=None)
+
+
+_REASONS = {
+    "22001": "the value is too long for the column",
+    "22003": "the number is out of the column's range",
+    "22007": "the text is no valid date or time",
+    "22008": "the date or time is out of range",
+    "22P02": "the text is not valid for the column's type",
+    "23502": "the column is NOT NULL and the value is None",
+    "23503": "no row of the referred table has this key",
+    "23505": "a row with this key is there already",
+    "23514": "the check constraint does not hold",
+    "23P01": "the exclusion constraint does not hold",
+}
+
+
+def _raw(conn: sa.Connection) -> Any:
+    return conn.connection.driver_connection
+
+
+class _Source(io.RawIOBase):
+    """Chunks, to be iterated or read as a file, that remembers what their source raised."""
+
+    def __init__(self, chunks: Iterator[bytes]) -> None:
+        self._chunks = chunks
+        self._left = b""
+        self.error: BaseException | None = None
+
+    def __next__(self) -> bytes:
+        try:
+            return next(self._chunks)
+        except StopIteration:
+            raise
+        except BaseException as error:
+            self.error = error
+            raise
+
+    def read(self, size: int = -1) -> bytes:
+        while not self._left:
+            following = next(self, None)
+            if following is None:
+                return b""
+            self._left = following
+        chunk, self._left = (self._left, b"") if size < 0 else (self._left[:size], self._left[size:])
+        return chunk

@@ -1,0 +1,187 @@
+"""Bringing staged rows into a table: upsert on the primary key, and replacement of all rows in place."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+from psycopg import sql
+
+from airflow_ingest_provider.core import statements
+from airflow_ingest_provider.core.names import Name
+from airflow_ingest_provider.core.session import run
+from airflow_ingest_provider.core.shape import ColumnShape, TableShape
+
+STAGING_SCHEMA = "pg_temp"
+
+
+@dataclass(frozen=True)
+class Merged:
+    """What became of the staged rows."""
+
+    inserted: int = 0
+    updated: int = 0
+    unchanged: int = 0
+    superseded: int = 0
+    deleted: int = 0
+
+
+def stage(conn: sa.Connection, shape: TableShape, token: str, *, not_null: bool) -> Name:
+    """Create the temporary table that a batch's rows are copied to; it goes with the transaction."""
+    name = f"_ingest_staging_{token}"
+    run(conn, statements.create_staging(name, shape, not_null=not_null))
+    return Name(STAGING_SCHEMA, name)
+
+
+def insert(conn: sa.Connection, staged: Name, shape: TableShape) -> Merged:
+    """Insert all staged rows; a row whose key is there already is an error."""
+    columns = statements.columns([column.name for column in shape.loaded_columns])
+    statement = sql.SQL("INSERT INTO {} ({}) OVERRIDING SYSTEM VALUE SELECT {} FROM {}")
+    return Merged(inserted=run(conn, statement.format(shape.name.sql, columns, columns, staged.sql)).rowcount)
+
+
+def upsert(conn: sa.Connection, staged: Name, shape: TableShape, key: Sequence[str], received: int) -> Merged:
+    """Insert and update on the primary key; of staged rows with one key the last one counts.
+
+    Rows that are there already, to the byte, are not touched: no WAL, no dead rows. Takes ROW EXCLUSIVE.
+    """
+    run(conn, sql.SQL("ANALYZE {}").format(staged.sql))
+    primary = shape.primary_key
+    latest = run(conn, _latest(staged, key)).rowcount if received else 0
+    if primary is not None and primary.deferrable:
+        updated = run(conn, _update(shape, key)).rowcount
+        inserted = run(conn, _insert_new(shape, key)).rowcount
+    else:
+        inserted, updated = map(int, run(conn, _insert_or_update(shape, key)).one())
+    run(conn, sql.SQL("DROP TABLE pg_temp._ingest_latest"))
+    unchanged = latest - inserted - updated
+    return Merged(inserted, updated, unchanged, superseded=received - latest)
+
+
+def delete_vanished(conn: sa.Connection, staged: Name, shape: TableShape, key: Sequence[str]) -> int:
+    """Delete the rows whose key is not among the staged ones; foreign keys to rows that stay do not fire."""
+    statement = sql.SQL("DELETE FROM {} AS live WHERE NOT EXISTS (SELECT FROM {} AS staged WHERE {})")
+    return run(conn, statement.format(shape.name.sql, staged.sql, _matching(key, "staged"))).rowcount
+
+
+def delete_all(conn: sa.Connection, table: Name) -> int:
+    """Delete every row; readers go on with the rows that they see until the transaction commits."""
+    return run(conn, sql.SQL("DELETE FROM {}").format(table.sql)).rowcount
+
+
+def advance_sequences(conn: sa.Connection, shape: TableShape, table: Name) -> None:
+    """Move the sequences of identity and serial columns past the highest value loaded; never back."""
+    for column in shape.columns:
+        if column.sequence is None or not (column.identity or column.serial):
+            continue
+        statement = sql.SQL(
+            "SELECT setval({sequence}, loaded.extreme) FROM (SELECT CASE WHEN seqincrement > 0 THEN max({column}) ELSE"
+            " min({column}) END AS extreme, seqincrement FROM {table}, pg_sequence"
+            " WHERE seqrelid = {sequence}::regclass GROUP BY seqincrement) loaded, {name} now"
+            " WHERE CASE WHEN seqincrement > 0 THEN loaded.extreme > now.last_value OR NOT now.is_called"
+            " AND loaded.extreme >= now.last_value ELSE loaded.extreme < now.last_value OR NOT now.is_called"
+            " AND loaded.extreme <= now.last_value END"
+        )
+        run(
+            conn,
+            statement.format(
+                sequence=sql.Literal(str(column.sequence)),
+                column=sql.Identifier(column.name),
+                table=table.sql,
+                name=column.sequence.sql,
+            ),
+        )
+
+
+def _latest(staged: Name, key: Sequence[str]) -> sql.Composable:
+    """The last row of each key: a new table's rows lie in the order in which COPY wrote them."""
+    return sql.SQL(
+        "CREATE TEMPORARY TABLE _ingest_latest ON COMMIT DROP AS"
+        " SELECT DISTINCT ON ({key}) * FROM {staged} ORDER BY {key}, ctid DESC"
+    ).format(key=statements.columns(key), staged=staged.sql)
+
+
+def _insert_or_update(shape: TableShape, key: Sequence[str]) -> sql.Composable:
+    updates = _updates(shape, key)
+    columns = statements.columns([column.name for column in shape.loaded_columns])
+    conflict: sql.Composable = sql.SQL("DO NOTHING")
+    if updates:
+        assignments = [sql.SQL("{0} = excluded.{0}").format(sql.Identifier(column.name)) for column in updates]
+        conflict = sql.SQL("DO UPDATE SET {}").format(sql.SQL(", ").join(assignments))
+    return sql.SQL(
+        "WITH merged AS (INSERT INTO {table} AS live ({columns}) OVERRIDING SYSTEM VALUE"
+        " SELECT {columns} FROM pg_temp._ingest_latest AS latest"
+        " WHERE NOT EXISTS (SELECT FROM {table} AS live WHERE {matching}{unchanged})"
+        " ORDER BY {key}"
+        " ON CONFLICT ({key}) {conflict} RETURNING (xmax = 0) AS is_new)"
+        " SELECT count(*) FILTER (WHERE is_new), count(*) FILTER (WHERE NOT is_new) FROM merged"
+    ).format(
+        table=shape.name.sql,
+        columns=columns,
+        key=statements.columns(key),
+        conflict=conflict,
+        matching=_matching(key, "latest"),
+        unchanged=_unchanged(updates),
+    )
+
+
+def _update(shape: TableShape, key: Sequence[str]) -> sql.Composable:
+    updates = _updates(shape, key)
+    if not updates:
+        return sql.SQL("SELECT WHERE false")
+    assignments = [sql.SQL("{0} = latest.{0}").format(sql.Identifier(column.name)) for column in updates]
+    return sql.SQL("UPDATE {} AS live SET {} FROM pg_temp._ingest_latest AS latest WHERE {} AND NOT (true{})").format(
+        shape.name.sql, sql.SQL(", ").join(assignments), _matching(key, "latest"), _unchanged(updates)
+    )
+
+
+def _insert_new(shape: TableShape, key: Sequence[str]) -> sql.Composable:
+    columns = statements.columns([column.name for column in shape.loaded_columns])
+    return sql.SQL(
+        "INSERT INTO {table} ({columns}) OVERRIDING SYSTEM VALUE SELECT {columns} FROM pg_temp._ingest_latest AS latest"
+        " WHERE NOT EXISTS (SELECT FROM {table} AS live WHERE {matching}) ORDER BY {key}"
+    ).format(
+        table=shape.name.sql,
+        columns=columns,
+        matching=_matching(key, "latest"),
+        key=statements.columns(key),
+    )
+
+
+def _matching(key: Sequence[str], other: str) -> sql.Composable:
+    pairs = [sql.SQL("live.{0} = {1}.{0}").format(sql.Identifier(name), sql.Identifier(other)) for name in key]
+    return sql.SQL(" AND ").join(pairs)
+
+
+def _unchanged(columns: Sequence[ColumnShape]) -> sql.Composable:
+    """Whether the two rows are the same to the byte: for json and point, which have no equality, and for 1.0 and
+    1.00, which are equal, too. https://www.postgresql.org/docs/current/functions-comparisons.html"""
+    if not columns:
+        return sql.SQL("")
+    live = [sql.SQL("live.{}").format(sql.Identifier(column.name)) for column in columns]
+    latest = [sql.SQL("latest.{}").format(sql.Identifier(column.name)) for column in columns]
+    return sql.SQL(" AND record_image_eq(ROW({}), ROW({}))").format(
+        sql.SQL(", ").join(live), sql.SQL(", ").join(latest)
+    )
+
+
+_EXACT_KEYS = frozenset(
+    {"int2", "int4", "int8", "oid", "bool", "uuid", "date", "timestamp", "timestamptz", "time", "bytea", "name"}
+)
+_TEXT_KEYS = frozenset({"text", "varchar"})
+
+
+def _updates(shape: TableShape, key: Sequence[str]) -> list[ColumnShape]:
+    """The columns that an update sets: the key too where equal keys may look different, as 1.0 and 1.00 do.
+
+    Setting the key takes a stronger row lock, which foreign keys wait for. GENERATED ALWAYS refuses it.
+    """
+    return [
+        column
+        for column in shape.loaded_columns
+        if column.identity != "a" and not (column.name in key and _equal_is_same(column))
+    ]
+
+
+def _equal_is_same(column: ColumnShape) -> bool:
+    exact_text = column.value.name in _TEXT_KEYS and column.collation is None
+    return column.value.kind == "e" or column.value.name in _EXACT_KEYS or exact_text

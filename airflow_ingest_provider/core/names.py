@@ -1,0 +1,64 @@
+"""Qualified and temporary names of relations."""
+
+import hashlib
+from dataclasses import dataclass
+
+from psycopg import sql
+
+MAX_BYTES = 63
+"""PostgreSQL's NAMEDATALEN - 1: longer identifiers are cut off silently, in bytes and not characters."""
+
+
+@dataclass(frozen=True, order=True)
+class Name:
+    """A relation's schema and name, as PostgreSQL stores them (unquoted)."""
+
+    schema: str
+    name: str
+
+    def __str__(self) -> str:
+        """Quoted as SQL needs it, which is also how messages show it."""
+        return f"{quoted(self.schema)}.{quoted(self.name)}"
+
+    @property
+    def sql(self) -> sql.Composable:
+        """The name, ready to be composed into a statement."""
+        return sql.Identifier(self.schema, self.name)
+
+    @property
+    def lock_key(self) -> int:
+        """A 64-bit key for advisory locks: of the name, since a table's OID changes at a swap."""
+        digest = hashlib.sha256(f"{self.schema}\0{self.name}".encode()).digest()
+        return int.from_bytes(digest[:8], "big", signed=True)
+
+    def sibling(self, name: str) -> "Name":
+        """Another relation of the same schema."""
+        return Name(self.schema, name)
+
+
+def quoted(identifier: str) -> str:
+    """The identifier in double quotes where PostgreSQL would need them, bare where it would not."""
+    plain = identifier.isascii() and identifier.replace("_", "a").isalnum() and identifier.islower()
+    if plain and not identifier[0].isdigit():
+        return identifier
+    return sql.Identifier(identifier).as_string(None)
+
+
+def temporary_name(token: str, purpose: str = "table") -> str:
+    """A name nobody else uses for the length of a transaction; `token` is unique to its use."""
+    return f"_ingest_{purpose}_{token}"
+
+
+def check_length(identifier: str) -> str:
+    """The identifier, if PostgreSQL stores it whole; ValueError otherwise."""
+    size = len(identifier.encode())
+    if not 0 < size <= MAX_BYTES:
+        raise ValueError(
+            f"the identifier {identifier!r} takes {size} bytes; PostgreSQL keeps 1 to {MAX_BYTES}: choose another name"
+        )
+    return identifier
+
+
+def default_name(*parts: str) -> str:
+    """A name made of parts as PostgreSQL makes them: joined by underscores, and cut to what it stores."""
+    return "_".join(parts).encode()[:MAX_BYTES].decode(errors="ignore")

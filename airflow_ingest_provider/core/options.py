@@ -1,0 +1,89 @@
+"""The constants of the API, and a run's options as one validated value."""
+
+import json
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+
+
+class HighWatermark:
+    """Which high watermark `batches` is called with; any other JSON-encodable value is passed as it is."""
+
+    LATEST = "__LATEST__"
+    """The one stored with the most recent committed batch; None where there was none."""
+    EARLIEST = "__EARLIEST__"
+    """None, whatever is stored: start again from the beginning."""
+
+
+class Visibility:
+    """When the data of a run becomes visible to other database clients."""
+
+    AFTER_EACH_BATCH = "__AFTER_EACH_BATCH__"
+    """Each batch at once and whole, when it commits."""
+
+
+class Upsert:
+    """Whether a row replaces the one with the same primary key."""
+
+    OFF = "__OFF__"
+    """Plain inserts: a row whose key is there already is an error."""
+    IF_PRIMARY_KEY = "__IF_PRIMARY_KEY__"
+    """A row replaces the one with its primary key; without a primary key, plain inserts."""
+
+
+class Delete:
+    """Whether the rows that a table holds before the run are deleted."""
+
+    OFF = "__OFF__"
+    """They stay."""
+    BEFORE_FIRST_BATCH = "__BEFORE_FIRST_BATCH__"
+    """They are replaced by the first batch, in its transaction; without a batch they stay."""
+
+
+def constants(accepted: type) -> tuple[str, ...]:
+    """The strings of a class of constants, in the order of their definition."""
+    return tuple(value for name, value in vars(accepted).items() if name.isupper())
+
+
+@dataclass(frozen=True)
+class Options:
+    """How a run goes about it; checked when made, before the database is touched."""
+
+    high_watermark: Any = HighWatermark.LATEST
+    visibility: str = Visibility.AFTER_EACH_BATCH
+    upsert: str = Upsert.IF_PRIMARY_KEY
+    delete: str = Delete.OFF
+    lock_timeout: timedelta = field(default=timedelta(milliseconds=200), kw_only=True)
+    lock_patience: timedelta = field(default=timedelta(minutes=5), kw_only=True)
+
+    def __post_init__(self) -> None:
+        _check_constant("visibility", self.visibility, Visibility)
+        _check_constant("upsert", self.upsert, Upsert)
+        _check_constant("delete", self.delete, Delete)
+        _check_duration("lock_timeout", self.lock_timeout)
+        _check_duration("lock_patience", self.lock_patience)
+        try:
+            json.dumps(self.high_watermark, allow_nan=False)
+        except (TypeError, ValueError, RecursionError) as error:
+            raise ValueError(
+                f"high_watermark is a {type(self.high_watermark).__name__} that JSON cannot hold ({error}): "
+                f"pass one of {', '.join(constants(HighWatermark))} or a JSON-encodable value"
+            ) from error
+
+    @property
+    def upserts(self) -> bool:
+        return self.upsert == Upsert.IF_PRIMARY_KEY
+
+    @property
+    def replaces(self) -> bool:
+        return self.delete == Delete.BEFORE_FIRST_BATCH
+
+
+def _check_constant(argument: str, value: object, accepted: type) -> None:
+    if not isinstance(value, str) or value not in constants(accepted):
+        raise ValueError(f"{argument} is {value!r}: expected one of {', '.join(constants(accepted))}")
+
+
+def _check_duration(argument: str, value: object) -> None:
+    if not isinstance(value, timedelta) or value < timedelta(milliseconds=1):
+        raise ValueError(f"{argument} is {value!r}: expected a datetime.timedelta of at least a millisecond")

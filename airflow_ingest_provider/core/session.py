@@ -1,0 +1,53 @@
+"""A run's transactions, and the one way in which SQL of our own is run."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import sqlalchemy as sa
+from psycopg import sql
+
+_UNPARSED = {"no_parameters": True}
+
+_BEGIN = "SET TRANSACTION ISOLATION LEVEL READ COMMITTED; SET LOCAL row_security = off"
+
+
+def run(conn: sa.Connection, statement: str | sql.Composable) -> sa.CursorResult[Any]:
+    """Run one statement as it stands: neither `:word` nor `%` means anything in it."""
+    text = statement if isinstance(statement, str) else statement.as_string(None)
+    return conn.exec_driver_sql(text, execution_options=_UNPARSED)
+
+
+@contextmanager
+def transaction(conn: sa.Connection) -> Iterator[None]:
+    """A transaction of a run: committed at the end of the block, rolled back when it raises.
+
+    It is READ COMMITTED whatever the engine says, so that after waiting for a lock it sees what the
+    holder committed; and with row_security off, so that a policy that would hide rows from the run is
+    an error instead of a loss.
+    """
+    with conn.begin():
+        run(conn, _BEGIN)
+        yield
+
+
+@contextmanager
+def rolled_back(conn: sa.Connection) -> Iterator[None]:
+    """A savepoint that is always rolled back: for trying something out, locks and all."""
+    savepoint = conn.begin_nested()
+    try:
+        yield
+    finally:
+        if savepoint.is_active:
+            savepoint.rollback()
+
+
+def transaction_id(conn: sa.Connection) -> int:
+    """The id of the open transaction; another one means that somebody ended ours."""
+    return int(conn.scalar(sa.text("SELECT pg_current_xact_id()::text")) or 0)
+
+
+def sqlstate(error: sa.exc.DBAPIError) -> str | None:
+    """The five-character SQLSTATE of a database error, of either driver."""
+    original = error.orig
+    return getattr(original, "sqlstate", None) or getattr(original, "pgcode", None)

@@ -1,0 +1,125 @@
+"""Frozen descriptions of a table as PostgreSQL's catalog tells it: values, without a connection."""
+
+from dataclasses import dataclass
+
+from airflow_ingest_provider.core.names import Name
+
+
+@dataclass(frozen=True)
+class TypeShape:
+    """A column's type, with domains resolved to what they are made of.
+
+    `name` is pg_type.typname ("int4", "numeric", "mood"; of an array: "_int4"), `kind` is
+    pg_type.typtype ("b" base, "e" enum, "c" composite, "r" range, "m" multirange), `modifier` is
+    atttypmod (-1: none), `element` is the type of an array's elements or of a range's bounds.
+    """
+
+    name: str
+    kind: str = "b"
+    modifier: int = -1
+    element: "TypeShape | None" = None
+
+    @property
+    def is_array(self) -> bool:
+        return self.element is not None and self.kind == "b"
+
+
+@dataclass(frozen=True)
+class ColumnShape:
+    """One column.
+
+    `type` is what format_type prints, `identity` is attidentity ("", "a" ALWAYS, "d" BY DEFAULT),
+    `generated` is attgenerated ("", "s" STORED, "v" VIRTUAL), and `default` the expression of the
+    default or of the generated column. `sequence` is the sequence that the column owns, `serial` says
+    that the default draws from it; `sequence_options` are an identity's. `tuning` holds the ALTER COLUMN
+    actions that give storage, compression, statistics target and options their live values.
+    """
+
+    name: str
+    type: str
+    value: TypeShape
+    collation: str | None = None
+    not_null: bool = False
+    not_null_name: str | None = None
+    identity: str = ""
+    generated: str = ""
+    default: str | None = None
+    sequence: Name | None = None
+    serial: bool = False
+    sequence_options: str = ""
+    comment: str | None = None
+    tuning: tuple[str, ...] = ()
+
+    @property
+    def takes_values(self) -> bool:
+        """Whether rows hold a value for the column: computed columns have none."""
+        return not self.generated
+
+
+@dataclass(frozen=True)
+class IndexShape:
+    """An index that backs no constraint; `definition` is everything from USING on."""
+
+    name: str
+    definition: str
+    unique: bool = False
+    valid: bool = True
+    tablespace: str | None = None
+    comment: str | None = None
+
+
+@dataclass(frozen=True)
+class ConstraintShape:
+    """A primary key, unique, check or exclusion constraint, as pg_get_constraintdef prints it."""
+
+    name: str
+    kind: str
+    definition: str
+    columns: tuple[str, ...] = ()
+    deferrable: bool = False
+    tablespace: str | None = None
+    comment: str | None = None
+
+
+@dataclass(frozen=True)
+class ForeignKeyShape:
+    """A foreign key of the table: its columns, the table it refers to, and what it does there."""
+
+    name: str
+    columns: tuple[str, ...]
+    target: Name
+    target_columns: tuple[str, ...]
+    options: str = ""
+    validated: bool = True
+    comment: str | None = None
+
+
+@dataclass(frozen=True)
+class TableShape:
+    """A table's definition: what the metadata decides, and what people added to it."""
+
+    name: Name
+    oid: int
+    kind: str
+    persistence: str
+    columns: tuple[ColumnShape, ...]
+    constraints: tuple[ConstraintShape, ...] = ()
+    foreign_keys: tuple[ForeignKeyShape, ...] = ()
+    indexes: tuple[IndexShape, ...] = ()
+
+    def column(self, name: str) -> ColumnShape | None:
+        """The column of that name, if there is one."""
+        return next((column for column in self.columns if column.name == name), None)
+
+    @property
+    def primary_key(self) -> ConstraintShape | None:
+        return next((constraint for constraint in self.constraints if constraint.kind == "p"), None)
+
+    @property
+    def loaded_columns(self) -> tuple[ColumnShape, ...]:
+        """The columns that a row holds values for, in order."""
+        return tuple(column for column in self.columns if column.takes_values)
+
+    def of_kind(self, kind: str) -> tuple[ConstraintShape, ...]:
+        """The constraints of one pg_constraint.contype."""
+        return tuple(constraint for constraint in self.constraints if constraint.kind == kind)

@@ -1,0 +1,164 @@
+"""Shapes and differences -> SQL. Renders, never runs: every function gives statements to be run unparsed."""
+
+from collections.abc import Iterator, Sequence
+
+from psycopg import sql
+
+from airflow_ingest_provider.core.differences import (
+    ColumnAdded,
+    ColumnDropped,
+    CommentChanged,
+    ConstraintDropped,
+    DefaultChanged,
+    Difference,
+    IndexDropped,
+    NotNullDropped,
+    TypeChanged,
+)
+from airflow_ingest_provider.core.names import Name
+from airflow_ingest_provider.core.shape import ColumnShape, ConstraintShape, ForeignKeyShape, IndexShape, TableShape
+
+Statement = sql.Composable
+
+_SERIAL = {"smallint": "smallserial", "integer": "serial", "bigint": "bigserial"}
+
+
+def columns(names: Sequence[str]) -> Statement:
+    """The names, as a list of columns."""
+    return sql.SQL(", ").join(map(sql.Identifier, names))
+
+
+def create_staging(name: str, shape: TableShape, *, not_null: bool) -> Statement:
+    """A temporary table for a batch's rows: the loaded columns, gone at the end of the transaction."""
+    definitions = [
+        sql.SQL("{} {}{}{}").format(
+            sql.Identifier(column.name),
+            sql.SQL(column.type),
+            _collate(column),
+            sql.SQL(" NOT NULL" if column.not_null and not_null else ""),
+        )
+        for column in shape.loaded_columns
+    ]
+    return sql.SQL("CREATE TEMPORARY TABLE {} ({}) ON COMMIT DROP").format(
+        sql.Identifier(name), sql.SQL(", ").join(definitions)
+    )
+
+
+def create_hidden(name: Name, shape: TableShape, settings: str) -> Statement:
+    """A table of the shape's columns, without keys, constraints and indexes. `settings` follow the columns."""
+    return sql.SQL("CREATE {}TABLE {} ({}){}").format(
+        sql.SQL("UNLOGGED " if shape.persistence == "u" else ""),
+        name.sql,
+        sql.SQL(", ").join(_definition(column) for column in shape.columns),
+        sql.SQL(settings),
+    )
+
+
+def tune(table: Name, shape: TableShape) -> Iterator[Statement]:
+    """Give the columns their storage, compression, statistics targets and options."""
+    for column in shape.columns:
+        for action in column.tuning:
+            yield sql.SQL("ALTER TABLE {} ALTER COLUMN {} {}").format(
+                table.sql, sql.Identifier(column.name), sql.SQL(action)
+            )
+
+
+def add_constraint(table: Name, constraint: ConstraintShape, name: str) -> Statement:
+    """Add a key, unique, check or exclusion constraint under a name."""
+    space = sql.SQL(" USING INDEX TABLESPACE {}").format(sql.Identifier(constraint.tablespace or ""))
+    return sql.SQL("ALTER TABLE {} ADD CONSTRAINT {} {}{}").format(
+        table.sql,
+        sql.Identifier(name),
+        sql.SQL(constraint.definition),
+        space if constraint.tablespace else sql.SQL(""),
+    )
+
+
+def add_foreign_key(table: Name, key: ForeignKeyShape, name: str, target: Name, *, valid: bool) -> Statement:
+    """Add a foreign key under a name, to a target that may be called otherwise for now."""
+    return sql.SQL("ALTER TABLE {} ADD {}FOREIGN KEY ({}) REFERENCES {} ({}){}{}").format(
+        table.sql,
+        sql.SQL("CONSTRAINT {} ").format(sql.Identifier(name)) if name else sql.SQL(""),
+        columns(key.columns),
+        target.sql,
+        columns(key.target_columns),
+        sql.SQL(key.options),
+        sql.SQL("" if valid else " NOT VALID"),
+    )
+
+
+def create_index(table: Name, index: IndexShape, name: str) -> Statement:
+    """Create an index under a name; takes SHARE, so that writers wait."""
+    # TABLESPACE belongs before WHERE; the deparsed definition has one text for both, so it is set by default instead.
+    return sql.SQL("CREATE {}INDEX {} ON {} {}").format(
+        sql.SQL("UNIQUE " if index.unique else ""), sql.Identifier(name), table.sql, sql.SQL(index.definition)
+    )
+
+
+def rename(kind: str, old: Name, new: str) -> Statement:
+    """Rename a relation; `kind` is its word in ALTER."""
+    return sql.SQL("ALTER {} {} RENAME TO {}").format(sql.SQL(kind), old.sql, sql.Identifier(new))
+
+
+def migrate_in_place(table: Name, difference: Difference, text: str | None) -> Statement:
+    """What brings one difference about in the catalog alone. Takes ACCESS EXCLUSIVE, for milliseconds.
+
+    `text` is the table's whole new comment, its state included, where the difference is a comment.
+    """
+    return sql.SQL("{} {} {}").format(*_in_place(table, difference, text))
+
+
+def _in_place(table: Name, difference: Difference, text: str | None) -> tuple[Statement, Statement, Statement]:
+    alter = sql.SQL("ALTER TABLE")
+    match difference:
+        case ColumnAdded(column):
+            return alter, table.sql, sql.SQL("ADD COLUMN {}").format(_definition(column))
+        case ColumnDropped(column):
+            return alter, table.sql, sql.SQL("DROP COLUMN {}").format(sql.Identifier(column.name))
+        case TypeChanged(name, _, after):
+            return (
+                alter,
+                table.sql,
+                sql.SQL("ALTER COLUMN {} TYPE {}{}").format(sql.Identifier(name), sql.SQL(after.type), _collate(after)),
+            )
+        case NotNullDropped(name):
+            return alter, table.sql, sql.SQL("ALTER COLUMN {} DROP NOT NULL").format(sql.Identifier(name))
+        case DefaultChanged(name, after):
+            return (
+                alter,
+                table.sql,
+                sql.SQL("ALTER COLUMN {} SET DEFAULT {}").format(sql.Identifier(name), sql.SQL(after)),
+            )
+        case ConstraintDropped(constraint):
+            return alter, table.sql, sql.SQL("DROP CONSTRAINT {}").format(sql.Identifier(constraint.name))
+        case IndexDropped(index):
+            return sql.SQL("DROP INDEX"), table.sibling(index.name).sql, sql.SQL("")
+        case CommentChanged(None, _):
+            return sql.SQL("COMMENT ON TABLE"), table.sql, sql.SQL("IS {}").format(sql.Literal(text))
+        case CommentChanged(str() as name, after):
+            place = sql.SQL(".").join((table.sql, sql.Identifier(name)))
+            return sql.SQL("COMMENT ON COLUMN"), place, sql.SQL("IS {}").format(sql.Literal(after))
+    raise AssertionError(f"{type(difference).__name__} is not done in place")
+
+
+def _definition(column: ColumnShape) -> Statement:
+    """The column as CREATE TABLE and ADD COLUMN take it."""
+    kind = _SERIAL[column.type] if column.serial and column.sequence is None else column.type
+    parts = [sql.Identifier(column.name), sql.SQL(kind), _collate(column)]
+    if column.generated:
+        stored = "STORED" if column.generated == "s" else "VIRTUAL"
+        parts.append(sql.SQL(f" GENERATED ALWAYS AS ({column.default}) {stored}"))
+    elif column.identity:
+        when = "ALWAYS" if column.identity == "a" else "BY DEFAULT"
+        options = f" ({column.sequence_options})" if column.sequence_options else ""
+        parts.append(sql.SQL(f" GENERATED {when} AS IDENTITY{options}"))
+    elif column.default is not None:
+        parts.append(sql.SQL(f" DEFAULT {column.default}"))
+    if column.not_null:
+        name = sql.SQL(" CONSTRAINT {}").format(sql.Identifier(column.not_null_name or ""))
+        parts += [name if column.not_null_name else sql.SQL(""), sql.SQL(" NOT NULL")]
+    return sql.SQL(" ").join((parts[0], sql.Composed(parts[1:])))
+
+
+def _collate(column: ColumnShape) -> Statement:
+    return sql.SQL(f" COLLATE {column.collation}" if column.collation else "")

@@ -1,0 +1,190 @@
+"""One table of a run: where its rows go in a batch, and what has become of them so far."""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field, replace
+from enum import Enum
+
+import sqlalchemy as sa
+
+from airflow_ingest_provider.core import attachments, catalog, hidden, merge
+from airflow_ingest_provider.core.batches import TableBuffer
+from airflow_ingest_provider.core.encode import RowEncoder
+from airflow_ingest_provider.core.errors import DefinitionError, RowError
+from airflow_ingest_provider.core.formats import column_formats
+from airflow_ingest_provider.core.hidden import HiddenTable
+from airflow_ingest_provider.core.load import Target as CopyTarget
+from airflow_ingest_provider.core.merge import Merged
+from airflow_ingest_provider.core.migrate import Planned
+from airflow_ingest_provider.core.names import Name
+from airflow_ingest_provider.core.result import TableResult
+from airflow_ingest_provider.core.shape import TableShape
+from airflow_ingest_provider.core.watermark import State
+
+
+class Refresh(Enum):
+    """How the rows that are there before the run are replaced."""
+
+    SWAP = "by a new table that takes the old one's place"
+    IN_PLACE = "in place"
+
+
+@dataclass
+class LoadedTable:
+    """A declared table, its live one, and the counts of the run."""
+
+    table: sa.Table
+    name: Name
+    state: State
+    shape: TableShape | None = None
+    refresh: Refresh | None = None
+    planned: Planned | None = None
+    result: TableResult = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.result = TableResult(str(self.name))
+
+    @property
+    def live(self) -> TableShape:
+        """The live table's shape, known once the run has migrated it."""
+        assert self.shape is not None, "the shape is read when the table is migrated"
+        return self.shape
+
+    @property
+    def key(self) -> tuple[str, ...]:
+        """The primary key's columns, in its order; empty without one."""
+        primary = self.live.primary_key
+        return primary.columns if primary else ()
+
+    def count(self, received: int, merged: Merged, *, old_rows_unread: bool) -> None:
+        """Add what became of a batch's rows; an old table that is dropped unread leaves its rows uncounted."""
+        was = self.result
+        deleted = None if old_rows_unread or was.deleted is None else was.deleted + merged.deleted
+        self.result = replace(
+            was,
+            received=was.received + received,
+            inserted=(was.inserted or 0) + merged.inserted,
+            updated=(was.updated or 0) + merged.updated,
+            unchanged=(was.unchanged or 0) + merged.unchanged,
+            superseded=(was.superseded or 0) + merged.superseded,
+            deleted=deleted,
+        )
+
+
+class Way(Enum):
+    """Where COPY writes a batch's rows, and how they get from there into the table."""
+
+    DIRECT = "COPY into the table itself"
+    STAGED = "COPY into a temporary table, then INSERT"
+    UPSERT = "COPY into a temporary table, then upsert"
+    REPLACE = "COPY into a temporary table, then replace the rows in place"
+    HIDDEN = "COPY into a new table, then swap"
+
+
+class BatchTable:
+    """One table's part of one batch, in the batch's transaction."""
+
+    def __init__(self, conn: sa.Connection, loaded: LoadedTable, token: str, way: Way, *, upserts: bool) -> None:
+        self.loaded = loaded
+        self.way = way
+        self.hidden: HiddenTable | None = None
+        self._upserts = upserts
+        self._shape = loaded.live
+        self._destination = self._make_destination(conn, token)
+        formats = column_formats(loaded.table, self._shape.loaded_columns, conn.dialect)
+        self.buffer = TableBuffer(str(loaded.name), RowEncoder(str(loaded.name), formats))
+
+    def _make_destination(self, conn: sa.Connection, token: str) -> Name:
+        if self.way is Way.HIDDEN and self.loaded.planned is not None:
+            self.hidden = hidden.build(conn, self.loaded.live, self.loaded.planned.plan.target, token)
+            self._shape = replace(self.hidden.shape, name=self.hidden.name)
+            return self.hidden.name
+        if self.way is Way.DIRECT:
+            return self._shape.name
+        not_null = not attachments.insert_triggers(conn, self._shape.oid)
+        return merge.stage(conn, self._shape, token, not_null=not_null)
+
+    @property
+    def copy_target(self) -> CopyTarget:
+        columns = tuple(column.name for column in self._shape.loaded_columns)
+        return CopyTarget(self._destination, columns, str(self.loaded.name))
+
+    @property
+    def ingest_table(self) -> sa.Table:
+        """The table that holds the batch before it is visible."""
+        if self.hidden is None:
+            return self.loaded.table
+        where = self.hidden.name
+        return self.loaded.table.to_metadata(sa.MetaData(), name=where.name, schema=where.schema)
+
+    def delete_vanished(self, conn: sa.Connection) -> int:
+        """The deleting half of a replacement in place: rows that stay are not deleted, whatever refers to them."""
+        if self.way is not Way.REPLACE:
+            return 0
+        key = self.loaded.key
+        if key:
+            return merge.delete_vanished(conn, self._destination, self._shape, key)
+        return merge.delete_all(conn, self._shape.name)
+
+    def merge(self, conn: sa.Connection) -> Merged:
+        """Bring the rows from where COPY wrote them into the table."""
+        received = self.buffer.received
+        if self.way in (Way.DIRECT, Way.HIDDEN):
+            return Merged(inserted=received)
+        key = self.loaded.key
+        if self.way is Way.STAGED or not key:
+            return merge.insert(conn, self._destination, self._shape)
+        merged = merge.upsert(conn, self._destination, self._shape, key, received)
+        if merged.superseded and not self._upserts:
+            raise RowError(
+                f"{merged.superseded} rows have the primary key of another row of the batch, and upsert is off",
+                table=str(self.loaded.name),
+            )
+        return merged
+
+    def advance_sequences(self, conn: sa.Connection) -> None:
+        """Move identity and serial sequences past the highest value of the table that was loaded."""
+        if self.buffer.received:
+            table = self._shape.name if self.way is not Way.HIDDEN else self._destination
+            merge.advance_sequences(conn, self.loaded.live, table)
+
+
+def way(loaded: LoadedTable, tables: Sequence[LoadedTable], *, upserts: bool) -> Way:
+    """Where a batch's rows of one table go."""
+    if loaded.refresh is Refresh.SWAP:
+        return Way.HIDDEN
+    if loaded.refresh is Refresh.IN_PLACE:
+        return Way.REPLACE
+    if loaded.key and upserts:
+        return Way.UPSERT
+    # Rows of several tables come in any order, and those that refer to others must go in after them.
+    return Way.STAGED if loaded.live.foreign_keys and len(tables) > 1 else Way.DIRECT
+
+
+def choose_refresh(
+    conn: sa.Connection, loaded: LoadedTable, swapped: Collection[Name], *, two_parameter_callback: bool
+) -> tuple[Refresh, str]:
+    """How to replace the table's rows, and why: by a swap where that loses nothing and fails nobody.
+
+    Tables that are `swapped` in the same transaction refer to the new table by then.
+    """
+    oid = loaded.live.oid
+    reasons = [*attachments.walls(conn, oid)]
+    reasons += [f"trigger {trigger} fires on INSERT" for trigger in attachments.insert_triggers(conn, oid)]
+    inbound = [key for key in attachments.inbound_keys(conn, oid) if key.table not in swapped]
+    reasons += [f"foreign key {key.name} of {key.table} refers to it" for key in inbound]
+    if two_parameter_callback:
+        reasons.append("on_before_visible takes two parameters, and looks for the new rows under the table's name")
+    if not reasons:
+        return Refresh.SWAP, "nothing stands against it"
+    if inbound and not loaded.key:
+        raise DefinitionError(
+            f"{loaded.name}: all rows are to be deleted, and {inbound[0].table} refers to them by {inbound[0].name}; "
+            "without a primary key nothing says which rows stay: declare one, or drop the foreign key"
+        )
+    return Refresh.IN_PLACE, "; ".join(reasons)
+
+
+def read_shape(conn: sa.Connection, loaded: LoadedTable) -> None:
+    """Read the live table's shape again, after it was migrated or swapped."""
+    _, oid = catalog.find(conn, loaded.name.schema, loaded.name.name)
+    loaded.shape = catalog.table_shape(conn, oid or 0)

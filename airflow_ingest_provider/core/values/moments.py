@@ -1,0 +1,226 @@
+"""Dates, times, timestamps and intervals: no zone guessed or dropped, no digit rounded.
+
+ISO 8601 and signed units read the same under every DateStyle and IntervalStyle.
+"""
+
+import re
+from datetime import date, datetime, time, timedelta, timezone
+from typing import Any
+
+from airflow_ingest_provider.core.shape import TypeShape
+from airflow_ingest_provider.core.values.misfit import Convert, MisfitError, spelled, text
+
+MICROSECONDS = 6
+"""Decimal places of a second that PostgreSQL and Python keep."""
+
+FULL_RANGE = 0x7FFF
+"""The fields of an interval's modifier where none are named (timestamp.h, INTERVAL_FULL_RANGE)."""
+
+FAR = timedelta(hours=15)
+"""PostgreSQL reads zones of less than 16 hours; Python's reach to 24."""
+
+# INTERVAL_MASK of MINUTE, HOUR and DAY, finest first: what an interval of these fields is cut to.
+_INTERVAL_UNITS = (
+    (1 << 11, timedelta(minutes=1)),
+    (1 << 10, timedelta(hours=1)),
+    (1 << 3, timedelta(days=1)),
+)
+_INTERVAL_SECOND = 1 << 12
+
+# After a time of day: an offset, or a word that is not a part of a date.
+_DATE_WORDS = "[ap]\\.?m|ad|bc|on|jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec|mon|tue|wed|thu|fri|sat|sun"
+_ZONE = re.compile(
+    rf"(?::\d\d|\dT\d{{4,6}})(?:\.\d*)?\s*(?:[-+]\d|(?!{_DATE_WORDS})[a-z])",
+    re.IGNORECASE,
+)
+_TIME_OF_DAY = re.compile(r"\d:\d\d|\dT\d", re.IGNORECASE)
+_MIDNIGHT = re.compile(r".*\d[ T]+0?0:00(?::00(?:\.0*)?)?\s*", re.IGNORECASE)
+
+
+def precision(type_: TypeShape) -> int:
+    """Decimal places of the seconds that a time or timestamp keeps."""
+    return MICROSECONDS if type_.modifier < 0 else min(type_.modifier, MICROSECONDS)
+
+
+def calendar_date(value: Any) -> str:
+    if isinstance(value, str):
+        content = text(value)
+        if _TIME_OF_DAY.search(content) and not _MIDNIGHT.fullmatch(content):
+            raise MisfitError("date would drop its time of day or zone: cut it, or declare timestamp")
+        return content
+    if isinstance(value, datetime):
+        value = _standard(value, "date")
+        if value.tzinfo is not None or value.time() != time.min:
+            raise MisfitError("date would drop its time of day or zone: pass value.date(), or declare timestamp")
+    elif not isinstance(value, date):
+        raise MisfitError("date holds dates: pass a datetime.date")
+    return f"{value.year:04}-{value.month:02}-{value.day:02}"
+
+
+def timestamp(type_: TypeShape) -> Convert:
+    """timestamp: naive datetimes, and dates as their midnight."""
+    name, places = spelled(type_), precision(type_)
+
+    def convert(value: Any) -> str:
+        if isinstance(value, str):
+            return _without_zone(value, name, places)
+        if isinstance(value, datetime):
+            value = _standard(value, name)
+            if offset_of(value) is not None:
+                raise MisfitError(
+                    f"{name} would drop its zone: pass value.astimezone(timezone.utc).replace(tzinfo=None), "
+                    "or declare timestamp with time zone"
+                )
+            _check_places(value.microsecond, places, name)
+            return datetime.isoformat(value.replace(tzinfo=None))
+        if not isinstance(value, date):
+            raise MisfitError(f"{name} holds dates with a time: pass a datetime.datetime without tzinfo")
+        return date.isoformat(value)
+
+    return convert
+
+
+def timestamp_with_zone(type_: TypeShape) -> Convert:
+    """timestamptz: aware datetimes; what is stored is the instant."""
+    name, places = spelled(type_), precision(type_)
+
+    def convert(value: Any) -> str:
+        if isinstance(value, str):
+            return _with_places(value, name, places)
+        if not isinstance(value, datetime):
+            raise MisfitError(f"{name} holds instants: pass a datetime.datetime with tzinfo")
+        value = _standard(value, name)
+        if offset_of(value) is None:
+            raise MisfitError(f"the instant depends on the session's TimeZone: attach a zone, such as {_ATTACH}")
+        _check_places(value.microsecond, places, name)
+        return datetime.isoformat(_readable(value, name))
+
+    return convert
+
+
+_ATTACH = "value.replace(tzinfo=timezone.utc)"
+
+
+def _readable(value: datetime, name: str) -> datetime:
+    """The same instant with an offset that PostgreSQL reads: whole seconds, less than 16 hours."""
+    offset = offset_of(value)
+    assert offset is not None
+    if abs(offset) < FAR and not offset.microseconds:
+        return value
+    try:
+        return value.astimezone(timezone.utc)
+    except OverflowError:
+        raise MisfitError(f"{name} cannot read its offset: pass it in UTC") from None
+
+
+def time_of_day(type_: TypeShape) -> Convert:
+    """time: naive times."""
+    name, places = spelled(type_), precision(type_)
+
+    def convert(value: Any) -> str:
+        if isinstance(value, str):
+            return _without_zone(value, name, places)
+        if not isinstance(value, time):
+            raise MisfitError(f"{name} holds times of day: pass a datetime.time")
+        if value.tzinfo is not None:
+            raise MisfitError(f"{name} would drop its zone: take it off, or declare the type with time zone")
+        _check_places(value.microsecond, places, name)
+        return time.isoformat(value)
+
+    return convert
+
+
+def time_with_zone(type_: TypeShape) -> Convert:
+    """timetz: times with a fixed offset."""
+    name, places = spelled(type_), precision(type_)
+
+    def convert(value: Any) -> str:
+        if isinstance(value, str):
+            return _with_places(value, name, places)
+        if not isinstance(value, time):
+            raise MisfitError(f"{name} holds times of day: pass a datetime.time with tzinfo")
+        offset = offset_of(value)
+        if offset is None:
+            raise MisfitError(f"{name} needs an offset without a date: attach one, such as {_ATTACH}")
+        if offset.microseconds:
+            raise MisfitError(f"{name} holds offsets of whole seconds: round it in the source")
+        _check_places(value.microsecond, places, name)
+        return time.isoformat(value)
+
+    return convert
+
+
+def interval(type_: TypeShape) -> Convert:
+    """interval: days, seconds and microseconds of a timedelta, each as it is."""
+    kept, unit = interval_limits(type_.modifier)
+    lost = re.compile(rf":\d+\.\d{{{kept}}}\d*[1-9]")
+
+    def convert(value: Any) -> str:
+        if isinstance(value, str):
+            content = text(value)
+            if lost.search(content):
+                raise MisfitError(f"interval would round it to {kept} decimal places: round it in the source")
+            return content
+        if not isinstance(value, timedelta):
+            raise MisfitError("interval holds durations: pass a datetime.timedelta")
+        if getattr(value, "nanoseconds", 0):
+            raise MisfitError("interval would drop its nanoseconds: round it in the source")
+        if value and (unit is None or value % unit):
+            raise MisfitError("the declared fields or digits cannot hold all of it: round it, or declare interval")
+        return interval_text(value)
+
+    return convert
+
+
+def interval_text(value: timedelta) -> str:
+    return f"{value.days:+d} day {value.seconds:+d} sec {value.microseconds:+d} usec"
+
+
+def interval_limits(modifier: int) -> tuple[int, timedelta | None]:
+    """Decimal places, and the unit of the values that are kept; None where only years and months are."""
+    if modifier < 0:
+        return MICROSECONDS, timedelta(microseconds=1)
+    fields, places = modifier >> 16 & FULL_RANGE, modifier & 0xFFFF
+    places = min(places, MICROSECONDS)
+    if fields & _INTERVAL_SECOND:
+        return places, timedelta(microseconds=10 ** (MICROSECONDS - places))
+    return places, next((unit for mask, unit in _INTERVAL_UNITS if fields & mask), None)
+
+
+def offset_of(value: datetime | time) -> timedelta | None:
+    """What utcoffset() gives."""
+    try:
+        return value.utcoffset()
+    except Exception as error:  # noqa: BLE001 - whatever a zone's own code raises
+        raise MisfitError(f"its tzinfo raised {type(error).__name__}: attach another zone") from None
+
+
+def _standard(value: datetime, name: str) -> datetime:
+    """The datetime itself; of a pandas Timestamp the datetime that it equals."""
+    if getattr(value, "nanosecond", 0):
+        raise MisfitError(f"{name} would drop its nanoseconds: round it in the source")
+    if not hasattr(value, "to_pydatetime"):
+        return value
+    try:
+        return datetime.fromisoformat(value.isoformat()).replace(tzinfo=value.tzinfo, fold=value.fold)
+    except ValueError:
+        raise MisfitError(f"Python's years are 1 to 9999: pass a str that PostgreSQL reads as {name}") from None
+
+
+def _check_places(microsecond: int, places: int, name: str) -> None:
+    if microsecond % 10 ** (MICROSECONDS - places):
+        raise MisfitError(f"{name} would round it to {places} decimal places: round it in the source")
+
+
+def _with_places(value: str, name: str, places: int) -> str:
+    content = text(value)
+    if re.search(rf"(?::\d\d|T\d{{6}})\.\d{{{places}}}\d*[1-9]", content):
+        raise MisfitError(f"{name} would round it to {places} decimal places: round it in the source")
+    return content
+
+
+def _without_zone(value: str, name: str, places: int) -> str:
+    content = _with_places(value, name, places)
+    if _ZONE.search(content):
+        raise MisfitError(f"it names a zone, which {name} would drop: take it off, or declare the type with time zone")
+    return content
