@@ -14,8 +14,6 @@ from airflow_ingest_provider.core.errors import BatchError
 MAX_BUFFER_BYTES = 16 << 20
 """What rows of the other tables may take while one table's COPY runs, all together."""
 
-_END = object()
-
 
 @dataclass(frozen=True)
 class Run:
@@ -60,16 +58,24 @@ class TableBuffer:
 Recognise = Callable[[Any], TableBuffer | None]
 
 
-def started(rows: Iterable[Any]) -> Iterator[Any]:
-    """The same rows, once the first has arrived or it is known that there is none."""
+@dataclass(frozen=True)
+class Arrived:
+    """A batch's rows, of which the first are there; `all_read` where those are all."""
+
+    rows: Iterator[Any]
+    all_read: bool
+
+
+def started(rows: Iterable[Any]) -> Arrived:
+    """The same rows, once enough for the first bytes to send have arrived: a slow source keeps no transaction open."""
     try:
         iterator = iter(rows)
     except TypeError as error:
         raise BatchError(
             f"the rows of a batch are a {type(rows).__name__}: expected an iterable of (table, row) pairs"
         ) from error
-    first = next(iterator, _END)
-    return iter(()) if first is _END else chain((first,), iterator)
+    first = list(islice(iterator, CHUNK_ROWS))
+    return Arrived(chain(first, iterator), all_read=len(first) < CHUNK_ROWS)
 
 
 def closed_after(batches: Any) -> AbstractContextManager[Iterable[Any]]:

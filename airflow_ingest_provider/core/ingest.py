@@ -11,7 +11,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from airflow_ingest_provider.core import callback, catalog, hidden, migrate, watermark
-from airflow_ingest_provider.core.batches import Run, closed_after, recogniser, runs, started, triple
+from airflow_ingest_provider.core.batches import Arrived, Run, closed_after, recogniser, runs, started, triple
 from airflow_ingest_provider.core.callback import OnBeforeVisible, do_nothing
 from airflow_ingest_provider.core.declared import declared_enums, tables_of
 from airflow_ingest_provider.core.errors import ConcurrentIngestError, DefinitionError, IngestError
@@ -24,7 +24,16 @@ from airflow_ingest_provider.core.plan import Action
 from airflow_ingest_provider.core.result import IngestResult
 from airflow_ingest_provider.core.session import sqlstate, transaction
 from airflow_ingest_provider.core.swap import swap
-from airflow_ingest_provider.core.target import BatchTable, LoadedTable, Refresh, choose_refresh, read_shape, way
+from airflow_ingest_provider.core.target import (
+    BatchTable,
+    LoadedTable,
+    Refresh,
+    choose_refresh,
+    is_first_load,
+    read_shape,
+    swap_obstacles,
+    way,
+)
 from airflow_ingest_provider.core.watermark import State
 
 logger = logging.getLogger(__name__)
@@ -186,11 +195,12 @@ class _Run:
         if self._migrated:
             return
         self._add_enum_labels()
-        with self._alone(), _explained():
-            self._check_untouched()
-            for loaded in reversed(self._parents_first()):
+        for loaded in reversed(self._parents_first()):
+            # A transaction each, since a table that was swapped is held under ACCESS EXCLUSIVE until it commits.
+            with self._alone(), _explained():
+                self._check_untouched()
                 self._migrate(loaded)
-            self._save(None)
+                self._save(loaded)
         self._migrated = True
 
     def _parents_first(self) -> list[LoadedTable]:
@@ -212,11 +222,9 @@ class _Run:
         self._check_ownership(loaded)
         planned = migrate.planned(conn, loaded.table, loaded.name, loaded.state)
         loaded.shape = planned.live
+        obstacles = self._obstacles(loaded)
         if self._deletes:
-            two = self._on_before_visible is not do_nothing and not callback.takes_table(self._on_before_visible)
-            swapped = {one.name for one in self._tables if one.refresh is Refresh.SWAP}
-            loaded.refresh, why = choose_refresh(conn, loaded, swapped, two_parameter_callback=two)
-            logger.info("%s: rows are replaced %s: %s", loaded.name, loaded.refresh.value, why)
+            loaded.refresh = choose_refresh(conn, loaded, obstacles)
         by_swap = loaded.refresh is Refresh.SWAP
         migrate.check(conn, planned, rows_stay=not by_swap)
         if planned.plan.action is not Action.NOTHING:
@@ -228,16 +236,23 @@ class _Run:
             loaded.state = migrate.apply_in_place(conn, planned, loaded.state, options)
         self._note_migration(loaded, planned.plan.lines)
         read_shape(conn, loaded)
-        if by_swap:
+        if loaded.refresh is None and not obstacles and is_first_load(conn, loaded, upserts=options.upserts):
+            loaded.refresh = Refresh.FIRST_LOAD
+        if loaded.refresh in (Refresh.SWAP, Refresh.FIRST_LOAD):
             loaded.planned = migrate.planned(conn, loaded.table, loaded.name, loaded.state)
 
-    def load(self, mark: Any, batch_metadata: Any, rows: Iterator[Any]) -> None:
+    def _obstacles(self, loaded: LoadedTable) -> list[str]:
+        takes_two = self._on_before_visible is not do_nothing and not callback.takes_table(self._on_before_visible)
+        swapped = {one.name for one in self._tables if one.refresh is Refresh.SWAP}
+        return swap_obstacles(self._conn, loaded, swapped, two_parameter_callback=takes_two)
+
+    def load(self, mark: Any, batch_metadata: Any, arrived: Arrived) -> None:
         """One batch, one transaction: all of it or nothing."""
         conn = self._conn
         with self._alone():
             self._check_untouched()
-            parts = self._parts()
-            self._copy(parts, rows)
+            parts = self._parts(few=arrived.all_read)
+            self._copy(parts, arrived.rows)
             resolved = watermark.resolved(mark)
             merged = self._merge(parts)
             self._call_back(parts, batch_metadata)
@@ -247,13 +262,15 @@ class _Run:
                     swap(conn, hiddens, self._options)
                 self._batches += 1
                 self._unfinished = self._unfinished or self._deletes
-                self._save(resolved)
+                for loaded in self._tables:
+                    self._save(loaded, resolved if loaded is self._first else None)
         self._last_mark = resolved.value
         self._committed(parts, merged)
 
-    def _parts(self) -> list[BatchTable]:
+    def _parts(self, *, few: bool) -> list[BatchTable]:
         upserts = self._options.upserts
         with _explained():
+            self._settle_first_loads(few=few)
             return [
                 BatchTable(
                     self._conn,
@@ -264,6 +281,16 @@ class _Run:
                 )
                 for loaded in self._parents_first()
             ]
+
+    def _settle_first_loads(self, *, few: bool) -> None:
+        """An empty table is replaced by a full one, unless the rows are few, or somebody else wrote some meanwhile."""
+        for loaded in self._tables:
+            if loaded.refresh is Refresh.FIRST_LOAD and (few or not self._held_empty(loaded)):
+                loaded.refresh = None
+
+    def _held_empty(self, loaded: LoadedTable) -> bool:
+        migrate.hold_writers(self._conn, loaded.name, self._options)
+        return not catalog.has_rows(self._conn, loaded.name)
 
     def _copy(self, parts: list[BatchTable], rows: Iterator[Any]) -> None:
         targets = {part.buffer.table: part for part in parts}
@@ -316,7 +343,8 @@ class _Run:
     def _committed(self, parts: list[BatchTable], merged: dict[str, Merged]) -> None:
         for part in parts:
             loaded = part.loaded
-            loaded.count(part.buffer.received, merged[part.buffer.table], old_rows_unread=part.hidden is not None)
+            unread = loaded.refresh is Refresh.SWAP
+            loaded.count(part.buffer.received, merged[part.buffer.table], old_rows_unread=unread)
             if part.hidden:
                 with transaction(self._conn):
                     read_shape(self._conn, loaded)
@@ -340,7 +368,8 @@ class _Run:
         self._unfinished = False
         with self._alone(), _explained():
             self._check_untouched()
-            self._save(None)
+            for loaded in self._tables:
+                self._save(loaded)
 
     def result(self) -> IngestResult:
         return IngestResult(
@@ -368,12 +397,9 @@ class _Run:
                 )
             loaded.state = now
 
-    def _save(self, mark: watermark.Mark | None) -> None:
-        for place, loaded in enumerate(self._tables):
-            kept = mark if place == 0 else None
-            state = loaded.state.after(self._id, self._batches, self._unfinished, kept)
-            watermark.save(self._conn, loaded.name, state)
-            loaded.state = state
+    def _save(self, loaded: LoadedTable, mark: watermark.Mark | None = None) -> None:
+        loaded.state = loaded.state.after(self._id, self._batches, self._unfinished, mark)
+        watermark.save(self._conn, loaded.name, loaded.state)
 
     def _check_ownership(self, loaded: LoadedTable) -> None:
         _, oid = catalog.find(self._conn, loaded.name.schema, loaded.name.name)

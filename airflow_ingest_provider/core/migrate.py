@@ -19,7 +19,6 @@ from airflow_ingest_provider.core.differences import (
     TypeChanged,
 )
 from airflow_ingest_provider.core.errors import DefinitionError
-from airflow_ingest_provider.core.hidden import HiddenTable
 from airflow_ingest_provider.core.locks import exclusively, one_run_at_a_time
 from airflow_ingest_provider.core.names import Name
 from airflow_ingest_provider.core.options import Options
@@ -170,15 +169,14 @@ def rebuild(conn: sa.Connection, this: Planned, token: str, options: Options) ->
 
     SHARE is held on the live table from before the copy to the commit: readers go on, writers wait.
     """
-    live = this.live.name
-    share = sql.SQL("LOCK TABLE {} IN SHARE MODE").format(live.sql)
-    exclusively(conn, [live], options.lock_timeout, options.lock_patience, lambda: run(conn, share))
+    hold_writers(conn, this.live.name, options)
     new = hidden.build(conn, this.live, this.plan.target, token)
     hidden.fill(conn, new)
     hidden.finish(conn, new, {}, last_row_wins=False)
     swap.swap(conn, [new], options)
 
 
-def hidden_for_refresh(conn: sa.Connection, this: Planned, token: str) -> HiddenTable:
-    """An empty table of the definition, for the rows that are to replace the live ones."""
-    return hidden.build(conn, this.live, this.plan.target, token)
+def hold_writers(conn: sa.Connection, table: Name, options: Options) -> None:
+    """Take SHARE on the table until the transaction ends: its rows stay as they are, and readers go on."""
+    share = sql.SQL("LOCK TABLE {} IN SHARE MODE").format(table.sql)
+    exclusively(conn, [table], options.lock_timeout, options.lock_patience, lambda: run(conn, share))

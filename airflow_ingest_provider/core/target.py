@@ -1,5 +1,6 @@
 """One table of a run: where its rows go in a batch, and what has become of them so far."""
 
+import logging
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum
@@ -20,11 +21,14 @@ from airflow_ingest_provider.core.result import TableResult
 from airflow_ingest_provider.core.shape import TableShape
 from airflow_ingest_provider.core.watermark import State
 
+logger = logging.getLogger(__name__)
+
 
 class Refresh(Enum):
     """How the rows that are there before the run are replaced."""
 
     SWAP = "by a new table that takes the old one's place"
+    FIRST_LOAD = "by a new table too, since there are none"
     IN_PLACE = "in place"
 
 
@@ -150,7 +154,7 @@ class BatchTable:
 
 def way(loaded: LoadedTable, tables: Sequence[LoadedTable], *, upserts: bool) -> Way:
     """Where a batch's rows of one table go."""
-    if loaded.refresh is Refresh.SWAP:
+    if loaded.refresh in (Refresh.SWAP, Refresh.FIRST_LOAD):
         return Way.HIDDEN
     if loaded.refresh is Refresh.IN_PLACE:
         return Way.REPLACE
@@ -160,28 +164,42 @@ def way(loaded: LoadedTable, tables: Sequence[LoadedTable], *, upserts: bool) ->
     return Way.STAGED if loaded.live.foreign_keys and len(tables) > 1 else Way.DIRECT
 
 
-def choose_refresh(
+def swap_obstacles(
     conn: sa.Connection, loaded: LoadedTable, swapped: Collection[Name], *, two_parameter_callback: bool
-) -> tuple[Refresh, str]:
-    """How to replace the table's rows, and why: by a swap where that loses nothing and fails nobody.
+) -> list[str]:
+    """Why rows cannot come by a swap without losing something or failing somebody.
 
     Tables that are `swapped` in the same transaction refer to the new table by then.
     """
     oid = loaded.live.oid
-    reasons = [*attachments.walls(conn, oid)]
-    reasons += [f"trigger {trigger} fires on INSERT" for trigger in attachments.insert_triggers(conn, oid)]
     inbound = [key for key in attachments.inbound_keys(conn, oid) if key.table not in swapped]
-    reasons += [f"foreign key {key.name} of {key.table} refers to it" for key in inbound]
+    obstacles = [
+        *attachments.walls(conn, oid),
+        *(f"trigger {trigger} fires on INSERT" for trigger in attachments.insert_triggers(conn, oid)),
+        *(f"foreign key {key.name} of {key.table} refers to it" for key in inbound),
+    ]
     if two_parameter_callback:
-        reasons.append("on_before_visible takes two parameters, and looks for the new rows under the table's name")
-    if not reasons:
-        return Refresh.SWAP, "nothing stands against it"
-    if inbound and not loaded.key:
+        obstacles.append("on_before_visible takes two parameters, and looks for new rows under the table's name")
+    return obstacles
+
+
+def choose_refresh(conn: sa.Connection, loaded: LoadedTable, obstacles: Sequence[str]) -> Refresh:
+    """How to replace the rows that are there: by a swap, unless there are obstacles."""
+    refresh = Refresh.IN_PLACE if obstacles else Refresh.SWAP
+    logger.info("%s: rows are replaced %s%s", loaded.name, refresh.value, "".join(f"; {one}" for one in obstacles))
+    inbound = attachments.inbound_keys(conn, loaded.live.oid)
+    if refresh is Refresh.IN_PLACE and inbound and not loaded.key:
         raise DefinitionError(
             f"{loaded.name}: all rows are to be deleted, and {inbound[0].table} refers to them by {inbound[0].name}; "
             "without a primary key nothing says which rows stay: declare one, or drop the foreign key"
         )
-    return Refresh.IN_PLACE, "; ".join(reasons)
+    return refresh
+
+
+def is_first_load(conn: sa.Connection, loaded: LoadedTable, *, upserts: bool) -> bool:
+    """Whether the table is empty and has keys or indexes, which are built faster once the rows are there."""
+    indexed = bool(loaded.live.indexes or any(one.kind != "c" for one in loaded.live.constraints))
+    return (indexed or (upserts and bool(loaded.key))) and not catalog.has_rows(conn, loaded.name)
 
 
 def read_shape(conn: sa.Connection, loaded: LoadedTable) -> None:
