@@ -105,7 +105,7 @@ def _numerics(type_: TypeShape) -> Mapping[type, Bulk]:
     def decimals(values: Sequence[Any], null: str) -> Texts | None:
         parts = [null if value is None else str(value) for value in values] if null else list(map(str, values))
         shown = "\0".join(parts)
-        hidden = lost and ("E" in shown or "I" in shown or lost.search(shown))
+        hidden = lost and ("E" in shown or "e" in shown or "I" in shown or lost.search(shown))
         # sNaN, -NaN and NaN123 are none of PostgreSQL's.
         return None if "aN" in shown or hidden else parts
 

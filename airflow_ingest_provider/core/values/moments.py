@@ -4,7 +4,7 @@ ISO 8601 and signed units read the same under every DateStyle and IntervalStyle.
 """
 
 import re
-from datetime import date, datetime, time, timedelta, timezone
+from datetime import MAXYEAR, MINYEAR, date, datetime, time, timedelta, timezone
 from typing import Any
 
 from airflow_ingest_provider.core.shape import TypeShape
@@ -201,10 +201,11 @@ def _standard(value: datetime, name: str) -> datetime:
         raise MisfitError(f"{name} would drop its nanoseconds: round it in the source")
     if not hasattr(value, "to_pydatetime"):
         return value
-    try:
-        return datetime.fromisoformat(value.isoformat()).replace(tzinfo=value.tzinfo, fold=value.fold)
-    except ValueError:
-        raise MisfitError(f"Python's years are 1 to 9999: pass a str that PostgreSQL reads as {name}") from None
+    # pandas' years go further, and its Timestamp of such a year is some other datetime.
+    if not MINYEAR <= value.year <= MAXYEAR:
+        raise MisfitError(f"Python's years are 1 to 9999: pass a str that PostgreSQL reads as {name}")
+    plain: datetime = value.to_pydatetime()
+    return plain
 
 
 def _check_places(microsecond: int, places: int, name: str) -> None:

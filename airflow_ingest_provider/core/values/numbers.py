@@ -27,7 +27,7 @@ def integer(type_: TypeShape) -> Convert:
             return text(value)
         if isinstance(value, bool) or not isinstance(value, int | float | Decimal):
             raise MisfitError(f"{name} holds whole numbers: pass an int")
-        if not isinstance(value, int) and not Decimal(value).is_finite():
+        if not (value.is_finite() if isinstance(value, Decimal) else isinstance(value, int) or math.isfinite(value)):
             raise MisfitError(f"{name} holds whole numbers, not NaN nor Infinity: pass None")
         if not low <= value <= high:
             raise MisfitError(f"it is out of range: {name} holds {low} to {high}: declare a wider type")
