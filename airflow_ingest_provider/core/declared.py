@@ -73,7 +73,7 @@ def declared_shape(conn: sa.Connection, table: sa.Table, name: Name) -> TableSha
         for key in tuple(copy.foreign_key_constraints):
             copy.constraints.discard(key)
         copy.schema = "pg_temp"
-        copy.create(conn, checkfirst=False)
+        copy.create(conn, checkfirst=True)  # for the enum types, which are there from the second run on
         oid = conn.scalar(
             sa.text("SELECT to_regclass('pg_temp.' || quote_ident(:name))::oid::bigint"), {"name": name.name}
         )

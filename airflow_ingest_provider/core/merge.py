@@ -13,6 +13,9 @@ from airflow_ingest_provider.core.shape import ColumnShape, TableShape
 
 STAGING_SCHEMA = "pg_temp"
 
+_ANALYZE_ROWS = 10_000
+"""From here on statistics of the staged rows are worth their milliseconds; below, the size in pages will do."""
+
 
 @dataclass(frozen=True)
 class Merged:
@@ -44,17 +47,15 @@ def upsert(conn: sa.Connection, staged: Name, shape: TableShape, key: Sequence[s
 
     Rows that are there already, to the byte, are not touched: no WAL, no dead rows. Takes ROW EXCLUSIVE.
     """
-    run(conn, sql.SQL("ANALYZE {}").format(staged.sql))
+    if not received:
+        return Merged()
+    if received > _ANALYZE_ROWS:
+        run(conn, sql.SQL("ANALYZE {}").format(staged.sql))
     primary = shape.primary_key
-    latest = run(conn, _latest(staged, key)).rowcount if received else 0
-    if primary is not None and primary.deferrable:
-        updated = run(conn, _update(shape, key)).rowcount
-        inserted = run(conn, _insert_new(shape, key)).rowcount
-    else:
-        inserted, updated = map(int, run(conn, _insert_or_update(shape, key)).one())
-    run(conn, sql.SQL("DROP TABLE pg_temp._ingest_latest"))
-    unchanged = latest - inserted - updated
-    return Merged(inserted, updated, unchanged, superseded=received - latest)
+    if shape.kind == "p" or (primary is not None and primary.deferrable):
+        return _update_then_insert(conn, staged, shape, key, received)
+    latest, inserted, updated = map(int, run(conn, _insert_or_update(staged, shape, key)).one())
+    return Merged(inserted, updated, latest - inserted - updated, superseded=received - latest)
 
 
 def delete_vanished(conn: sa.Connection, staged: Name, shape: TableShape, key: Sequence[str]) -> int:
@@ -92,31 +93,29 @@ def advance_sequences(conn: sa.Connection, shape: TableShape, table: Name) -> No
         )
 
 
-def _latest(staged: Name, key: Sequence[str]) -> sql.Composable:
-    """The last row of each key: a new table's rows lie in the order in which COPY wrote them."""
-    return sql.SQL(
-        "CREATE TEMPORARY TABLE _ingest_latest ON COMMIT DROP AS"
-        " SELECT DISTINCT ON ({key}) * FROM {staged} ORDER BY {key}, ctid DESC"
-    ).format(key=statements.columns(key), staged=staged.sql)
+def _insert_or_update(staged: Name, shape: TableShape, key: Sequence[str]) -> sql.Composable:
+    """One statement: the rows of the batch's keys, how many were inserted, and how many updated.
 
-
-def _insert_or_update(shape: TableShape, key: Sequence[str]) -> sql.Composable:
+    Sorting by the key saves a third of the time: the index is walked once, and not at random.
+    """
     updates = _updates(shape, key)
-    columns = statements.columns([column.name for column in shape.loaded_columns])
     conflict: sql.Composable = sql.SQL("DO NOTHING")
     if updates:
         assignments = [sql.SQL("{0} = excluded.{0}").format(sql.Identifier(column.name)) for column in updates]
         conflict = sql.SQL("DO UPDATE SET {}").format(sql.SQL(", ").join(assignments))
     return sql.SQL(
-        "WITH merged AS (INSERT INTO {table} AS live ({columns}) OVERRIDING SYSTEM VALUE"
-        " SELECT {columns} FROM pg_temp._ingest_latest AS latest"
+        "WITH latest AS MATERIALIZED ({latest}),"
+        " merged AS (INSERT INTO {table} AS live ({columns}) OVERRIDING SYSTEM VALUE"
+        " SELECT {columns} FROM latest"
         " WHERE NOT EXISTS (SELECT FROM {table} AS live WHERE {matching}{unchanged})"
         " ORDER BY {key}"
         " ON CONFLICT ({key}) {conflict} RETURNING (xmax = 0) AS is_new)"
-        " SELECT count(*) FILTER (WHERE is_new), count(*) FILTER (WHERE NOT is_new) FROM merged"
+        " SELECT (SELECT count(*) FROM latest), count(*) FILTER (WHERE is_new), count(*) FILTER (WHERE NOT is_new)"
+        " FROM merged"
     ).format(
+        latest=_latest(staged, key),
         table=shape.name.sql,
-        columns=columns,
+        columns=statements.columns([column.name for column in shape.loaded_columns]),
         key=statements.columns(key),
         conflict=conflict,
         matching=_matching(key, "latest"),
@@ -124,26 +123,41 @@ def _insert_or_update(shape: TableShape, key: Sequence[str]) -> sql.Composable:
     )
 
 
-def _update(shape: TableShape, key: Sequence[str]) -> sql.Composable:
-    updates = _updates(shape, key)
-    if not updates:
-        return sql.SQL("SELECT WHERE false")
-    assignments = [sql.SQL("{0} = latest.{0}").format(sql.Identifier(column.name)) for column in updates]
-    return sql.SQL("UPDATE {} AS live SET {} FROM pg_temp._ingest_latest AS latest WHERE {} AND NOT (true{})").format(
-        shape.name.sql, sql.SQL(", ").join(assignments), _matching(key, "latest"), _unchanged(updates)
+def _latest(staged: Name, key: Sequence[str]) -> sql.Composable:
+    """The last row of each key: in a table of this transaction, rows lie in the order in which COPY wrote them."""
+    return sql.SQL("SELECT DISTINCT ON ({key}) * FROM {staged} ORDER BY {key}, ctid DESC").format(
+        key=statements.columns(key), staged=staged.sql
     )
 
 
-def _insert_new(shape: TableShape, key: Sequence[str]) -> sql.Composable:
-    columns = statements.columns([column.name for column in shape.loaded_columns])
-    return sql.SQL(
-        "INSERT INTO {table} ({columns}) OVERRIDING SYSTEM VALUE SELECT {columns} FROM pg_temp._ingest_latest AS latest"
+def _update_then_insert(
+    conn: sa.Connection, staged: Name, shape: TableShape, key: Sequence[str], received: int
+) -> Merged:
+    """The same where PostgreSQL has no ON CONFLICT (deferrable keys) or tells nothing of it (partitioned tables)."""
+    latest = _latest(staged, key)
+    keys = run(conn, sql.SQL("SELECT count(*) FROM ({}) latest").format(latest)).scalar_one()
+    updates = _updates(shape, key)
+    updated = run(conn, _update(shape, key, updates, latest)).rowcount if updates else 0
+    insert_new = sql.SQL(
+        "INSERT INTO {table} ({columns}) OVERRIDING SYSTEM VALUE SELECT {columns} FROM ({latest}) AS latest"
         " WHERE NOT EXISTS (SELECT FROM {table} AS live WHERE {matching}) ORDER BY {key}"
     ).format(
         table=shape.name.sql,
-        columns=columns,
+        columns=statements.columns([column.name for column in shape.loaded_columns]),
+        latest=latest,
         matching=_matching(key, "latest"),
         key=statements.columns(key),
+    )
+    inserted = run(conn, insert_new).rowcount
+    return Merged(inserted, updated, keys - inserted - updated, superseded=received - keys)
+
+
+def _update(
+    shape: TableShape, key: Sequence[str], updates: Sequence[ColumnShape], latest: sql.Composable
+) -> sql.Composable:
+    assignments = [sql.SQL("{0} = latest.{0}").format(sql.Identifier(column.name)) for column in updates]
+    return sql.SQL("UPDATE {} AS live SET {} FROM ({}) AS latest WHERE {} AND NOT (true{})").format(
+        shape.name.sql, sql.SQL(", ").join(assignments), latest, _matching(key, "latest"), _unchanged(updates)
     )
 
 
