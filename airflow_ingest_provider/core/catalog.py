@@ -77,7 +77,7 @@ def table_shape(conn: sa.Connection, oid: int) -> TableShape:
 
 
 def pinned_columns(conn: sa.Connection, oid: int) -> Mapping[str, tuple[str, ...]]:
-    """Columns that views, rules, policies, triggers, publications or other columns use, and which those are.
+    """Columns that views, rules, policies, triggers, publications or functions use, and which those are.
 
     PostgreSQL refuses to drop such a column, or to change its type in place.
     """
@@ -85,6 +85,11 @@ def pinned_columns(conn: sa.Connection, oid: int) -> Mapping[str, tuple[str, ...
     for row in conn.execute(_PINNED, {"oid": oid}):
         pinned.setdefault(row.attname, []).append(row.dependent)
     return {name: tuple(sorted(set(dependents))) for name, dependents in pinned.items()}
+
+
+def computed_from(conn: sa.Connection, oid: int) -> tuple[str, ...]:
+    """Columns that a generated column of the table is computed from: their types cannot be changed in place."""
+    return tuple(conn.scalars(_COMPUTED_FROM, {"oid": oid}))
 
 
 def enum_labels(conn: sa.Connection, schema: str | None, name: str) -> tuple[str, ...] | None:
@@ -310,15 +315,25 @@ _INDEXES = sa.text("""
     ORDER BY 2, 1
 """)
 
-# What uses single columns of the table, other than its own indexes, constraints, defaults and sequences.
+# What other objects use single columns of the table: not its own indexes, constraints, defaults and sequences.
 _PINNED = sa.text("""
     SELECT a.attname, pg_describe_object(d.classid, d.objid, 0) AS dependent
     FROM pg_depend d
     JOIN pg_attribute a ON a.attrelid = d.refobjid AND a.attnum = d.refobjsubid
     WHERE d.refclassid = 'pg_class'::regclass AND d.refobjid = :oid AND d.refobjsubid > 0
-      AND (d.classid IN ('pg_rewrite'::regclass, 'pg_policy'::regclass, 'pg_trigger'::regclass,
-                         'pg_publication_rel'::regclass, 'pg_proc'::regclass)
-           OR d.classid = 'pg_attrdef'::regclass AND d.deptype = 'n')
+      AND d.classid IN ('pg_rewrite'::regclass, 'pg_policy'::regclass, 'pg_trigger'::regclass,
+                        'pg_publication_rel'::regclass, 'pg_proc'::regclass)
+""")
+
+# Columns that a generated column is computed from: 14 keeps that with the column, 15 and later with its default.
+_COMPUTED_FROM = sa.text("""
+    SELECT DISTINCT a.attname
+    FROM pg_depend d
+    JOIN pg_attribute a ON a.attrelid = d.refobjid AND a.attnum = d.refobjsubid
+    LEFT JOIN pg_attrdef x ON d.classid = 'pg_attrdef'::regclass AND x.oid = d.objid
+    JOIN pg_attribute g ON g.attrelid = :oid AND g.attnum = coalesce(x.adnum, d.objsubid) AND g.attgenerated <> ''
+    WHERE d.refclassid = 'pg_class'::regclass AND d.refobjid = :oid AND a.attnum <> g.attnum
+      AND (x.oid IS NOT NULL OR d.classid = 'pg_class'::regclass AND d.objid = d.refobjid)
 """)
 
 # An enum's labels in sort order, as one array; no row where the name is no type.

@@ -7,11 +7,13 @@ import sqlalchemy as sa
 from psycopg import sql
 
 from airflow_ingest_provider.core import attachments, statements
+from airflow_ingest_provider.core.errors import DefinitionError
 from airflow_ingest_provider.core.names import Name, default_name, temporary_name
 from airflow_ingest_provider.core.session import run, sqlstate
 from airflow_ingest_provider.core.shape import ColumnShape, TableShape
 
 _UNIQUE_VIOLATION = "23505"
+_DATATYPE_MISMATCH = "42804"
 
 
 @dataclass(frozen=True)
@@ -39,20 +41,26 @@ def build(conn: sa.Connection, live: TableShape, target: TableShape, token: str)
     return hidden
 
 
-def fill(conn: sa.Connection, hidden: HiddenTable) -> int:
-    """Copy the live table's rows, with the casts that PostgreSQL allows in an assignment; how many they were."""
-    shared = [
-        column.name
-        for column in hidden.shape.loaded_columns
-        if (before := hidden.live.column(column.name)) is not None and not before.generated
-    ]
-    if not shared:
-        return 0
+def fill(conn: sa.Connection, hidden: HiddenTable) -> None:
+    """Copy the live table's rows, with the casts that PostgreSQL allows in an assignment.
+
+    Raises DefinitionError where a column's new type has no such cast.
+    """
+    shared = [column.name for column in hidden.shape.loaded_columns if hidden.live.column(column.name)]
     columns = statements.columns(shared)
-    insert = sql.SQL("INSERT INTO {} ({}) OVERRIDING SYSTEM VALUE SELECT {} FROM {}").format(
-        hidden.name.sql, columns, columns, hidden.live.name.sql
-    )
-    return run(conn, insert).rowcount
+    # Rows without a column in common are kept as well: with no columns at all, the new ones get their defaults.
+    listed = sql.SQL("({}) OVERRIDING SYSTEM VALUE").format(columns) if shared else sql.SQL("")
+    insert = sql.SQL("INSERT INTO {} {} SELECT {} FROM {}")
+    try:
+        run(conn, insert.format(hidden.name.sql, listed, columns, hidden.live.name.sql))
+    except sa.exc.DBAPIError as error:
+        if sqlstate(error) != _DATATYPE_MISMATCH:
+            raise
+        message = str(error.orig).splitlines()[0].strip()
+        raise DefinitionError(
+            f"{hidden.live.name}: PostgreSQL does not assign values of the old type to the new one ({message}): "
+            "convert the column with ALTER TABLE ... USING first, or declare its old type"
+        ) from error
 
 
 def finish(conn: sa.Connection, hidden: HiddenTable, renamed: Mapping[Name, Name], *, last_row_wins: bool) -> int:
@@ -113,7 +121,7 @@ def lossy_columns(conn: sa.Connection, live: TableShape, target: TableShape) -> 
     lossy = {}
     for column in target.columns:
         before = live.column(column.name)
-        if before is not None and before.type != column.type and not before.generated and not column.generated:
+        if before is not None and before.type != column.type and not column.generated:
             found = _lossy(conn, live.name, before, column)
             if found:
                 lossy[column.name] = found

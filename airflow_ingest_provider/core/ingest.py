@@ -229,6 +229,8 @@ class _Run:
         migrate.check(conn, planned, rows_stay=not by_swap)
         if planned.plan.action is not Action.NOTHING:
             logger.info("plan for %s", planned.plan)
+        if planned.plan.dropped:
+            logger.warning("%s: columns go with their values: %s", loaded.name, ", ".join(planned.plan.dropped))
         if planned.plan.action is Action.REBUILD and not by_swap:
             loaded.state = migrate.with_text(loaded.state, planned.plan.differences)
             migrate.rebuild(conn, planned, self._token(loaded, "rebuild"), options)

@@ -12,7 +12,6 @@ from airflow_ingest_provider.core import catalog, hidden, statements, swap, wate
 from airflow_ingest_provider.core.declared import create, declared_enums, declared_shape
 from airflow_ingest_provider.core.differences import (
     ColumnAdded,
-    ColumnDropped,
     CommentChanged,
     Difference,
     NotNullAdded,
@@ -97,13 +96,13 @@ def planned(conn: sa.Connection, table: sa.Table, name: Name, state: watermark.S
         )
     declared = declared_shape(conn, table, name)
     pinned = catalog.pinned_columns(conn, oid)
-    return Planned(plan(live, declared, state.text, table.comment, pinned), live, declared, pinned)
+    untouchable = {*pinned, *catalog.computed_from(conn, oid)}
+    return Planned(plan(live, declared, state.text, table.comment, untouchable), live, declared, pinned)
 
 
 def check(conn: sa.Connection, this: Planned, *, rows_stay: bool) -> None:
     """Raise DefinitionError where the plan cannot be carried out without losing something that must stay."""
-    differences = this.plan.differences
-    for column in _dropped(differences):
+    for column in this.plan.dropped:
         if column in this.pinned:
             raise DefinitionError(
                 f"{this.live.name}: column {column!r} is no longer declared, but is used by "
@@ -113,10 +112,6 @@ def check(conn: sa.Connection, this: Planned, *, rows_stay: bool) -> None:
         swap.check_swappable(conn, this.live.oid, this.live.name, "; ".join(this.plan.lines))
     if rows_stay and catalog.has_rows(conn, this.live.name):
         _check_rows(conn, this)
-
-
-def _dropped(differences: Collection[Difference]) -> list[str]:
-    return [difference.column.name for difference in differences if isinstance(difference, ColumnDropped)]
 
 
 def _check_rows(conn: sa.Connection, this: Planned) -> None:
@@ -171,7 +166,8 @@ def rebuild(conn: sa.Connection, this: Planned, token: str, options: Options) ->
     """
     hold_writers(conn, this.live.name, options)
     new = hidden.build(conn, this.live, this.plan.target, token)
-    hidden.fill(conn, new)
+    if catalog.has_rows(conn, this.live.name):
+        hidden.fill(conn, new)
     hidden.finish(conn, new, {}, last_row_wins=False)
     swap.swap(conn, [new], options)
 

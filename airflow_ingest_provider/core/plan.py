@@ -59,6 +59,11 @@ class TablePlan:
         return tuple(difference for difference in self.differences if difference.in_place)
 
     @property
+    def dropped(self) -> tuple[str, ...]:
+        """The columns that go."""
+        return tuple(one.column.name for one in self.differences if isinstance(one, ColumnDropped))
+
+    @property
     def lines(self) -> tuple[str, ...]:
         """Each difference, for people."""
         return tuple(map(str, self.differences))
@@ -106,7 +111,9 @@ def merged(live: TableShape, declared: TableShape) -> TableShape:
 def _columns(live: TableShape, declared: TableShape, pinned: Collection[str]) -> Iterator[Difference]:
     wanted = {column.name for column in declared.columns}
     there = {column.name for column in live.columns}
-    yield from (ColumnDropped(column) for column in live.columns if column.name not in wanted)
+    dropped = [column for column in live.columns if column.name not in wanted]
+    # What is computed goes first: PostgreSQL does not drop a column that another is computed from.
+    yield from (ColumnDropped(column) for column in sorted(dropped, key=lambda column: not column.generated))
     kept_live = [column.name for column in live.columns if column.name in wanted]
     kept_declared = [column.name for column in declared.columns if column.name in there]
     if kept_live != kept_declared:
