@@ -1,0 +1,53 @@
+"""The command line: what it says when it cannot do what it is asked to."""
+
+from pathlib import Path
+
+import pytest
+
+from airflow_ingest_provider import cli
+from airflow_ingest_provider.demo import run
+
+
+def test_a_dsn_that_nobody_answers_is_one_clear_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["demo", "--dsn", f"host={tmp_path} dbname=test user=me"]) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("airflow-ingest: cannot connect: ")
+    assert "postgresql://me@localhost/test" in error
+    assert error.count("\n") == 1
+
+
+def test_a_sqlalchemy_url_is_not_a_dsn(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["demo", "--dsn", "postgresql+psycopg://me@localhost/test"]) == 1
+    assert "Expected a libpq connection string" in capsys.readouterr().err
+
+
+def test_a_folder_without_postgres_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("PG_BIN", str(tmp_path))
+    assert cli.main(["demo"]) == 1
+    assert f"found no initdb and no postgres in {tmp_path}" in capsys.readouterr().err
+
+
+def test_without_its_extra_the_demo_says_what_to_install(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(cli._DEMO_NEEDS, "nonesuch", "nonesuch-package")
+    assert cli.main(["demo"]) == 1
+    error = capsys.readouterr().err
+    assert "needs nonesuch-package: pip install 'airflow-ingest-provider[demo]'" in error
+
+
+def test_ctrl_c_is_told_in_a_word(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def interrupted(**options: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(run, "run", interrupted)
+    assert cli.main(["demo"]) == 130
+    assert capsys.readouterr().err == "airflow-ingest: interrupted\n"
+
+
+def test_keep_and_dsn_exclude_each_other() -> None:
+    with pytest.raises(SystemExit) as raised:
+        cli.main(["demo", "--keep", "--dsn", "dbname=test"])
+    assert raised.value.code == 2
