@@ -54,13 +54,13 @@ def attached(conn: sa.Connection, oid: int, name: Name, gone: Collection[str] = 
 
     Left out is what belongs to the columns, constraints and indexes that are `gone`.
     """
-    rows = conn.execute(_ATTACHED, {"oid": oid, "name": str(name)})
+    rows = conn.execute(_ATTACHED, {"oid": oid, "name": name.quoted})
     return tuple(row.statement for row in rows if row.step not in _OF_PARTS or row.part not in gone)
 
 
 def revokes(conn: sa.Connection, oid: int, name: Name) -> tuple[str, ...]:
     """What takes away every grant on a new relation, those of default privileges too."""
-    return tuple(conn.scalars(_REVOKES, {"oid": oid, "name": str(name)}))
+    return tuple(conn.scalars(_REVOKES, {"oid": oid, "name": name.quoted}))
 
 
 def settings(conn: sa.Connection, oid: int) -> str:

@@ -102,7 +102,7 @@ def _log_attempt(state: RetryCallState) -> None:
 
 
 def _holders(conn: sa.Connection, names: Iterable[Name]) -> str:
-    holders = conn.execute(_HOLDERS, {"names": [str(name) for name in names]})
+    holders = conn.execute(_HOLDERS, {"names": [name.quoted for name in names]})
     described = [f"pid {row.pid} of {row.usename} (for {row.age})" for row in holders]
     return ", ".join(described) or "nobody any more"
 

@@ -89,7 +89,7 @@ def advance_sequences(conn: sa.Connection, shape: TableShape, table: Name) -> No
         run(
             conn,
             statement.format(
-                sequence=sql.Literal(str(column.sequence)),
+                sequence=sql.Literal(column.sequence.quoted),
                 column=sql.Identifier(column.name),
                 table=table.sql,
                 name=column.sequence.sql,

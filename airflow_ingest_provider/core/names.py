@@ -17,8 +17,13 @@ class Name:
     name: str
 
     def __str__(self) -> str:
-        """Quoted as SQL needs it, which is also how messages show it."""
-        return f"{quoted(self.schema)}.{quoted(self.name)}"
+        """As messages show it: in double quotes where it would be hard to read without."""
+        return f"{readable(self.schema)}.{readable(self.name)}"
+
+    @property
+    def quoted(self) -> str:
+        """As text of SQL, always in double quotes: reserved words need them too."""
+        return self.sql.as_string(None)
 
     @property
     def sql(self) -> sql.Composable:
@@ -36,8 +41,8 @@ class Name:
         return Name(self.schema, name)
 
 
-def quoted(identifier: str) -> str:
-    """The identifier in double quotes where PostgreSQL would need them, bare where it would not."""
+def readable(identifier: str) -> str:
+    """The identifier, bare where it is a plain word."""
     plain = identifier.isascii() and identifier.replace("_", "a").isalnum() and identifier.islower()
     if plain and not identifier[0].isdigit():
         return identifier

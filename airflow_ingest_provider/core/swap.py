@@ -77,7 +77,7 @@ def _lock(conn: sa.Connection, table: Name, dependents: Sequence[Dependent]) -> 
     for view in reversed(dependents):
         if view.may_alter:
             # LOCK TABLE on a view would lock all that it reads; this locks the view alone and changes nothing.
-            run(conn, f"ALTER {view.word} {view.name} OWNER TO {sql.Identifier(view.owner).as_string(None)}")
+            run(conn, f"ALTER {view.word} {view.name.quoted} OWNER TO {sql.Identifier(view.owner).as_string(None)}")
     run(conn, sql.SQL("LOCK TABLE ONLY {} IN ACCESS EXCLUSIVE MODE").format(table.sql))
 
 
@@ -118,7 +118,7 @@ def _move_sequences(conn: sa.Connection, hidden: HiddenTable) -> None:
             run(
                 conn,
                 sql.SQL("SELECT setval({}, last_value, is_called) FROM {}").format(
-                    sql.Literal(str(column.sequence)), before.sequence.sql
+                    sql.Literal(column.sequence.quoted), before.sequence.sql
                 ),
             )
         elif column.default == before.default:
@@ -147,7 +147,7 @@ def _repoint(conn: sa.Connection, hidden: HiddenTable, dependents: Sequence[Depe
 def _replaced_in_place(conn: sa.Connection, view: Dependent) -> bool:
     try:
         with conn.begin_nested():
-            run(conn, f"CREATE OR REPLACE VIEW {view.name}{view.options} AS {view.definition}")
+            run(conn, f"CREATE OR REPLACE VIEW {view.name.quoted}{view.options} AS {view.definition}")
     except sa.exc.DBAPIError as error:
         if sqlstate(error) != _INVALID_TABLE_DEFINITION:
             raise
@@ -157,16 +157,16 @@ def _replaced_in_place(conn: sa.Connection, view: Dependent) -> bool:
 
 def _create_view(view: Dependent) -> str:
     if view.kind == "v":
-        return f"CREATE VIEW {view.name}{view.options} AS {view.definition}"
+        return f"CREATE VIEW {view.name.quoted}{view.options} AS {view.definition}"
     data = "WITH DATA" if view.populated else "WITH NO DATA"
-    return f"CREATE MATERIALIZED VIEW {view.name}{view.storage} AS {view.definition} {data}"
+    return f"CREATE MATERIALIZED VIEW {view.name.quoted}{view.storage} AS {view.definition} {data}"
 
 
 def _finish_remade(conn: sa.Connection, dependents: Sequence[Dependent], replaced: set[str], token: str) -> None:
     """Give the views that were made again their owner, indexes, grants and all else."""
     for place, view in enumerate(dependents):
         if temporary_name(token, f"view{place}") in replaced:
-            run(conn, f"ALTER {view.word} {view.name} OWNER TO {sql.Identifier(view.owner).as_string(None)}")
+            run(conn, f"ALTER {view.word} {view.name.quoted} OWNER TO {sql.Identifier(view.owner).as_string(None)}")
             for index in view.indexes:
                 run(conn, index)
             _attach(conn, view.name, view.attached)

@@ -1,0 +1,483 @@
+"""The specification, sentence by sentence: each test names the one that it holds."""
+
+import json
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from airflow_ingest_provider import (
+    BatchError,
+    ConcurrentIngestError,
+    Delete,
+    HighWatermark,
+    IngestError,
+    RowError,
+    Upsert,
+    Visibility,
+    ingest,
+)
+from tests.postgres.helpers import batches_of, is_usable, load, people, rows_of
+
+def marks_passed(conn: sa.Connection, table: sa.Table, *runs: dict[str, Any]) -> list[Any]:
+    """What `batches` was called with, over several runs that load a row each."""
+    seen = []
+
+    def batches(high_watermark: Any) -> Any:
+        seen.append(high_watermark)
+        yield len(seen), None, [(table, (len(seen), "x", None))]
+
+    for options in runs:
+        ingest(conn, table.metadata, batches, **options)
+    return seen
+
+
+# --- conn, metadata, batches
+
+
+def test_conn_is_not_in_a_transaction_before_and_after(conn: sa.Connection) -> None:
+    """'A SQLAlchemy connection not in a transaction'"""
+    load(conn, people(), [(1, "a", 1)])
+    assert is_usable(conn)
+    conn.begin()
+    with pytest.raises(IngestError, match="in a transaction.*commit first"):
+        load(conn, people(), [(2, "b", 2)])
+    conn.rollback()
+    assert rows_of(conn) == [(1, "a", 1)]
+
+
+def test_batches_takes_a_high_watermark_and_yields_batches(conn: sa.Connection) -> None:
+    """'A function that takes a high watermark, returning an iterable that yields data batches'"""
+    result = load(conn, people(), [(1, "a", 1), (2, "b", 2)], [], [(3, "c", 3)])
+    assert rows_of(conn) == [(1, "a", 1), (2, "b", 2), (3, "c", 3)]
+    assert (result.rows, result.batches, result.last_high_watermark) == (3, 3, 3)
+
+
+def test_rows_of_other_tables_are_skipped_and_copies_are_recognised(conn: sa.Connection) -> None:
+    """'A SQLAlchemy metadata of a single table'"""
+    table, other = people(), sa.Table("others", sa.MetaData(), sa.Column("id", sa.Integer))
+    copy = table.to_metadata(sa.MetaData())
+    rows = [(copy, (1, "a", 1)), (other, (5,)), (table, (2, "b", 2))]
+    ingest(conn, table.metadata, lambda mark: [(1, None, rows)])
+    assert rows_of(conn) == [(1, "a", 1), (2, "b", 2)]
+
+
+# --- on_before_visible
+
+
+def test_on_before_visible_sees_the_batch_before_others_do(conn: sa.Connection, other: sa.Connection) -> None:
+    """'called just before data becomes visible to other database clients'"""
+    seen = []
+
+    def look(inside: sa.Connection, batch_metadata: Any) -> None:
+        count = "SELECT count(*) FROM people"
+        seen.append((batch_metadata, inside.in_transaction(), inside.scalar(sa.text(count)), other.scalar(sa.text(count))))
+
+    for delete in (Delete.OFF, Delete.BEFORE_FIRST_BATCH):
+        load(conn, people(), [(1, "a", 1)], [(2, "b", 2)], on_before_visible=look, delete=delete)
+    assert seen == [("batch 1", True, 1, 0), ("batch 2", True, 2, 1), ("batch 1", True, 1, 2), ("batch 2", True, 2, 1)]
+
+
+def test_a_callback_of_three_parameters_gets_the_table_that_holds_the_data(conn: sa.Connection) -> None:
+    counts = []
+
+    def count(inside: sa.Connection, table: sa.Table, batch_metadata: Any) -> None:
+        counts.append(inside.scalar(sa.select(sa.func.count()).select_from(table)))
+
+    load(conn, people(), [(1, "a", 1), (2, "b", 2)], on_before_visible=count)
+    load(conn, people(), [(3, "c", 3)], on_before_visible=count, delete=Delete.BEFORE_FIRST_BATCH)
+    assert counts == [2, 1]
+    assert rows_of(conn) == [(3, "c", 3)]
+
+
+@pytest.mark.parametrize("delete", [Delete.OFF, Delete.BEFORE_FIRST_BATCH])
+def test_nothing_becomes_visible_when_the_callback_raises(conn: sa.Connection, delete: str) -> None:
+    load(conn, people(), [(1, "a", 1)])
+
+    def refuse(inside: sa.Connection, table: sa.Table, batch_metadata: Any) -> None:
+        raise LookupError("not good enough")
+
+    with pytest.raises(LookupError, match="not good enough"):
+        load(conn, people(), [(2, "b", 2)], on_before_visible=refuse, delete=delete)
+    assert rows_of(conn) == [(1, "a", 1)]
+    assert is_usable(conn)
+
+
+@pytest.mark.parametrize("end", ["commit", "rollback", "COMMIT"])
+def test_a_callback_that_ends_the_transaction_is_an_error(conn: sa.Connection, end: str) -> None:
+    def callback(inside: sa.Connection, batch_metadata: Any) -> None:
+        inside.exec_driver_sql(end) if end.isupper() else getattr(inside, end)()
+
+    with pytest.raises(IngestError, match="ended the transaction"):
+        load(conn, people(), [(1, "a", 1)], on_before_visible=callback)
+    assert is_usable(conn)
+
+
+# --- high_watermark
+
+
+def test_latest_is_the_one_of_the_most_recent_batch(conn: sa.Connection) -> None:
+    """'the most recent high watermark ... whose corresponding batch has been succesfully ingested'; else None"""
+    assert marks_passed(conn, people(), {}, {}, {}) == [None, 1, 2]
+
+
+def test_earliest_is_none(conn: sa.Connection) -> None:
+    """'then None will be passed to the batches function as the high watermark'"""
+    assert marks_passed(conn, people(), {}, {"high_watermark": HighWatermark.EARLIEST}, {}) == [None, None, 2]
+
+
+@pytest.mark.parametrize("value", [0, "2024-01-01", None, False, 1.5, [1, {"a": None}], {"b": [2]}, "ünï\\'\"%s:x"])
+def test_another_value_is_passed_directly_and_deletes_nothing(conn: sa.Connection, value: Any) -> None:
+    """'then this value is passed directly'; 'Existing data in the target table is not deleted'"""
+    assert marks_passed(conn, people(), {}, {"high_watermark": value}) == [None, value]
+    assert len(rows_of(conn)) == 2
+
+
+@pytest.mark.parametrize("value", [0, "2024-01-01", None, [1, {"a": None}], "ünï\\'\"%s:x\n"])
+def test_every_json_value_is_stored_and_read_again(conn: sa.Connection, value: Any) -> None:
+    ingest(conn, people().metadata, lambda mark: [(value, None, [])])
+    seen: list[Any] = []
+    ingest(conn, people().metadata, lambda mark: seen.append(mark) or [])  # type: ignore[func-returns-value]
+    assert seen == [value]
+
+
+def test_a_callable_watermark_is_called_once_the_rows_were_read(conn: sa.Connection) -> None:
+    table, read = people(), []
+
+    def rows() -> Any:
+        for number in (1, 2):
+            read.append(number)
+            yield table, (number, "x", None)
+
+    result = ingest(conn, table.metadata, lambda mark: [(lambda: list(read), None, rows())])
+    assert result.last_high_watermark == [1, 2]
+
+
+def test_the_watermark_of_a_failed_batch_is_not_stored(conn: sa.Connection) -> None:
+    with pytest.raises(RowError):
+        load(conn, people(), [(1, "a", 1)], [(2, "b", "old")])
+    assert marks_passed(conn, people(), {}) == [1]
+
+
+def test_a_persons_comment_and_foreign_state_survive(conn: sa.Connection, other: sa.Connection) -> None:
+    load(conn, people(), [(1, "a", 1)])
+    state = json.dumps({"theirs": 1, "pg-bulk-ingest": {"high-watermark": 7}})
+    other.exec_driver_sql(f"COMMENT ON TABLE people IS 'Who we know.\nAsk Ann.\n{state}'")
+    assert marks_passed(conn, people(), {}) == [7]
+    comment = other.scalar(sa.text("SELECT obj_description('people'::regclass)"))
+    text, _, last = comment.rpartition("\n")
+    assert text == "Who we know.\nAsk Ann."
+    assert json.loads(last)["theirs"] == 1
+    assert json.loads(last)["pg-bulk-ingest"] == {"high-watermark": 1}
+
+
+def test_a_declared_comment_is_set_once(conn: sa.Connection) -> None:
+    table = people(comment="Who we know")
+    load(conn, table, [(1, "a", 1)])
+    assert load(conn, table, [(2, "b", 2)]).tables[0].migration == ()
+    (comment,) = rows_of(conn, "SELECT obj_description('people'::regclass)")[0]
+    assert comment.startswith("Who we know\n{")
+
+
+# --- visibility
+
+
+def test_each_batch_is_visible_whole_after_it(conn: sa.Connection, other: sa.Connection) -> None:
+    """'data changes are visible to other database clients after each batch'"""
+    table, seen = people(), []
+
+    def batches(mark: Any) -> Any:
+        for number in (1, 2, 3):
+            seen.append(other.scalar(sa.text("SELECT count(*) FROM people")))
+            yield number, None, ((table, (number * 10 + row, "x", None)) for row in range(4))
+
+    ingest(conn, table.metadata, batches, visibility=Visibility.AFTER_EACH_BATCH)
+    assert seen == [0, 4, 8]
+
+
+def test_schema_changes_are_visible_before_the_first_batch(conn: sa.Connection, other: sa.Connection) -> None:
+    """'Schema changes become visible before the first batch.'"""
+    load(conn, people(), [(1, "a", 1)])
+    table, seen = people(sa.Column("email", sa.Text)), []
+
+    def look(inside: sa.Connection, batch_metadata: Any) -> None:
+        seen.append(rows_of(other))
+
+    load(conn, table, [(2, "b", 2, "b@c")], on_before_visible=look)
+    assert seen == [[(1, "a", 1, None)]]
+
+
+# --- delete
+
+
+def test_delete_off_keeps_the_rows(conn: sa.Connection) -> None:
+    """'There is no deleting of existing data.'"""
+    load(conn, people(), [(1, "a", 1)])
+    load(conn, people(), [(2, "b", 2)], delete=Delete.OFF)
+    assert len(rows_of(conn)) == 2
+
+
+def test_before_first_batch_replaces_the_rows_with_the_first_batch(conn: sa.Connection, other: sa.Connection) -> None:
+    """'All existing data in the table is deleted just before the first batch is ingested.'"""
+    load(conn, people(), [(1, "a", 1), (2, "b", 2)])
+    table, seen = people(), []
+
+    def rows(first: int) -> Any:
+        yield table, (first, "new", None)
+        seen.append(rows_of(other, "SELECT id FROM people ORDER BY id"))
+
+    ingest(
+        conn,
+        table.metadata,
+        lambda mark: ((number, None, rows(number)) for number in (5, 6)),
+        delete=Delete.BEFORE_FIRST_BATCH,
+    )
+    assert seen == [[(1,), (2,)], [(5,)]]
+    assert rows_of(conn) == [(5, "new", None), (6, "new", None)]
+
+
+def test_without_a_batch_nothing_is_deleted(conn: sa.Connection) -> None:
+    """'If there are no batches, no data is deleted.'"""
+    load(conn, people(), [(1, "a", 1)])
+    load(conn, people(), delete=Delete.BEFORE_FIRST_BATCH)
+    assert rows_of(conn) == [(1, "a", 1)]
+
+
+def test_a_batch_without_rows_deletes(conn: sa.Connection) -> None:
+    load(conn, people(), [(1, "a", 1)])
+    load(conn, people(), [], delete=Delete.BEFORE_FIRST_BATCH)
+    assert rows_of(conn) == []
+
+
+def test_the_retry_of_a_deleting_run_loses_nothing(conn: sa.Connection) -> None:
+    table = people()
+    load(conn, table, [(9, "old", 9)])
+
+    def batches(mark: int | None) -> Any:
+        for number in range((mark or 0) + 1, 4):
+            if number == 3 and not retried:
+                raise ConnectionError("the source went away")
+            yield number, None, [(table, (number, "new", None))]
+
+    retried = False
+    with pytest.raises(ConnectionError):
+        ingest(conn, table.metadata, batches, high_watermark=HighWatermark.EARLIEST, delete=Delete.BEFORE_FIRST_BATCH)
+    retried = True
+    ingest(conn, table.metadata, batches, delete=Delete.BEFORE_FIRST_BATCH)
+    assert [row[0] for row in rows_of(conn)] == [1, 2, 3]
+    load(conn, table, [(7, "next", None)], delete=Delete.BEFORE_FIRST_BATCH)
+    assert [row[0] for row in rows_of(conn)] == [7]
+
+
+# --- upsert
+
+
+def test_upsert_replaces_rows_of_the_same_key(conn: sa.Connection) -> None:
+    """'an upsert based on that primary key is performed on ingest'"""
+    result = load(conn, people(), [(1, "a", 1), (2, "b", 2), (1, "a2", 3)], [(2, "b", 2), (1, "a3", 4), (3, "c", None)])
+    assert rows_of(conn) == [(1, "a3", 4), (2, "b", 2), (3, "c", None)]
+    (table,) = result.tables
+    assert (table.received, table.inserted, table.updated, table.unchanged, table.superseded) == (6, 3, 1, 1, 1)
+
+
+def test_the_last_row_of_a_key_wins_whatever_its_size(conn: sa.Connection) -> None:
+    rows = [(number % 50, "x" * (number * 7919 % 3000), number) for number in range(5000)]
+    for delete in (Delete.OFF, Delete.BEFORE_FIRST_BATCH, Delete.OFF):
+        load(conn, people(), rows, delete=delete)
+        assert rows_of(conn, "SELECT id, age FROM people ORDER BY id") == [(key, 4950 + key) for key in range(50)]
+
+
+def test_without_a_primary_key_it_is_a_plain_insert(conn: sa.Connection) -> None:
+    """'If there is no primary key then a plain insert is performed.'"""
+    table = sa.Table("people", sa.MetaData(), sa.Column("id", sa.Integer))
+    load(conn, table, [(1,), (1,)], [(1,)])
+    assert rows_of(conn) == [(1,), (1,), (1,)]
+
+
+@pytest.mark.parametrize("rows", [[(2, "b", 2), (1, "z", 9)], [(2, "b", 2), (2, "c", 3)]])
+@pytest.mark.parametrize("delete", [Delete.OFF, Delete.BEFORE_FIRST_BATCH])
+def test_upsert_off_fails_on_a_clash_and_changes_nothing(conn: sa.Connection, rows: Any, delete: str) -> None:
+    """'No upserting is performed.'"""
+    load(conn, people(), [(1, "a", 1)])
+    clashes = delete == Delete.OFF or rows[0][0] == rows[1][0]
+    if not clashes:
+        load(conn, people(), rows, upsert=Upsert.OFF, delete=delete)
+        return
+    with pytest.raises(RowError, match="people"):
+        load(conn, people(), rows, upsert=Upsert.OFF, delete=delete)
+    assert rows_of(conn) == [(1, "a", 1)]
+    assert is_usable(conn)
+
+
+def test_a_deferrable_key_is_upserted_on(conn: sa.Connection) -> None:
+    table = sa.Table(
+        "people",
+        sa.MetaData(),
+        sa.Column("id", sa.Integer),
+        sa.Column("name", sa.Text),
+        sa.PrimaryKeyConstraint("id", deferrable=True),
+    )
+    load(conn, table, [(1, "a"), (2, "b")])
+    result = load(conn, table, [(1, "a"), (2, "c"), (3, "d"), (3, "e")])
+    assert rows_of(conn) == [(1, "a"), (2, "c"), (3, "e")]
+    counts = result.tables[0]
+    assert (counts.inserted, counts.updated, counts.unchanged, counts.superseded) == (1, 1, 1, 1)
+
+
+def test_rows_that_look_the_same_are_told_apart(conn: sa.Connection) -> None:
+    """json has no equality, and 1.0 equals 1.00: both are compared to the byte."""
+    table = sa.Table(
+        "people",
+        sa.MetaData(),
+        sa.Column("id", sa.Integer, primary_key=True),
+        sa.Column("score", sa.Numeric),
+        sa.Column("data", sa.JSON),
+    )
+    load(conn, table, [(1, "1.0", {"a": 1})])
+    assert load(conn, table, [(1, "1.00", {"a": 1})]).tables[0].updated == 1
+    assert load(conn, table, [(1, "1.00", {"a": 1})]).tables[0].unchanged == 1
+
+
+# --- all or nothing
+
+
+@pytest.mark.parametrize("delete", [Delete.OFF, Delete.BEFORE_FIRST_BATCH])
+def test_a_source_that_fails_leaves_nothing_of_its_batch(conn: sa.Connection, delete: str) -> None:
+    table = people()
+    load(conn, table, [(number, "old", None) for number in range(3)])
+
+    def rows() -> Any:
+        for number in range(5000):
+            yield table, (number, "new", None)
+        raise ConnectionError("gone")
+
+    with pytest.raises(ConnectionError, match="gone"):
+        ingest(conn, table.metadata, lambda mark: [(2, None, rows())], delete=delete)
+    assert {row[1] for row in rows_of(conn)} == {"old"}
+    assert is_usable(conn)
+
+
+@pytest.mark.parametrize(
+    ("row", "column", "problem"),
+    [
+        ((1, "a"), None, "3"),
+        ((1, "a", 1.9), "age", "float"),
+        ((1, "a\0", 1), "name", "NUL"),
+        ((1, 5, 1), "name", "int"),
+        ((None, "a", 1), "id", "NULL"),
+        ((1, "a", "seven"), "age", "22P02"),
+    ],
+)
+def test_a_row_that_does_not_fit_is_named(conn: sa.Connection, row: Any, column: str | None, problem: str) -> None:
+    rows = [(number, "x", None) for number in range(10, 1210)]
+    with pytest.raises(RowError, match=problem) as caught:
+        load(conn, people(), [*rows, row, *rows])
+    error = caught.value
+    assert (error.table, error.column, error.row_number) == ("public.people", column, 1201)
+    assert "seven" not in str(error)
+    assert rows_of(conn) == []
+    assert is_usable(conn)
+
+
+@pytest.mark.parametrize(
+    "batches", [None, 5, [(1, 2)], [7], ["abc"], [(1, None, 5)], [(1, None, [5])], [(1, None, [("people", (1,))])]]
+)
+def test_a_batch_that_is_none_says_what_was_expected(conn: sa.Connection, batches: Any) -> None:
+    with pytest.raises(BatchError, match="expected|pairs"):
+        ingest(conn, people().metadata, lambda mark: batches)
+    assert is_usable(conn)
+
+
+@pytest.mark.parametrize("mark", [object(), {1, 2}, float("nan"), b"x"])
+def test_a_watermark_that_json_cannot_hold_keeps_the_batch_out(conn: sa.Connection, mark: Any) -> None:
+    with pytest.raises(BatchError, match="JSON cannot hold"):
+        ingest(conn, people().metadata, batches_of(people(), [(1, "a", 1)], mark=mark))
+    assert rows_of(conn) == []
+
+
+@pytest.mark.parametrize("argument", ["visibility", "upsert", "delete"])
+def test_an_unknown_constant_names_the_accepted_ones(conn: sa.Connection, argument: str) -> None:
+    with pytest.raises(ValueError, match="expected one of __"):
+        load(conn, people(), [(1, "a", 1)], **{argument: "__NEVER__"})
+    assert rows_of(conn, "SELECT to_regclass('people')") == [(None,)]
+
+
+def test_an_autocommit_connection_is_refused(engine: sa.Engine) -> None:
+    with (
+        engine.execution_options(isolation_level="AUTOCOMMIT").connect() as conn,
+        pytest.raises(IngestError, match="AUTOCOMMIT"),
+    ):
+        load(conn, people(), [(1, "a", 1)])
+
+
+@pytest.mark.parametrize("isolation", ["REPEATABLE READ", "SERIALIZABLE"])
+def test_an_engine_of_another_isolation_level_is_served(engine: sa.Engine, isolation: str) -> None:
+    with engine.execution_options(isolation_level=isolation).connect() as conn:
+        load(conn, people(), [(1, "a", 1)], [(1, "b", 2)])
+        assert rows_of(conn) == [(1, "b", 2)]
+
+
+# --- two runs at once
+
+
+def test_a_run_whose_table_was_loaded_by_another_stops(conn: sa.Connection, engine: sa.Engine) -> None:
+    table = people()
+
+    def batches(mark: Any) -> Any:
+        yield 1, None, [(table, (1, "first", None))]
+        with engine.connect() as second:
+            load(second, people(), [(2, "second", None)])
+        yield 2, None, [(table, (3, "first", None))]
+
+    with pytest.raises(ConcurrentIngestError, match="another run"):
+        ingest(conn, table.metadata, batches)
+    assert rows_of(conn) == [(1, "first", None), (2, "second", None)]
+    assert is_usable(conn)
+
+
+def test_no_transaction_is_open_while_the_source_thinks(conn: sa.Connection, other: sa.Connection) -> None:
+    table, states = people(), []
+    pid = conn.connection.driver_connection.info.backend_pid  # type: ignore[union-attr]
+
+    def state() -> None:
+        states.append(other.scalar(sa.text("SELECT state FROM pg_stat_activity WHERE pid = :pid"), {"pid": pid}))
+
+    def rows() -> Any:
+        state()
+        yield table, (1, "a", 1)
+
+    def batches(mark: Any) -> Any:
+        state()
+        yield 1, None, rows()
+        state()
+
+    ingest(conn, table.metadata, batches)
+    assert states == ["idle", "idle", "idle"]
+
+
+# --- hostile names
+
+
+@pytest.mark.parametrize("name", ['q"uo\'te', "100% :x %s", "ta$ble {}", "emoji 🎉", "é" * 31, "select", "Mixed.Case", "back\\slash", "a USING b"])
+def test_any_name_will_do(conn: sa.Connection, name: str) -> None:
+    table = sa.Table(
+        name,
+        sa.MetaData(schema=name),
+        sa.Column(name, sa.Integer, primary_key=True),
+        sa.Column(name[:-1] + "2", sa.Text, index=False),
+        comment=name,
+    )
+    sa.Index(name[:-1] + "3", table.c[1])
+    for delete in (Delete.OFF, Delete.BEFORE_FIRST_BATCH, Delete.OFF):
+        result = load(conn, table, [(1, name), (1, "b"), (2, name)], delete=delete)
+        assert result.tables[0].migration == ()
+    with conn.begin():
+        assert conn.execute(sa.select(table).order_by(table.c[0])).all() == [(1, "b"), (2, name)]
+    rebuilt = sa.Table(name, sa.MetaData(schema=name), sa.Column(name, sa.BigInteger, primary_key=True))
+    assert len(load(conn, rebuilt, [(3,)]).tables[0].migration) == 3
+
+
+def test_a_name_that_postgresql_would_cut_is_refused(conn: sa.Connection) -> None:
+    table = sa.Table("é" * 32, sa.MetaData(), sa.Column("id", sa.Integer))
+    with pytest.raises(IngestError, match="64 bytes"):
+        load(conn, table, [(1,)])
