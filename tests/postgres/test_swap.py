@@ -1,0 +1,276 @@
+"""A full refresh and a rebuild replace a live table: what hangs on it stays, and readers go on."""
+
+import threading
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from airflow_ingest_provider import DefinitionError, Delete, LockNotAcquired, ingest
+from airflow_ingest_provider.core import attachments, catalog
+from tests.postgres.helpers import is_usable, load, people, rows_of
+
+ROLES = ("ingest_reader", "ingest_writer", "ingest_owner")
+
+HANGING = """
+    GRANT SELECT ON people TO PUBLIC;
+    GRANT ALL ON people TO ingest_writer WITH GRANT OPTION;
+    GRANT UPDATE (name) ON people TO ingest_reader;
+    ALTER TABLE people ADD CONSTRAINT adult CHECK (age > 0);
+    ALTER TABLE people ALTER COLUMN name SET DEFAULT 'nobody', ALTER COLUMN name SET STORAGE EXTERNAL;
+    ALTER TABLE people ALTER COLUMN age SET STATISTICS 7, SET (fillfactor = 70, autovacuum_enabled = false);
+    CREATE STATISTICS people_stats ON name, age FROM people;
+    CREATE FUNCTION watch() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END';
+    CREATE TRIGGER watched BEFORE UPDATE ON people FOR EACH ROW EXECUTE FUNCTION watch();
+    CREATE TRIGGER unwatched BEFORE DELETE ON people FOR EACH ROW EXECUTE FUNCTION watch();
+    ALTER TABLE people DISABLE TRIGGER unwatched;
+    CREATE RULE quiet AS ON DELETE TO people WHERE old.id < 0 DO INSTEAD NOTHING;
+    CREATE POLICY own ON people FOR SELECT TO ingest_reader USING (id > 0);
+    ALTER TABLE people ENABLE ROW LEVEL SECURITY;
+    ALTER TABLE people REPLICA IDENTITY FULL;
+    CLUSTER people USING people_pkey;
+    COMMENT ON COLUMN people.name IS 'its name';
+    COMMENT ON CONSTRAINT adult ON people IS 'its check';
+    COMMENT ON INDEX people_pkey IS 'its index';
+    COMMENT ON TRIGGER watched ON people IS 'its trigger';
+    COMMENT ON POLICY own ON people IS 'its policy';
+    CREATE VIEW named WITH (security_barrier) AS SELECT name, id FROM people WHERE id > 0 WITH CHECK OPTION;
+    GRANT SELECT ON named TO ingest_reader;
+    COMMENT ON VIEW named IS 'its view';
+    CREATE VIEW above AS SELECT count(*) FROM named;
+    CREATE MATERIALIZED VIEW ages AS SELECT age, count(*) FROM people GROUP BY age;
+    CREATE UNIQUE INDEX ages_index ON ages (age);
+    GRANT SELECT ON ages TO ingest_reader;
+    CREATE MATERIALIZED VIEW later AS SELECT * FROM above WITH NO DATA;
+"""
+
+
+@pytest.fixture
+def roles(other: sa.Connection) -> Iterator[None]:
+    for role in ROLES:
+        other.exec_driver_sql(f"CREATE ROLE {role}")
+    yield
+    for role in ROLES:
+        other.exec_driver_sql(f"DROP OWNED BY {role} CASCADE; DROP ROLE {role}")
+
+
+def hanging(conn: sa.Connection, name: str = "people") -> Any:
+    """All that hangs on a relation and on the views over it, as statements; without the state in the comment."""
+    with conn.begin():
+        found, oid = catalog.find(conn, "public", name)
+        assert oid is not None
+        own = [one for one in attachments.attached(conn, oid, found) if not one.startswith("COMMENT ON TABLE")]
+        views = [
+            (one.name, one.kind, one.definition, one.options, one.populated, one.owner, one.attached, one.indexes)
+            for one in attachments.dependents(conn, oid)
+        ]
+        shape = catalog.table_shape(conn, oid)
+        parts: list[Any] = [*shape.constraints, *shape.foreign_keys, *shape.indexes]
+        names = sorted(one.name for one in parts)
+        tuning = [(one.name, one.tuning, one.default, one.sequence, one.comment) for one in shape.columns]
+        return own, views, names, tuning, attachments.settings(conn, oid), attachments.inbound_keys(conn, oid)
+
+
+def oid_of(conn: sa.Connection, name: str) -> int:
+    ((oid,),) = rows_of(conn, f"SELECT '{name}'::regclass::oid::bigint")
+    return int(oid)
+
+
+@pytest.mark.usefixtures("roles")
+@pytest.mark.parametrize("owner", ["postgres", "ingest_owner"])
+def test_a_full_refresh_keeps_all_that_hangs_on_the_table(
+    conn: sa.Connection, other: sa.Connection, owner: str
+) -> None:
+    load(conn, people(), [(1, "a", 1), (2, "b", 2)])
+    other.exec_driver_sql(HANGING)
+    other.exec_driver_sql(f"ALTER TABLE people OWNER TO {owner}")
+    before, table, view = hanging(conn), oid_of(conn, "people"), oid_of(conn, "named")
+    load(conn, people(), [(number, "c", number) for number in range(3, 9)], delete=Delete.BEFORE_FIRST_BATCH)
+    assert hanging(conn) == before
+    assert oid_of(conn, "people") != table
+    assert oid_of(conn, "named") == view
+    assert rows_of(conn, "SELECT count(*) FROM named") == [(6,)]
+    assert rows_of(conn, "SELECT * FROM above") == [(6,)]
+    assert rows_of(conn, "SELECT count(*) FROM ages") == [(6,)]
+
+
+@pytest.mark.usefixtures("roles")
+def test_a_rebuild_keeps_all_that_hangs_on_the_table(conn: sa.Connection, other: sa.Connection) -> None:
+    load(conn, people(), [(1, "a", 1), (2, "b", 2)])
+    other.exec_driver_sql(HANGING)
+    other.exec_driver_sql("CREATE TABLE child (id int PRIMARY KEY, person int REFERENCES people ON DELETE CASCADE)")
+    other.exec_driver_sql("INSERT INTO child VALUES (1, 2)")
+    before, view = hanging(conn), oid_of(conn, "named")
+    moved = sa.Table(
+        "people",
+        sa.MetaData(),
+        sa.Column("name", sa.Text),
+        sa.Column("age", sa.Integer),
+        sa.Column("id", sa.Integer, primary_key=True),
+    )
+    result = load(conn, moved, [("c", 3, 3)])
+    assert result.tables[0].migration == ("columns in the order name, age, id",)
+    own, views, names, tuning, *rest = hanging(conn)
+    assert (own, views, names, sorted(tuning), *rest) == (*before[:3], sorted(before[3]), *before[4:])
+    assert oid_of(conn, "named") == view
+    assert rows_of(conn) == [("a", 1, 1), ("b", 2, 2), ("c", 3, 3)]
+
+
+@pytest.mark.usefixtures("roles")
+def test_views_over_a_retyped_column_are_made_again(conn: sa.Connection, other: sa.Connection) -> None:
+    load(conn, people(), [(1, "a", 1)])
+    other.exec_driver_sql(
+        """
+        CREATE VIEW v AS SELECT age FROM people;
+        CREATE VIEW w AS SELECT age + 1 AS next FROM v;
+        GRANT SELECT ON v TO ingest_reader;
+        GRANT SELECT ON w TO ingest_reader;
+        ALTER VIEW v OWNER TO ingest_owner;
+        GRANT SELECT ON people TO ingest_owner;
+        """
+    )
+    before = hanging(conn)[1]
+    table = sa.Table(
+        "people",
+        sa.MetaData(),
+        sa.Column("id", sa.Integer, primary_key=True),
+        sa.Column("name", sa.Text),
+        sa.Column("age", sa.BigInteger),
+    )
+    load(conn, table, [(2, "b", 5_000_000_000)])
+    assert hanging(conn)[1] == before
+    assert rows_of(conn, "SELECT next FROM w ORDER BY 1") == [(2,), (5_000_000_001,)]
+
+
+def test_default_privileges_add_nothing(conn: sa.Connection, other: sa.Connection) -> None:
+    load(conn, people(), [(1, "a", 1)])
+    other.exec_driver_sql("ALTER DEFAULT PRIVILEGES GRANT SELECT ON TABLES TO PUBLIC")
+    before = hanging(conn)
+    load(conn, people(), [(1, "a", 1)], delete=Delete.BEFORE_FIRST_BATCH)
+    assert hanging(conn) == before
+
+
+def test_sequences_go_on(conn: sa.Connection, other: sa.Connection) -> None:
+    table = sa.Table(
+        "people",
+        sa.MetaData(),
+        sa.Column("id", sa.Integer, primary_key=True),
+        sa.Column("number", sa.Integer, sa.Identity(start=100)),
+    )
+    load(conn, table, [(40, 150)])
+    for delete in (Delete.BEFORE_FIRST_BATCH, Delete.OFF):
+        load(conn, table, [(7, 120)], delete=delete)
+        insert = "INSERT INTO people (id) VALUES (DEFAULT) RETURNING id, number"
+        assert other.exec_driver_sql(insert).one() == ((41, 151) if delete == Delete.BEFORE_FIRST_BATCH else (42, 152))
+
+
+IN_PLACE = {
+    "publication": "CREATE PUBLICATION p FOR TABLE people",
+    "row type": "CREATE TABLE uses (person people)",
+    "inheritance": "CREATE TABLE heir () INHERITS (people)",
+    "function": "CREATE FUNCTION f() RETURNS bigint BEGIN ATOMIC SELECT count(*) FROM people; END",
+    "rule": "CREATE TABLE t (a int); CREATE RULE r AS ON INSERT TO t DO ALSO DELETE FROM people",
+    "policy": "CREATE TABLE t (a int); CREATE POLICY p ON t USING (EXISTS (SELECT FROM people))",
+    "foreign key": "CREATE TABLE child (person int REFERENCES people); INSERT INTO child VALUES (2)",
+    "insert trigger": """
+        CREATE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END';
+        CREATE TRIGGER t BEFORE INSERT ON people FOR EACH ROW EXECUTE FUNCTION f()""",
+}
+
+
+@pytest.mark.parametrize("statement", IN_PLACE.values(), ids=IN_PLACE.keys())
+def test_what_a_swap_cannot_carry_is_refreshed_in_place(
+    conn: sa.Connection, other: sa.Connection, statement: str
+) -> None:
+    load(conn, people(), [(1, "a", 1), (2, "b", 2), (3, "c", 3)])
+    other.exec_driver_sql(statement)
+    before, oid = hanging(conn), oid_of(conn, "people")
+    result = load(conn, people(), [(2, "b", 2), (3, "z", 3), (4, "d", 4)], delete=Delete.BEFORE_FIRST_BATCH)
+    assert (hanging(conn), oid_of(conn, "people")) == (before, oid)
+    assert rows_of(conn, "SELECT * FROM ONLY people ORDER BY 1") == [(2, "b", 2), (3, "z", 3), (4, "d", 4)]
+    counts = result.tables[0]
+    assert (counts.deleted, counts.inserted, counts.updated, counts.unchanged) == (1, 1, 1, 1)
+
+
+@pytest.mark.parametrize("kind", ["publication", "row type", "inheritance", "function", "rule", "policy"])
+def test_a_rebuild_that_cannot_carry_something_is_refused_by_name(
+    conn: sa.Connection, other: sa.Connection, kind: str
+) -> None:
+    load(conn, people(), [(1, "a", 1)])
+    other.exec_driver_sql(IN_PLACE[kind])
+    before = hanging(conn)
+    table = sa.Table(
+        "people",
+        sa.MetaData(),
+        sa.Column("name", sa.Text),
+        sa.Column("id", sa.Integer, primary_key=True),
+        sa.Column("age", sa.Integer),
+    )
+    with pytest.raises(DefinitionError, match=r"has to be replaced by a new table .* cannot be because of"):
+        load(conn, table, [("b", 2, 2)])
+    assert hanging(conn) == before
+    assert rows_of(conn, "SELECT * FROM ONLY people") == [(1, "a", 1)]
+
+
+def test_tables_that_refer_to_each_other_are_refreshed_together(conn: sa.Connection) -> None:
+    metadata = sa.MetaData()
+    parent = sa.Table("parent", metadata, sa.Column("id", sa.Integer, primary_key=True))
+    child = sa.Table(
+        "child",
+        metadata,
+        sa.Column("id", sa.Integer, primary_key=True),
+        sa.Column("parent_id", sa.ForeignKey(parent.c.id)),
+        sa.Column("twin", sa.ForeignKey("child.id")),
+    )
+    for first in (1, 5, 9):
+        rows = [(child, (first, first, first + 1)), (child, (first + 1, first, None)), (parent, (first,))]
+        ingest(conn, metadata, lambda mark, rows=rows: [(1, None, rows)], delete=Delete.BEFORE_FIRST_BATCH)  # type: ignore[misc]
+        assert rows_of(conn, "SELECT * FROM parent") == [(first,)]
+        assert rows_of(conn, "SELECT * FROM child ORDER BY 1") == [(first, first, first + 1), (first + 1, first, None)]
+
+
+def test_readers_go_on_during_refreshes(conn: sa.Connection, other: sa.Connection, server: Any, database: str) -> None:
+    load(conn, people(), [(number, "x", 0) for number in range(1000)])
+    other.exec_driver_sql("CREATE VIEW v AS SELECT * FROM people")
+    done, failures, reads = threading.Event(), [], []
+    engine = sa.create_engine(server.url("psycopg", database), poolclass=sa.NullPool, isolation_level="AUTOCOMMIT")
+
+    def read(query: str) -> None:
+        with engine.connect() as reader:
+            try:
+                while not done.is_set():
+                    reads.append(reader.scalar(sa.text(query)))
+            except sa.exc.DBAPIError as error:
+                failures.append(error)
+
+    readers = [threading.Thread(target=read, args=[f"SELECT count(*) FROM {name}"]) for name in ("people", "v")]
+    for reader in readers:
+        reader.start()
+    try:
+        for age in range(15):
+            load(conn, people(), [(number, "x", age) for number in range(1000)], delete=Delete.BEFORE_FIRST_BATCH)
+    finally:
+        done.set()
+        for reader in readers:
+            reader.join()
+    assert failures == []
+    assert set(reads) == {1000}
+
+
+def test_a_reader_in_the_way_is_named_once_patience_is_over(conn: sa.Connection, engine: sa.Engine) -> None:
+    load(conn, people(), [(1, "a", 1)])
+    with engine.connect() as reader:
+        pid = reader.scalar(sa.text("SELECT pg_backend_pid() FROM people"))
+        with pytest.raises(LockNotAcquired, match=f"pid {pid} of postgres"):
+            load(
+                conn,
+                people(),
+                [(2, "b", 2)],
+                delete=Delete.BEFORE_FIRST_BATCH,
+                lock_timeout=timedelta(milliseconds=20),
+                lock_patience=timedelta(milliseconds=200),
+            )
+    assert rows_of(conn) == [(1, "a", 1)]
+    assert is_usable(conn)
