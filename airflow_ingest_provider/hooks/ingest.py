@@ -1,0 +1,182 @@
+"""From a connection id of Airflow to a SQLAlchemy connection, and `ingest` on it."""
+
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from datetime import timedelta
+from typing import Any
+from urllib.parse import quote
+
+import sqlalchemy as sa
+from airflow.exceptions import AirflowNotFoundException  # type: ignore[attr-defined]  # its home moved in 3.2
+from airflow.providers.common.compat.lineage.hook import get_hook_lineage_collector
+from airflow.providers.postgres.hooks.postgres import PostgresHook
+from airflow.sdk import Connection
+
+from airflow_ingest_provider.core import catalog, load
+from airflow_ingest_provider.core.callback import do_nothing
+from airflow_ingest_provider.core.errors import IngestError
+from airflow_ingest_provider.core.ingest import ingest
+from airflow_ingest_provider.core.names import Name
+from airflow_ingest_provider.core.options import Delete, HighWatermark, Upsert, Visibility
+from airflow_ingest_provider.core.result import IngestResult
+
+CONNECTION_TYPES = ("postgres", "postgresql")
+
+
+class IngestHook(PostgresHook):
+    """A `PostgresHook` that loads batches of rows.
+
+    `conn_id` is a connection of type "postgres". `database` overrides its database. What else a
+    `PostgresHook` takes, such as `options`, is taken by name.
+    """
+
+    conn_name_attr = "conn_id"
+
+    def __init__(
+        self, conn_id: str = PostgresHook.default_conn_name, database: str | None = None, **kwargs: Any
+    ) -> None:
+        super().__init__(conn_id=conn_id, database=database, **kwargs)
+        self._running: sa.Connection | None = None
+
+    @classmethod
+    def get_connection(cls, conn_id: str) -> Connection:
+        """The connection, known to be PostgreSQL's; an error that says what to do where it is not."""
+        try:
+            connection: Connection = super().get_connection(conn_id)
+        except AirflowNotFoundException as error:
+            raise AirflowNotFoundException(
+                f"there is no connection {conn_id!r}: expected one of type 'postgres'; add it under Admin > "
+                f"Connections, or with the variable AIRFLOW_CONN_{conn_id.upper()}"
+            ) from error
+        if connection.conn_type not in CONNECTION_TYPES:
+            raise IngestError(
+                f"connection {conn_id!r} is of type {connection.conn_type!r}: expected 'postgres'; name a "
+                "connection to PostgreSQL, or change the type of this one"
+            )
+        return connection
+
+    def get_sqlalchemy_engine(self, engine_kwargs: dict[str, Any] | None = None) -> sa.Engine:
+        """An engine that connects as `get_conn` does, with the connection's extras.
+
+        It keeps no connections. Where the extra `iam` is set, each connect fetches a token of its own:
+        they expire after minutes.
+        """
+        url = self._url()
+        given = dict(engine_kwargs or {})
+        connect_args = self._connect_args(url) | given.pop("connect_args", {})
+        engine = sa.create_engine(url, **({"poolclass": sa.NullPool} | given), connect_args=connect_args)
+        if self.connection_extra.get("iam"):
+            sa.event.listen(engine, "do_connect", self._log_in_with_token, named=True)
+        sa.event.listen(engine, "invalidate", _cancel_abandoned, named=True)
+        return engine
+
+    def ingest(
+        self,
+        metadata: sa.MetaData,
+        batches: Callable[[Any], Iterable[Any]],
+        on_before_visible: Callable[..., Any] = do_nothing,
+        high_watermark: Any = HighWatermark.LATEST,
+        visibility: str = Visibility.AFTER_EACH_BATCH,
+        upsert: str = Upsert.IF_PRIMARY_KEY,
+        delete: str = Delete.OFF,
+        *,
+        lock_timeout: timedelta = timedelta(milliseconds=200),
+        lock_patience: timedelta = timedelta(minutes=5),
+    ) -> IngestResult:
+        """Load batches of rows, as `airflow_ingest_provider.ingest` does, on a connection made for it.
+
+        The tables become output assets of the task's hook-level lineage.
+        """
+        with self.get_sqlalchemy_engine().connect() as conn:
+            self._running = conn
+            try:
+                result = ingest(
+                    conn,
+                    metadata,
+                    batches,
+                    on_before_visible,
+                    high_watermark,
+                    visibility,
+                    upsert,
+                    delete,
+                    lock_timeout=lock_timeout,
+                    lock_patience=lock_patience,
+                )
+            finally:
+                self._running = None
+            # The rows are committed: what goes wrong from here on must not fail the task.
+            with suppress(sa.exc.DBAPIError):
+                self._add_lineage(conn, metadata)
+        return result
+
+    def cancel(self) -> None:
+        """Cancel the statement that `ingest` runs, if any; from another thread or a signal handler.
+
+        A COPY notices at the end of its batch's rows. psycopg2 lets no signal handler run before the
+        statement has ended; psycopg 3 does.
+        """
+        conn = self._running
+        if conn is not None:
+            with suppress(sa.exc.InvalidRequestError):  # it came to its end in the meantime
+                load.cancel(conn)
+
+    def _url(self) -> sa.URL:
+        connection = self.connection
+        # Older releases of the parent have no such property. "postgresql" alone names no driver.
+        scheme: str = getattr(self, "sqlalchemy_scheme", "")
+        return sa.URL.create(
+            scheme if "+" in scheme else "postgresql+psycopg",
+            username=connection.login or None,
+            password=connection.password or None,
+            host=connection.host or None,
+            port=connection.port or None,
+            database=self.database or connection.schema or None,
+            query=self.connection_extra.get("sqlalchemy_query") or {},
+        )
+
+    def _connect_args(self, url: sa.URL) -> dict[str, Any]:
+        """What `get_conn` passes on: the hook's options and the connection's extras for libpq."""
+        arguments: dict[str, Any] = {}
+        if url.get_driver_name() == "psycopg":
+            arguments["prepare_threshold"] = None  # proxies that pool transactions know no prepared statements
+        if self.options:
+            arguments["options"] = self.options
+        extras = self.connection_extra
+        return arguments | {name: extras[name] for name in extras if name not in self.ignored_extra_options}
+
+    def _log_in_with_token(self, cparams: dict[str, Any], **_: Any) -> None:
+        user, token, port = self.get_iam_token(self.connection)
+        cparams.update(user=user, password=token, port=port)
+
+    def _add_lineage(self, conn: sa.Connection, metadata: sa.MetaData) -> None:
+        with conn.begin():
+            names = [catalog.find(conn, table.schema, table.name)[0] for table in metadata.tables.values()]
+        collector = get_hook_lineage_collector()  # type: ignore[no-untyped-call]
+        for name in names:
+            collector.add_output_asset(context=self, scheme="postgres", asset_kwargs=_asset(conn, name))
+
+
+def _cancel_abandoned(dbapi_connection: Any, **_: Any) -> None:
+    """Cancel what the server does for a connection that is given up in the midst of it.
+
+    That happens when execution_timeout ends a task: closed alone, the connection's backend would finish
+    its statement first, and keep the locks that the next try needs.
+    """
+    with suppress(Exception):  # the connection is lost either way
+        if hasattr(dbapi_connection, "cancel_safe"):
+            dbapi_connection.cancel_safe(timeout=5)
+        else:
+            dbapi_connection.cancel()
+
+
+def _asset(conn: sa.Connection, name: Name) -> dict[str, Any]:
+    """What the postgres provider makes an asset of: where the connection really leads, sockets included."""
+    info: Any = conn.connection.driver_connection.info  # type: ignore[union-attr]
+    host = info.host if info.host and not info.host.startswith(("/", "@")) else "localhost"
+    return {
+        "host": f"[{host}]" if ":" in host else host,
+        "port": info.port,
+        "database": quote(info.dbname, safe=""),
+        "schema": quote(name.schema, safe=""),
+        "table": quote(name.name, safe=""),
+    }

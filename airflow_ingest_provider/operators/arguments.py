@@ -1,0 +1,96 @@
+"""What an operator's arguments may be besides values: callables that take the context, and import paths."""
+
+import inspect
+import pkgutil
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import sqlalchemy as sa
+
+
+def check_callable(argument: str, value: object) -> None:
+    """Refuse what is neither callable nor looks like an import path, when the DAG is parsed."""
+    if isinstance(value, str):
+        module, _, name = value.partition(":")
+        if module and name:
+            return
+    elif callable(value):
+        return
+    raise ValueError(
+        f"{argument} is {value!r}: expected a callable, or an import path such as 'package.module:function'"
+    )
+
+
+def check_metadata(value: object) -> None:
+    """Refuse what can be no metadata, when the DAG is parsed."""
+    if isinstance(value, sa.MetaData | sa.Table):
+        return
+    try:
+        check_callable("metadata", value)
+    except ValueError:
+        raise ValueError(
+            f"metadata is {value!r}: expected a sqlalchemy.MetaData or Table, a callable that returns one, "
+            "or an import path such as 'package.module:metadata'"
+        ) from None
+
+
+def imported(argument: str, value: Any) -> Any:
+    """What an import path leads to; anything but a string is returned as it is."""
+    if not isinstance(value, str):
+        return value
+    try:
+        return pkgutil.resolve_name(value)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ValueError(
+            f"{argument} is the import path {value!r}, which leads nowhere ({error}): expected "
+            "'package.module:function', with the package importable where the task runs"
+        ) from error
+
+
+def metadata_of(value: Any, context: Mapping[str, Any], op_kwargs: Mapping[str, Any]) -> sa.MetaData:
+    """The metadata that a value means: itself, a table's own, or what a callable or an import path gives."""
+    found = imported("metadata", value)
+    if not isinstance(found, sa.MetaData | sa.Table) and callable(found):
+        found = found(**keyword_arguments(found, 0, context, op_kwargs))
+    if isinstance(found, sa.Table):
+        return _metadata_of_one(found)
+    if isinstance(found, sa.MetaData):
+        return found
+    raise ValueError(f"metadata gave a {type(found).__name__}: expected a sqlalchemy.MetaData or Table")
+
+
+def keyword_arguments(
+    function: Callable[..., Any], given: int, context: Mapping[str, Any], op_kwargs: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The context variables and `op_kwargs` that a function names, or all where it takes `**kwargs`.
+
+    The rules are those of PythonOperator, but a parameter that is one of the first `given`, which get
+    their values by position, may be called as a context variable is. (Airflow's own function for this
+    is in another module from release to release.)
+    """
+    parameters = inspect.signature(function).parameters
+    positional = tuple(parameters)[:given]
+    clashing = [name for name in positional if name in op_kwargs]
+    if clashing:
+        raise ValueError(
+            f"op_kwargs holds {clashing[0]!r}, which the run gives {_name(function)} by position: expected other names"
+        )
+    available = {**context, **op_kwargs}
+    takes_all = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
+    wanted = available if takes_all else parameters
+    return {name: available[name] for name in wanted if name in available and name not in positional}
+
+
+def _metadata_of_one(table: sa.Table) -> sa.MetaData:
+    """A metadata that holds nothing else.
+
+    The table is not copied: it keeps its foreign keys to tables of its own metadata, and its rows are
+    recognised by identity.
+    """
+    one = sa.MetaData(schema=table.metadata.schema, naming_convention=table.metadata.naming_convention)
+    one.tables = type(one.tables)({table.key: table})
+    return one
+
+
+def _name(function: Callable[..., Any]) -> str:
+    return getattr(function, "__name__", type(function).__name__)

@@ -1,0 +1,170 @@
+"""An Airflow task that loads batches of rows."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import timedelta
+from functools import partial
+from typing import Any, ClassVar
+
+import sqlalchemy as sa
+from airflow.sdk import Asset, BaseOperator, Context
+from airflow.sdk.definitions.asset import AssetRef
+
+from airflow_ingest_provider.core.callback import do_nothing
+from airflow_ingest_provider.core.options import Delete, HighWatermark, Upsert, Visibility
+from airflow_ingest_provider.core.result import IngestResult
+from airflow_ingest_provider.hooks.ingest import IngestHook
+from airflow_ingest_provider.operators.arguments import (
+    check_callable,
+    check_metadata,
+    imported,
+    keyword_arguments,
+    metadata_of,
+)
+
+Metadata = sa.MetaData | sa.Table
+
+
+class IngestOperator(BaseOperator):
+    """Loads batches of rows into the tables of a metadata, creating and migrating them first.
+
+    Arguments:
+        metadata: a MetaData of the tables to load, or the Table; or a callable that returns one, or its
+            import path "package.module:name".
+        batches: a callable, or its import path. It is called with the high watermark and, where it names
+            them or takes `**kwargs`, with context variables and `op_kwargs`. It gives an iterable of
+            `(high_watermark, batch_metadata, rows)`.
+        conn_id: a connection of type "postgres". (templated)
+        database: the database, where it is not the connection's own. (templated)
+        on_before_visible: a callable, or its import path, called with `(conn, batch_metadata)` or
+            `(conn, ingest_table, batch_metadata)` before a batch becomes visible.
+        high_watermark, visibility, upsert, delete: constants, or for the high watermark any value that
+            JSON holds. Templates render to text, whatever they are made of; `dag.param("name")` and an
+            upstream task's output keep their type. (templated)
+        op_kwargs: more arguments for `batches`, and for `metadata` if that is a callable. (templated)
+        lock_timeout: how long one try for an exclusive lock may keep readers waiting.
+        lock_patience: how long all tries together may take, and how long another run is waited for.
+
+    Returns `IngestResult.as_dict()`. Rows and high watermark are put on the event of each asset in
+    `outlets`. A task that is killed cancels its statement; batches committed before stay.
+    """
+
+    template_fields: Sequence[str] = (
+        "conn_id",
+        "database",
+        "high_watermark",
+        "visibility",
+        "upsert",
+        "delete",
+        "op_kwargs",
+        "tables",
+    )
+    template_fields_renderers: ClassVar[dict[str, str]] = {"op_kwargs": "py", "tables": "py"}
+    shallow_copy_attrs: Sequence[str] = ("op_kwargs",)
+    ui_color = "#e8f0e4"
+
+    def __init__(
+        self,
+        *,
+        metadata: Metadata | Callable[..., Metadata] | str,
+        batches: Callable[..., Iterable[Any]] | str,
+        conn_id: str = IngestHook.default_conn_name,
+        database: str | None = None,
+        on_before_visible: Callable[..., Any] | str = do_nothing,
+        high_watermark: Any = HighWatermark.LATEST,
+        visibility: str = Visibility.AFTER_EACH_BATCH,
+        upsert: str = Upsert.IF_PRIMARY_KEY,
+        delete: str = Delete.OFF,
+        op_kwargs: Mapping[str, Any] | None = None,
+        lock_timeout: timedelta = timedelta(milliseconds=200),
+        lock_patience: timedelta = timedelta(minutes=5),
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        check_metadata(metadata)
+        check_callable("batches", batches)
+        check_callable("on_before_visible", on_before_visible)
+        self.metadata = metadata
+        self.batches = batches
+        self.conn_id = conn_id
+        self.database = database
+        self.on_before_visible = on_before_visible
+        self.high_watermark = high_watermark
+        self.visibility = visibility
+        self.upsert = upsert
+        self.delete = delete
+        self.op_kwargs = op_kwargs or {}
+        self.lock_timeout = lock_timeout
+        self.lock_patience = lock_patience
+        self.tables = _table_names(metadata)
+        self._hook: IngestHook | None = None
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Any:
+        # Airflow copies tasks now and then, but the rows go on carrying the tables of the metadata.
+        for shared in (self.metadata, self.batches, self.on_before_visible):
+            memo[id(shared)] = shared
+        return super().__deepcopy__(memo)
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        """Load what `batches` gives."""
+        _check_high_watermark(self.high_watermark)
+        variables: Mapping[str, Any] = {**context}
+        batches = imported("batches", self.batches)
+        arguments = keyword_arguments(batches, 1, variables, self.op_kwargs)
+        self._hook = IngestHook(self.conn_id, database=self.database)
+        result = self._hook.ingest(
+            metadata_of(self.metadata, variables, self.op_kwargs),
+            partial(batches, **arguments),
+            imported("on_before_visible", self.on_before_visible),
+            self.high_watermark,
+            self.visibility,
+            self.upsert,
+            self.delete,
+            lock_timeout=self.lock_timeout,
+            lock_patience=self.lock_patience,
+        )
+        self.log.info("%s", _summary(result))
+        self._put_on_asset_events(context, result)
+        return result.as_dict()
+
+    def on_kill(self) -> None:
+        """Cancel the running statement, which fails the run and rolls its batch back."""
+        if self._hook is not None:
+            self._hook.cancel()
+
+    def _put_on_asset_events(self, context: Context, result: IngestResult) -> None:
+        extra = {
+            "rows": result.rows,
+            "high_watermark": result.last_high_watermark,
+            "tables": {table.table: table.received for table in result.tables},
+        }
+        for outlet in self.outlets:
+            if isinstance(outlet, Asset | AssetRef):
+                context["outlet_events"][outlet].extra.update(extra)
+
+
+def _table_names(metadata: object) -> list[str]:
+    """For the page of rendered templates, as far as they are known when the DAG is parsed."""
+    if isinstance(metadata, sa.Table):
+        return [metadata.fullname]
+    return [table.fullname for table in metadata.tables.values()] if isinstance(metadata, sa.MetaData) else []
+
+
+def _check_high_watermark(high_watermark: Any) -> None:
+    """Refuse what a template made of nothing: taken literally, it would load everything, or nothing."""
+    if isinstance(high_watermark, str) and high_watermark in ("", "None"):
+        raise ValueError(
+            f"high_watermark is the text {high_watermark!r}, as from a template that had no value: expected a "
+            "constant or a value. To pass a parameter with its type, None included, write "
+            "high_watermark=dag.param('name') or a callable (context, jinja_env) that returns it; for a "
+            "default, write '{{ params.name or \"__LATEST__\" }}'"
+        )
+
+
+def _summary(result: IngestResult) -> str:
+    tables = ", ".join(f"{table.received:,} rows into {table.table}" for table in result.tables)
+    changes = [f"{table.table}: {line}" for table in result.tables for line in table.migration]
+    return (
+        f"loaded {tables} in {result.seconds:.1f} s; batches: {result.batches}; "
+        f"high watermark: {result.first_high_watermark!r} -> {result.last_high_watermark!r}; "
+        f"changed definitions: {', '.join(changes) or 'none'}"
+    )

@@ -1,0 +1,373 @@
+"""The operator, run by Airflow."""
+
+import copy
+import itertools
+import json
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+import pytest
+import sqlalchemy as sa
+from airflow.sdk import DAG, Asset, Param
+from airflow.utils.session import create_session
+from packaging.version import Version
+
+from airflow_ingest_provider import Delete, HighWatermark, Upsert, Visibility
+from airflow_ingest_provider.operators.ingest import IngestOperator
+
+if TYPE_CHECKING:
+    from tests.airflow.conftest import Connect, Runner, Until
+
+metadata = sa.MetaData()
+numbers = sa.Table("numbers", metadata, sa.Column("number", sa.Integer, primary_key=True))
+
+dag_numbers = itertools.count(1)
+
+ROWS = "SELECT array_agg(number ORDER BY number) FROM numbers"
+
+
+def dag_of(params: dict[str, Any] | None = None, native: Any = False, **arguments: Any) -> DAG:
+    """A DAG of one task, with these arguments of the operator."""
+    given: dict[str, Any] = {"metadata": numbers, "batches": one_batch, **arguments}
+    name = f"test_{next(dag_numbers)}"  # Airflow remembers what a name meant
+    with DAG(name, schedule=None, params=params, render_template_as_native_obj=native) as dag:
+        IngestOperator(task_id="ingest", **given)
+    return dag
+
+
+def one_batch(high_watermark: Any) -> Iterator[Any]:
+    yield 1, "metadata of the batch", [(numbers, (1,))]
+
+
+class Recorder:
+    """A `batches` that gives none, and remembers what it was called with."""
+
+    def __init__(self) -> None:
+        self.high_watermark: Any = "never called"
+        self.arguments: dict[str, Any] = {}
+
+    def __call__(self, high_watermark: Any, **arguments: Any) -> list[Any]:
+        self.high_watermark = high_watermark
+        self.arguments = arguments
+        return []
+
+
+def fetch(dsn: str, query: str) -> Any:
+    with psycopg.connect(dsn) as connection:
+        (value,) = connection.execute(query.encode()).fetchone() or (None,)
+        return value
+
+
+# Templates
+
+
+def test_every_constant_is_a_template(run: "Runner", connect: "Connect", database: str, dsn: str) -> None:
+    params = {
+        "conn_id": "chosen",
+        "database": database,
+        "high_watermark": "2013-06-30",
+        "visibility": Visibility.AFTER_EACH_BATCH,
+        "upsert": Upsert.OFF,
+        "delete": Delete.BEFORE_FIRST_BATCH,
+    }
+    connect("chosen", schema="elsewhere")
+    batches = Recorder()
+    arguments = {name: f"{{{{ params.{name} }}}}" for name in params}
+    op_kwargs = {"nested": {"until": "{{ params.until }}"}}
+    dag = dag_of(params=dict.fromkeys([*params, "until"], ""), batches=batches, op_kwargs=op_kwargs, **arguments)
+    assert run(dag, **params, until="2013-12-31").state == "success"
+    assert batches.high_watermark == "2013-06-30"
+    assert batches.arguments["nested"] == {"until": "2013-12-31"}
+    used = batches.arguments["task"]
+    assert (used.visibility, used.upsert, used.delete) == (
+        Visibility.AFTER_EACH_BATCH,
+        Upsert.OFF,
+        Delete.BEFORE_FIRST_BATCH,
+    )
+
+
+def test_the_rendered_templates_name_the_tables(run: "Runner") -> None:
+    from airflow.models.renderedtifields import RenderedTaskInstanceFields
+
+    done = run(dag_of(high_watermark="{{ params.start }}", params={"start": "7"}))
+    (task_instance,) = done.dag_run.get_task_instances()
+    fields = RenderedTaskInstanceFields.get_templated_fields(task_instance) or {}
+    assert (fields["tables"], fields["high_watermark"]) == (["numbers"], "7")
+
+
+@pytest.mark.parametrize(
+    ("argument", "accepted"),
+    [
+        ("visibility", "__AFTER_EACH_BATCH__"),
+        ("upsert", "__OFF__, __IF_PRIMARY_KEY__"),
+        ("delete", "__OFF__, __BEFORE_FIRST_BATCH__"),
+    ],
+)
+def test_a_template_that_gives_no_constant_is_refused(argument: str, accepted: str, run: "Runner", dsn: str) -> None:
+    done = run(dag_of(params={"it": ""}, **{argument: "{{ params.it }}"}), it="SOMETIMES")
+    assert isinstance(done.error, ValueError)
+    assert str(done.error) == f"{argument} is 'SOMETIMES': expected one of {accepted}"
+    assert fetch(dsn, "SELECT to_regclass('numbers')") is None
+
+
+@pytest.mark.parametrize("value", [None, ""])
+def test_a_template_that_gives_no_high_watermark_is_refused(value: Any, run: "Runner") -> None:
+    batches = Recorder()
+    dag = dag_of(params={"start": Param(None)}, high_watermark="{{ params.start }}", batches=batches)
+    done = run(dag, start=value)
+    assert isinstance(done.error, ValueError)
+    assert "write high_watermark=dag.param('name')" in str(done.error)
+    assert batches.high_watermark == "never called"
+
+
+@pytest.mark.skipif(
+    Version(version("apache-airflow-core")) < Version("3.2"),
+    reason="Airflow 3.1 cannot store a DAG that has dag.param() in a templated field",
+)
+@pytest.mark.parametrize("value", [5, None, 2.5, "2024", {"page": 3}, [1, "a"], HighWatermark.EARLIEST])
+def test_dag_param_keeps_the_type(value: Any, run: "Runner") -> None:
+    batches = Recorder()
+    with DAG(f"test_{next(dag_numbers)}", schedule=None, params={"start": Param(None)}) as dag:
+        IngestOperator(task_id="ingest", metadata=numbers, batches=batches, high_watermark=dag.param("start"))
+    assert run(dag, start=value).state == "success"
+    assert batches.high_watermark == (None if value == HighWatermark.EARLIEST else value)
+
+
+def test_a_callable_gives_a_high_watermark_of_any_type(run: "Runner") -> None:
+    batches = Recorder()
+    run(dag_of(batches=batches, high_watermark=lambda context, jinja_env: context["params"]["n"] + 1, params={"n": 1}))
+    assert batches.high_watermark == 2
+
+
+def test_constants_survive_native_rendering(run: "Runner", dsn: str) -> None:
+    params = {"high_watermark": HighWatermark.EARLIEST, "upsert": Upsert.IF_PRIMARY_KEY, "delete": Delete.OFF}
+    arguments = {name: f"{{{{ params.{name} }}}}" for name in params}
+    dag = dag_of(params=params, native=True, **arguments)
+    assert run(dag).result["first_high_watermark"] is None
+    assert run(dag).result["tables"][0]["unchanged"] == 1
+
+
+# What is called, and with what
+
+
+def test_batches_gets_the_context_variables_and_op_kwargs_that_it_names(run: "Runner") -> None:
+    seen: list[Any] = []
+
+    def batches(high_watermark: Any, dag_run: Any, source: str, params: Any = None, unknown: int = 7) -> list[Any]:
+        seen.extend([high_watermark, type(dag_run).__name__, source, params["size"], unknown])
+        return []
+
+    run(dag_of(batches=batches, op_kwargs={"source": "s3", "ignored": 1}, params={"size": 3}, high_watermark=9))
+    assert seen == [9, "DagRun", "s3", 3, 7]
+
+
+def test_a_first_parameter_named_like_a_context_variable_is_the_high_watermark(run: "Runner") -> None:
+    seen: list[Any] = []
+
+    def batches(ds: Any, **context: Any) -> list[Any]:
+        seen.extend([ds, "ds" in context, context["params"]["size"]])
+        return []
+
+    run(dag_of(batches=batches, high_watermark="mine", params={"size": 3}))
+    assert seen == ["mine", False, 3]
+
+
+def test_op_kwargs_cannot_replace_the_high_watermark(run: "Runner") -> None:
+    done = run(dag_of(batches=one_batch, op_kwargs={"high_watermark": 3}))
+    assert isinstance(done.error, ValueError)
+    assert "op_kwargs holds 'high_watermark', which the run gives one_batch by position" in str(done.error)
+
+
+def test_import_paths_are_resolved_where_the_task_runs(
+    run: "Runner", dsn: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    dag = dag_of(
+        metadata="elsewhere_in:metadata", batches="elsewhere_in:Source.batches", on_before_visible="elsewhere_in:check"
+    )
+    (tmp_path / "elsewhere_in.py").write_text(
+        "import sqlalchemy as sa\n"
+        "metadata = sa.MetaData()\n"
+        "numbers = sa.Table('numbers', metadata, sa.Column('number', sa.Integer))\n"
+        "class Source:\n"
+        "    def batches(high_watermark, ti):\n"
+        "        yield 1, ti.task_id, [(numbers, (1,))]\n"
+        "def check(conn, batch_metadata):\n"
+        "    conn.exec_driver_sql(f'CREATE TABLE checked_{batch_metadata} ()')\n"
+    )
+    assert run(dag).result["rows"] == 1
+    assert fetch(dsn, "SELECT to_regclass('checked_ingest')::text") == "checked_ingest"
+
+
+@pytest.mark.parametrize("argument", ["metadata", "batches", "on_before_visible"])
+@pytest.mark.parametrize("path", ["no.such.module:name", "json:no_such_name"])
+def test_an_import_path_that_leads_nowhere_is_named(argument: str, path: str, run: "Runner", dsn: str) -> None:
+    done = run(dag_of(None, **{argument: path}))
+    assert isinstance(done.error, ValueError)
+    assert f"{argument} is the import path '{path}', which leads nowhere (" in str(done.error)
+    assert fetch(dsn, "SELECT to_regclass('numbers')") is None
+
+
+def test_metadata_may_be_made_when_the_task_runs(run: "Runner", dsn: str) -> None:
+    def make(params: dict[str, Any], schema: str) -> sa.Table:
+        columns = [sa.Column(name, sa.Integer) for name in params["columns"]]
+        return sa.Table("made", sa.MetaData(schema=schema), *columns)
+
+    def batches(high_watermark: Any, schema: str) -> Iterator[Any]:
+        yield 1, None, [(make({"columns": "ab"}, schema), (1, 2))]
+
+    dag = dag_of(metadata=make, batches=batches, op_kwargs={"schema": "here"}, params={"columns": ["a", "b"]})
+    assert run(dag).result["rows"] == 1
+    assert fetch(dsn, "SELECT array_agg(m::text) FROM here.made m") == ["(1,2)"]
+
+
+def test_a_table_is_loaded_without_the_others_of_its_metadata(run: "Runner", dsn: str) -> None:
+    both = sa.MetaData(naming_convention={"pk": "key_of_%(table_name)s"})
+    sa.Table("parents", both, sa.Column("id", sa.Integer, primary_key=True))
+    children = sa.Table("children", both, sa.Column("id", sa.ForeignKey("parents.id"), primary_key=True))
+    with psycopg.connect(dsn) as connection:
+        connection.execute("CREATE TABLE parents (id bigint PRIMARY KEY, kept text)")
+        connection.execute("INSERT INTO parents VALUES (1)")
+    done = run(dag_of(metadata=children, batches=lambda high_watermark: [(1, None, [(children, (1,))])]))
+    assert [table["table"] for table in done.result["tables"]] == ["public.children"]
+    assert fetch(dsn, "SELECT count(kept) FROM parents") == 0
+    keys = "SELECT array_agg(conname::text ORDER BY 1) FROM pg_constraint WHERE conrelid = 'children'::regclass"
+    assert "key_of_children" in fetch(dsn, keys + " AND contype = 'p'")
+    assert fetch(dsn, keys + " AND contype = 'f'")
+
+
+@pytest.mark.parametrize("callback", ["two", "three"])
+def test_on_before_visible_is_called_before_others_see_the_batch(callback: str, run: "Runner", dsn: str) -> None:
+    seen: list[Any] = []
+
+    def two(conn: sa.Connection, batch_metadata: Any) -> None:
+        seen.extend([conn.scalar(sa.text("SELECT count(*) FROM numbers")), batch_metadata])
+        seen.append(fetch(dsn, "SELECT count(*) FROM numbers"))
+
+    def three(conn: sa.Connection, ingest_table: sa.Table, batch_metadata: Any) -> None:
+        seen.extend([conn.scalar(sa.select(sa.func.count()).select_from(ingest_table)), batch_metadata])
+        seen.append(fetch(dsn, "SELECT count(*) FROM numbers"))
+
+    assert run(dag_of(on_before_visible=two if callback == "two" else three)).state == "success"
+    assert seen == [1, "metadata of the batch", 0]
+
+
+def test_a_batch_that_on_before_visible_refuses_stays_invisible(run: "Runner", dsn: str) -> None:
+    def refuse(conn: sa.Connection, batch_metadata: Any) -> None:
+        raise ArithmeticError("implausible")
+
+    done = run(dag_of(on_before_visible=refuse))
+    assert isinstance(done.error, ArithmeticError)
+    assert fetch(dsn, "SELECT count(*) FROM numbers") == 0
+
+
+# Refused when the DAG is parsed
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"batches": 3}, r"batches is 3: expected a callable, or an import path such as 'package\.module:function'"),
+        ({"batches": "not a path"}, r"batches is 'not a path': expected a callable, or an import path"),
+        ({"on_before_visible": []}, r"on_before_visible is \[\]: expected a callable"),
+        ({"metadata": "numbers"}, r"metadata is 'numbers': expected a sqlalchemy\.MetaData or Table, a callable"),
+        ({"metadata": None}, r"metadata is None: expected"),
+    ],
+)
+def test_arguments_that_cannot_work_are_refused_at_once(arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        dag_of(**arguments)
+
+
+def test_metadata_that_turns_out_to_be_none_is_refused(run: "Runner") -> None:
+    done = run(dag_of(metadata=lambda: 3))
+    assert isinstance(done.error, ValueError)
+    assert "metadata gave a int: expected a sqlalchemy.MetaData or Table" in str(done.error)
+
+
+# What comes of it
+
+
+def test_the_result_is_plain_json(run: "Runner") -> None:
+    result = run(dag_of()).result
+    assert json.loads(json.dumps(result)) == result
+    assert (result["rows"], result["batches"], result["last_high_watermark"]) == (1, 1, 1)
+
+
+def test_rows_and_high_watermark_are_on_the_events_of_the_outlets(run: "Runner") -> None:
+    from airflow.models.asset import AssetEvent
+
+    outlets = [Asset("numbers"), Asset(name="table", uri="postgres://localhost:5432/test/public/numbers")]
+    assert run(dag_of(outlets=outlets)).state == "success"
+    with create_session() as session:
+        events = session.scalars(sa.select(AssetEvent).order_by(AssetEvent.id.desc()).limit(2)).all()
+        extras = {event.asset.name: event.extra for event in events}
+    expected = {"rows": 1, "high_watermark": 1, "tables": {"public.numbers": 1}}
+    assert extras == {"numbers": expected, "table": expected}
+
+
+@pytest.mark.parametrize("given", [metadata, numbers], ids=["metadata", "table"])
+def test_a_copied_operator_keeps_the_tables_that_the_rows_carry(given: Any) -> None:
+    batches = Recorder()
+    operator = IngestOperator(task_id="ingest", metadata=given, batches=batches)
+    copied = copy.deepcopy(operator)
+    assert copied is not operator
+    assert copied.metadata is given
+    assert copied.batches is batches
+
+
+def test_it_can_be_mapped(run: "Runner", dsn: str) -> None:
+    def batches(high_watermark: Any, number: int) -> Iterator[Any]:
+        yield number, None, [(numbers, (number,))]
+
+    with DAG("mapped", schedule=None, max_active_tasks=1) as dag:
+        IngestOperator.partial(task_id="ingest", metadata=numbers, batches=batches).expand(
+            op_kwargs=[{"number": 1}, {"number": 2}]
+        )
+    assert run(dag).state == "success"
+    assert fetch(dsn, ROWS) == [1, 2]
+
+
+# Killed
+
+
+@pytest.fixture
+def asleep(dsn: str) -> Callable[[], bool]:
+    """A function that says whether somebody sleeps in the test's database."""
+    query = "SELECT count(*) > 0 FROM pg_stat_activity WHERE datname = current_database() AND wait_event = 'PgSleep'"
+    return lambda: bool(fetch(dsn, query))
+
+
+def sleep(conn: sa.Connection, batch_metadata: Any) -> None:
+    conn.execute(sa.text("SELECT pg_sleep(60)"))
+
+
+def test_a_killed_task_cancels_its_statement(
+    run: "Runner", asleep: Callable[[], bool], until: "Until", dsn: str
+) -> None:
+    def kill() -> None:
+        until(asleep)
+        os.kill(os.getpid(), signal.SIGTERM)  # which Airflow answers with on_kill
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    done = run(dag_of(on_before_visible=sleep))
+    killer.join()
+    assert "canceling statement due to user request" in str(done.error)
+    assert not asleep()
+    assert fetch(dsn, "SELECT count(*) FROM numbers") == 0
+
+
+def test_a_task_that_takes_too_long_leaves_no_statement_behind(
+    run: "Runner", asleep: Callable[[], bool], until: "Until"
+) -> None:
+    done = run(dag_of(on_before_visible=sleep, execution_timeout=timedelta(seconds=1)))
+    assert type(done.error).__name__ == "AirflowTaskTimeout"
+    until(lambda: not asleep())
