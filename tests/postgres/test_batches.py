@@ -1,0 +1,76 @@
+"""Batches are streamed, sorted by table, and closed."""
+
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from airflow_ingest_provider import ingest
+from airflow_ingest_provider.demo.server import Server
+from tests.postgres.helpers import load, people, rows_of
+
+PEAK = """
+import resource, sys
+import sqlalchemy as sa
+from airflow_ingest_provider import ingest
+
+table = sa.Table("t", sa.MetaData(), sa.Column("id", sa.Integer), sa.Column("name", sa.Text))
+with sa.create_engine(sys.argv[1], poolclass=sa.NullPool).connect() as conn:
+    ingest(conn, table.metadata, lambda mark: [(1, None, ((table, (n, "some name")) for n in range(int(sys.argv[2]))))])
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
+
+
+def peak_kilobytes(url: str, rows: int) -> int:
+    """The peak memory of a process that loads that many rows as one batch. (Linux counts it in kilobytes.)"""
+    done = subprocess.run([sys.executable, "-c", PEAK, url, str(rows)], capture_output=True, text=True, check=True)
+    return int(done.stdout)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the unit of ru_maxrss is Linux's here")
+def test_memory_does_not_grow_with_a_batch(server: Server, database: str, dsn: str, driver: str) -> None:
+    url = server.url(driver, database)
+    growth = peak_kilobytes(url.render_as_string(hide_password=False), 2_000_000) - peak_kilobytes(
+        url.render_as_string(hide_password=False), 200_000
+    )
+    assert growth < 5 * 1024
+
+
+@pytest.mark.parametrize("key", [True, False])
+def test_rows_of_several_tables_may_come_mixed(conn: sa.Connection, key: bool) -> None:
+    metadata = sa.MetaData()
+    tables = [sa.Table(f"t{n}", metadata, sa.Column("id", sa.Integer, primary_key=key)) for n in range(7)]
+    rows = ((tables[n % 7], (n,)) for n in range(7000))
+    result = ingest(conn, metadata, lambda mark: [(1, None, rows)])
+    assert [table.received for table in result.tables] == [1000] * 7
+    for place in range(7):
+        assert rows_of(conn, f"SELECT id FROM t{place} ORDER BY id") == [(n,) for n in range(place, 7000, 7)]
+
+
+def test_generators_are_closed_when_a_run_fails(conn: sa.Connection) -> None:
+    closed = []
+
+    def batches(mark: Any) -> Any:
+        try:
+            yield 1, None, [(people(), (1, "a", "old"))]
+        finally:
+            closed.append(True)
+
+    with pytest.raises(Exception, match="age"):
+        ingest(conn, people().metadata, batches)
+    assert closed == [True]
+
+
+def test_a_source_may_be_a_query_of_the_same_server(conn: sa.Connection, engine: sa.Engine) -> None:
+    """What the source's own driver raises passes through, and is not taken for an error of the target."""
+    table = people()
+    load(conn, table, [(number, "x", number) for number in range(2000)])
+    with engine.connect() as source:
+        query = source.execution_options(stream_results=True).execute(
+            sa.text("SELECT id, name, 10 / (age - 1500) FROM people ORDER BY id")
+        )
+        with pytest.raises(sa.exc.DataError, match="division by zero"):
+            ingest(conn, table.metadata, lambda mark: [(1, None, ((table, tuple(row)) for row in query))])
+    assert rows_of(conn, "SELECT count(*), max(age) FROM people") == [(2000, 1999)]
