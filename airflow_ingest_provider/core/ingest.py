@@ -251,6 +251,7 @@ class _Run:
     def load(self, mark: Any, batch_metadata: Any, arrived: Arrived) -> None:
         """One batch, one transaction: all of it or nothing."""
         conn = self._conn
+        began = time.monotonic()
         with self._alone():
             self._check_untouched()
             parts = self._parts(few=arrived.all_read)
@@ -267,7 +268,7 @@ class _Run:
                 for loaded in self._tables:
                     self._save(loaded, resolved if loaded is self._first else None)
         self._last_mark = resolved.value
-        self._committed(parts, merged)
+        self._committed(parts, merged, time.monotonic() - began)
 
     def _parts(self, *, few: bool) -> list[BatchTable]:
         upserts = self._options.upserts
@@ -303,12 +304,14 @@ class _Run:
             copy_rows(self._conn, part.copy_target, self._progress(run, part), run.first_row, binary=False)
 
     def _progress(self, run: Run, part: BatchTable) -> Iterator[bytes]:
-        said = time.monotonic()
+        began = said = time.monotonic()
+        before = part.buffer.received
         for chunk in run.chunks:
             yield chunk
             if time.monotonic() - said >= _PROGRESS_SECONDS:
                 said = time.monotonic()
-                logger.info("%s: %s rows so far in this batch", run.table, part.buffer.received)
+                rate = (part.buffer.received - before) / (said - began)
+                logger.info("%s: %s rows so far in this batch, %.0f a second", run.table, part.buffer.received, rate)
 
     def _merge(self, parts: list[BatchTable]) -> dict[str, Merged]:
         """Delete from children before parents, and merge into parents before children."""
@@ -342,7 +345,7 @@ class _Run:
         for part in parts:
             callback.call(self._conn, self._on_before_visible, part.ingest_table, batch_metadata)
 
-    def _committed(self, parts: list[BatchTable], merged: dict[str, Merged]) -> None:
+    def _committed(self, parts: list[BatchTable], merged: dict[str, Merged], seconds: float) -> None:
         for part in parts:
             loaded = part.loaded
             unread = loaded.refresh is Refresh.SWAP
@@ -352,13 +355,13 @@ class _Run:
                     read_shape(self._conn, loaded)
             loaded.refresh = None
         received = sum(part.buffer.received for part in parts)
-        seconds = time.monotonic() - self._began
         logger.info(
-            "committed batch %s: %s rows; high watermark %r; %.1f s so far",
+            "committed batch %s: %s rows in %.2f s, %.0f a second; high watermark %r",
             self._batches,
             received,
-            self._last_mark,
             seconds,
+            received / seconds,
+            self._last_mark,
         )
 
     def finish(self) -> None:

@@ -144,9 +144,12 @@ class IngestOperator(BaseOperator):
 
 def _table_names(metadata: object) -> list[str]:
     """For the page of rendered templates, as far as they are known when the DAG is parsed."""
+    tables: Iterable[sa.Table] = ()
     if isinstance(metadata, sa.Table):
-        return [metadata.fullname]
-    return [table.fullname for table in metadata.tables.values()] if isinstance(metadata, sa.MetaData) else []
+        tables = [metadata]
+    elif isinstance(metadata, sa.MetaData):
+        tables = metadata.tables.values()
+    return [str(table.fullname) for table in tables]  # SQLAlchemy's own kind of str cannot be stored
 
 
 def _check_high_watermark(high_watermark: Any) -> None:

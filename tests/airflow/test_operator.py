@@ -154,6 +154,12 @@ def test_constants_survive_native_rendering(run: "Runner", dsn: str) -> None:
     assert run(dag).result["tables"][0]["unchanged"] == 1
 
 
+@pytest.mark.parametrize("given", [metadata, numbers])
+def test_the_tables_names_are_of_the_type_that_airflow_can_store(given: Any) -> None:
+    operator = IngestOperator(task_id="ingest", metadata=given, batches=one_batch)
+    assert [(type(name), name) for name in operator.tables] == [(str, "numbers")]
+
+
 # What is called, and with what
 
 

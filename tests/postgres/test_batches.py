@@ -2,12 +2,13 @@
 
 import subprocess
 import sys
+import time
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
 
-from airflow_ingest_provider import ingest
+from airflow_ingest_provider import Delete, ingest
 from airflow_ingest_provider.demo.server import Server
 from tests.postgres.helpers import load, people, rows_of
 
@@ -20,6 +21,18 @@ table = sa.Table("t", sa.MetaData(), sa.Column("id", sa.Integer), sa.Column("nam
 with sa.create_engine(sys.argv[1], poolclass=sa.NullPool).connect() as conn:
     ingest(conn, table.metadata, lambda mark: [(1, None, ((table, (n, "some name")) for n in range(int(sys.argv[2]))))])
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
+
+
+ENDLESS = """
+import itertools, sys
+import sqlalchemy as sa
+from airflow_ingest_provider import ingest
+
+table = sa.Table("people", sa.MetaData(), sa.Column("id", sa.Integer, primary_key=True), sa.Column("name", sa.Text))
+rows = ((table, (n, "new")) for n in itertools.count())
+with sa.create_engine(sys.argv[1], poolclass=sa.NullPool).connect() as conn:
+    ingest(conn, table.metadata, lambda mark: [(1, None, rows)], delete=sys.argv[2])
 """
 
 
@@ -74,3 +87,24 @@ def test_a_source_may_be_a_query_of_the_same_server(conn: sa.Connection, engine:
         with pytest.raises(sa.exc.DataError, match="division by zero"):
             ingest(conn, table.metadata, lambda mark: [(1, None, ((table, tuple(row)) for row in query))])
     assert rows_of(conn, "SELECT count(*), max(age) FROM people") == [(2000, 1999)]
+
+
+@pytest.mark.parametrize("delete", [Delete.OFF, Delete.BEFORE_FIRST_BATCH])
+def test_a_killed_task_leaves_nothing_and_its_retry_succeeds(
+    conn: sa.Connection, other: sa.Connection, engine: sa.Engine, delete: str
+) -> None:
+    table = sa.Table("people", sa.MetaData(), sa.Column("id", sa.Integer, primary_key=True), sa.Column("name", sa.Text))
+    load(conn, table, [(1, "old")])
+    url = engine.url.render_as_string(hide_password=False)
+    task = subprocess.Popen([sys.executable, "-c", ENDLESS, url, delete])
+    copying = sa.text(
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND query LIKE 'COPY %'"
+    )
+    deadline = time.monotonic() + 30
+    while not other.scalar(copying) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    task.kill()
+    task.wait()
+    assert rows_of(conn) == [(1, "old")]
+    load(conn, table, [(2, "new")], delete=delete)
+    assert rows_of(conn) == ([(1, "old"), (2, "new")] if delete == Delete.OFF else [(2, "new")])

@@ -1,6 +1,7 @@
 """The specification, sentence by sentence: each test names the one that it holds."""
 
 import json
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -12,11 +13,13 @@ from airflow_ingest_provider import (
     Delete,
     HighWatermark,
     IngestError,
+    LockNotAcquired,
     RowError,
     Upsert,
     Visibility,
     ingest,
 )
+from airflow_ingest_provider.core.names import Name
 from tests.postgres.helpers import batches_of, is_usable, load, people, rows_of
 
 
@@ -434,6 +437,15 @@ def test_a_run_whose_table_was_loaded_by_another_stops(conn: sa.Connection, engi
         ingest(conn, table.metadata, batches)
     assert rows_of(conn) == [(1, "first", None), (2, "second", None)]
     assert is_usable(conn)
+
+
+def test_a_run_inside_a_batch_is_waited_for_as_long_as_patience_lasts(conn: sa.Connection, engine: sa.Engine) -> None:
+    with engine.connect() as holder:
+        holder.execute(sa.select(sa.func.pg_advisory_xact_lock(Name("public", "people").lock_key)))
+        with pytest.raises(LockNotAcquired, match=r"another run has been loading public.people for longer than"):
+            load(conn, people(), [(1, "a", 1)], lock_patience=timedelta(milliseconds=50))
+    assert is_usable(conn)
+    load(conn, people(), [(1, "a", 1)])
 
 
 def test_no_transaction_is_open_while_the_source_thinks(conn: sa.Connection, other: sa.Connection) -> None:
