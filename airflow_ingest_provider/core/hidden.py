@@ -29,6 +29,14 @@ class HiddenTable:
         """What the index or constraint at that place is called until the swap: its own name is still taken."""
         return temporary_name(self.token, f"index{place}")
 
+    def explained(self, error: sa.exc.DBAPIError) -> str:
+        """PostgreSQL's message, in which the table and its parts have the names that people know."""
+        message = str(error.orig).splitlines()[0].strip().replace(self.name.name, self.live.name.name)
+        parts = [one.name for one in self.shape.constraints] + [one.name for one in self.shape.indexes]
+        for place, name in enumerate(parts):
+            message = message.replace(self.temporary(place), name)
+        return message
+
 
 def build(conn: sa.Connection, live: TableShape, target: TableShape, token: str) -> HiddenTable:
     """Create the hidden table with its columns and checks; keys and indexes come after the rows."""

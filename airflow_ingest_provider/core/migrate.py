@@ -166,9 +166,15 @@ def rebuild(conn: sa.Connection, this: Planned, token: str, options: Options) ->
     """
     hold_writers(conn, this.live.name, options)
     new = hidden.build(conn, this.live, this.plan.target, token)
-    if catalog.has_rows(conn, this.live.name):
-        hidden.fill(conn, new)
-    hidden.finish(conn, new, {}, last_row_wins=False)
+    try:
+        if catalog.has_rows(conn, this.live.name):
+            hidden.fill(conn, new)
+        hidden.finish(conn, new, {}, last_row_wins=False)
+    except sa.exc.IntegrityError as error:
+        raise DefinitionError(
+            f"{this.live.name}: rows that are stored do not satisfy the definition: {new.explained(error)}: "
+            "mend them first, or change the definition"
+        ) from error
     swap.swap(conn, [new], options)
 
 

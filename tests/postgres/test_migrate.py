@@ -216,6 +216,13 @@ def test_a_table_gets_to_its_definition(conn: sa.Connection, other: sa.Connectio
 
 
 REFUSED = {
+    "duplicates": ("a int", (column("a", INTEGER, unique=True),), "1), (1", 'could not create unique index "t_a_key"'),
+    "check": (
+        "a int",
+        (column("a", INTEGER), sa.CheckConstraint("a > 1", name="big")),
+        "1",
+        'relation "t" violates check constraint "big"',
+    ),
     "too long": ("a text", (column("a", sa.String(3)),), "'longer'", "'a': 1 values would change"),
     "rounded": ("a numeric", (column("a", sa.Numeric(9, 1)),), "1.25", "'a': 1 values would change"),
     "out of range": ("a bigint", (column("a", INTEGER),), "5000000000", "'a': at least one value"),
