@@ -28,7 +28,10 @@ class Run:
 
 
 class TableBuffer:
-    """One table's rows that wait to be sent: encoded, with how many were received and sent."""
+    """One table's rows that wait to be sent, with how many were received and sent.
+
+    They are encoded as soon as there are enough for the encoder to be fast: rows of many tables come in few at a time.
+    """
 
     def __init__(self, table: str, encoder: RowEncoder) -> None:
         self.table = table
@@ -36,23 +39,39 @@ class TableBuffer:
         self.sent = 0
         self.pending_bytes = 0
         self._encoder = encoder
-        self._pending: list[bytes] = []
-        self._pending_rows = 0
+        self._rows: list[Any] = []
+        self._chunks: list[bytes] = []
+
+    @property
+    def waits(self) -> bool:
+        """Whether any row waits to be sent."""
+        return bool(self._rows or self._chunks)
 
     def add(self, rows: list[Any]) -> None:
-        """Encode rows and keep them."""
-        chunk = self._encoder.encode(rows, self.received + 1)
+        """Keep rows."""
         self.received += len(rows)
-        self._pending.append(chunk)
-        self._pending_rows += len(rows)
-        self.pending_bytes += len(chunk)
+        self._rows += rows
+        if len(self._rows) >= CHUNK_ROWS:
+            self._encode()
 
     def take(self) -> list[bytes]:
-        """Hand the encoded rows over."""
-        chunks, self._pending = self._pending, []
-        self.sent += self._pending_rows
-        self._pending_rows = self.pending_bytes = 0
+        """Hand over what is encoded."""
+        chunks, self._chunks = self._chunks, []
+        self.sent = self.received - len(self._rows)
+        self.pending_bytes = 0
         return chunks
+
+    def take_all(self) -> list[bytes]:
+        """Hand over everything."""
+        if self._rows:
+            self._encode()
+        return self.take()
+
+    def _encode(self) -> None:
+        rows, self._rows = self._rows, []
+        chunk = self._encoder.encode(rows, self.received - len(rows) + 1)
+        self._chunks.append(chunk)
+        self.pending_bytes += len(chunk)
 
 
 Recognise = Callable[[Any], TableBuffer | None]
@@ -115,19 +134,20 @@ class _Router:
         self._recognise = recognise
 
     def next_buffer(self) -> TableBuffer | None:
-        """The buffer that holds most, after reading on where all are empty; None at the end."""
+        """The buffer that holds most, after reading on where all hold little; None at the end."""
         while True:
-            fullest = max(self._buffers.values(), key=lambda buffer: buffer.pending_bytes, default=None)
-            if fullest is not None and fullest.pending_bytes:
+            fullest = max(self._buffers.values(), key=lambda buffer: buffer.pending_bytes)
+            if fullest.pending_bytes:
                 return fullest
             if not self._read():
-                return None
+                return next((buffer for buffer in self._buffers.values() if buffer.waits), None)
 
     def chunks_of(self, buffer: TableBuffer) -> Iterator[bytes]:
         """One table's chunks, reading on while the others have room."""
         yield from buffer.take()
         while self._waiting() < MAX_BUFFER_BYTES and self._read():
             yield from buffer.take()
+        yield from buffer.take_all()
 
     def _waiting(self) -> int:
         return sum(buffer.pending_bytes for buffer in self._buffers.values())
