@@ -2,7 +2,7 @@
 
 import io
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +16,9 @@ _DATA_EXCEPTION = "22"
 _CONSTRAINT_VIOLATION = "23"
 
 _READ_BYTES = 1 << 20
+
+_CANCELLED = "airflow_ingest_provider.cancelled"
+"""Set among the connection's `info` by `cancel`: what the server says of a cancelled COPY is read at its end only."""
 
 DRIVERS = ("psycopg", "psycopg2")
 
@@ -38,6 +41,7 @@ def check_connection(conn: object) -> None:
             "conn is in a transaction: expected one that is not, since each batch is a transaction of its own; "
             "commit first, or use engine.connect() instead of engine.begin()"
         )
+    conn.info.pop(_CANCELLED, None)
     if _raw(conn).autocommit:
         raise IngestError(
             "conn is in AUTOCOMMIT mode, in which nothing can be rolled back: expected the default isolation level; "
@@ -65,7 +69,7 @@ def copy_rows(conn: sa.Connection, target: Target, chunks: Iterator[bytes], firs
         sql.SQL(", ").join(map(sql.Identifier, target.columns)),
         sql.SQL("binary" if binary else "text"),
     )
-    source = _Source(chunks)
+    source = _Source(chunks, conn.info)
     try:
         with _raw(conn).cursor() as cursor:
             if conn.dialect.driver == "psycopg2":
@@ -82,7 +86,8 @@ def copy_rows(conn: sa.Connection, target: Target, chunks: Iterator[bytes], firs
 
 
 def cancel(conn: sa.Connection) -> None:
-    """Ask the server to cancel the connection's running statement; from another thread than the one that waits."""
+    """Cancel the connection's running statement, a COPY too; from another thread than the one that waits."""
+    conn.info[_CANCELLED] = True
     raw = _raw(conn)
     if conn.dialect.driver == "psycopg2":
         raw.cancel()
@@ -139,13 +144,16 @@ def _raw(conn: sa.Connection) -> Any:
 class _Source(io.RawIOBase):
     """Chunks, to be iterated or read as a file, that remembers what their source raised."""
 
-    def __init__(self, chunks: Iterator[bytes]) -> None:
+    def __init__(self, chunks: Iterator[bytes], info: Mapping[Any, Any]) -> None:
         self._chunks = chunks
+        self._info = info
         self._left = b""
         self.error: BaseException | None = None
 
     def __next__(self) -> bytes:
         try:
+            if self._info.get(_CANCELLED):
+                raise IngestError("the run was cancelled: nothing of this batch was kept; run again to carry on")
             return next(self._chunks)
         except StopIteration:
             raise

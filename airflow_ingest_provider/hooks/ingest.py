@@ -112,8 +112,7 @@ class IngestHook(PostgresHook):
     def cancel(self) -> None:
         """Cancel the statement that `ingest` runs, if any; from another thread or a signal handler.
 
-        A COPY notices at the end of its batch's rows. psycopg2 lets no signal handler run before the
-        statement has ended; psycopg 3 does.
+        psycopg2 lets no signal handler run before the statement has ended; psycopg 3 does.
         """
         conn = self._running
         if conn is not None:

@@ -1,5 +1,6 @@
 """Batches are streamed, sorted by table, and closed."""
 
+import itertools
 import subprocess
 import sys
 import time
@@ -8,7 +9,8 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from airflow_ingest_provider import Delete, ingest
+from airflow_ingest_provider import Delete, IngestError, ingest
+from airflow_ingest_provider.core import load as load_module
 from airflow_ingest_provider.demo.server import Server
 from tests.postgres.helpers import load, people, rows_of
 
@@ -108,3 +110,18 @@ def test_a_killed_task_leaves_nothing_and_its_retry_succeeds(
     assert rows_of(conn) == [(1, "old")]
     load(conn, table, [(2, "new")], delete=delete)
     assert rows_of(conn) == ([(1, "old"), (2, "new")] if delete == Delete.OFF else [(2, "new")])
+
+
+def test_a_cancelled_copy_ends_though_its_source_goes_on(conn: sa.Connection) -> None:
+    table = people()
+
+    def rows() -> Any:
+        for number in itertools.count():
+            if number == 5000:
+                load_module.cancel(conn)
+            yield table, (number, "x", None)
+
+    with pytest.raises(IngestError, match="cancelled"):
+        ingest(conn, table.metadata, lambda mark: [(1, None, rows())])
+    assert rows_of(conn) == []
+    load(conn, table, [(1, "a", 1)])
