@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from airflow_ingest_provider import (
     BatchError,
     ConcurrentIngestError,
+    DefinitionError,
     Delete,
     HighWatermark,
     IngestError,
@@ -404,6 +405,31 @@ def test_an_unknown_constant_names_the_accepted_ones(conn: sa.Connection, argume
     with pytest.raises(ValueError, match="expected one of __"):
         load(conn, people(), [(1, "a", 1)], **{argument: "__NEVER__"})
     assert rows_of(conn, "SELECT to_regclass('people')") == [(None,)]
+
+
+@pytest.mark.parametrize(
+    ("metadata", "problem"),
+    [
+        (sa.MetaData(), "holds no table"),
+        (sa.Table("empty", sa.MetaData()).metadata, "has no columns"),
+        (people(), "metadata is a Table"),
+    ],
+)
+def test_metadata_without_anything_to_load_is_refused(conn: sa.Connection, metadata: Any, problem: str) -> None:
+    with pytest.raises(DefinitionError, match=problem):
+        ingest(conn, metadata, lambda mark: [])
+    assert is_usable(conn)
+
+
+def test_what_is_no_open_connection_is_refused(engine: sa.Engine) -> None:
+    with engine.connect() as closed:
+        pass
+    sqlite = sa.create_engine("sqlite://")
+    with sqlite.connect() as wrong:
+        for given, problem in ((engine, "is a Engine"), (closed, "is closed"), (wrong, r"sqlite\+pysqlite")):
+            with pytest.raises(IngestError, match=problem):
+                load(given, people(), [(1, "a", 1)])  # type: ignore[arg-type]
+    sqlite.dispose()
 
 
 def test_an_autocommit_connection_is_refused(engine: sa.Engine) -> None:
