@@ -137,11 +137,17 @@ def lossy_columns(conn: sa.Connection, live: TableShape, target: TableShape) -> 
 
 
 def _lossy(conn: sa.Connection, table: Name, before: ColumnShape, after: ColumnShape) -> str | None:
-    name = sql.Identifier(before.name)
     changed = sql.SQL(
-        "SELECT count(*) FROM {table} WHERE {name} IS NOT NULL AND (CAST(CAST({name} AS {after}) AS {before}))::text"
-        " IS DISTINCT FROM {name}::text"
-    ).format(table=table.sql, name=name, after=sql.SQL(after.type), before=sql.SQL(before.type))
+        "SELECT count(*) FROM {table} WHERE {name} IS NOT NULL"
+        " AND CAST(CAST({name} AS {after}) AS {before}){compared} IS DISTINCT FROM {name}{compared}"
+    ).format(
+        table=table.sql,
+        name=sql.Identifier(before.name),
+        after=sql.SQL(after.type),
+        before=sql.SQL(before.type),
+        # As text, since not every type has an equality; but 1 and 1.00 are the same number.
+        compared=sql.SQL("" if before.value.name == "numeric" else "::text"),
+    )
     try:
         with conn.begin_nested():
             count = run(conn, changed).scalar_one()

@@ -226,12 +226,16 @@ class _Run:
         if self._deletes:
             loaded.refresh = choose_refresh(conn, loaded, obstacles)
         by_swap = loaded.refresh is Refresh.SWAP
+        rebuilds = planned.plan.action is Action.REBUILD and not by_swap
+        if rebuilds:
+            # From before the rows are checked to the commit: a row written in between would be copied unchecked.
+            migrate.hold_writers(conn, loaded.name, options)
         migrate.check(conn, planned, rows_stay=not by_swap)
         if planned.plan.action is not Action.NOTHING:
             logger.info("plan for %s", planned.plan)
         if planned.plan.dropped:
             logger.warning("%s: columns go with their values: %s", loaded.name, ", ".join(planned.plan.dropped))
-        if planned.plan.action is Action.REBUILD and not by_swap:
+        if rebuilds:
             loaded.state = migrate.with_text(loaded.state, planned.plan.differences)
             migrate.rebuild(conn, planned, self._token(loaded, "rebuild"), options)
         else:

@@ -8,11 +8,12 @@ from datetime import timedelta
 import sqlalchemy as sa
 from psycopg import sql
 
-from airflow_ingest_provider.core import catalog, hidden, statements, swap, watermark
+from airflow_ingest_provider.core import attachments, catalog, hidden, statements, swap, watermark
 from airflow_ingest_provider.core.declared import create, declared_enums, declared_shape
 from airflow_ingest_provider.core.differences import (
     ColumnAdded,
     CommentChanged,
+    ConstraintDropped,
     Difference,
     NotNullAdded,
     TypeChanged,
@@ -108,10 +109,24 @@ def check(conn: sa.Connection, this: Planned, *, rows_stay: bool) -> None:
                 f"{this.live.name}: column {column!r} is no longer declared, but is used by "
                 f"{', '.join(this.pinned[column])}: declare it again, or remove what uses it"
             )
+    _check_inbound_keys(conn, this)
     if this.plan.action is Action.REBUILD:
         swap.check_swappable(conn, this.live.oid, this.live.name, "; ".join(this.plan.lines))
     if rows_stay and catalog.has_rows(conn, this.live.name):
         _check_rows(conn, this)
+
+
+def _check_inbound_keys(conn: sa.Connection, this: Planned) -> None:
+    """Foreign keys of other tables need the key that they refer to."""
+    left = [frozenset(one.columns) for one in this.plan.target.constraints if one.kind in ("p", "u")]
+    dropped = [one.constraint for one in this.plan.differences if isinstance(one, ConstraintDropped)]
+    for key in attachments.inbound_keys(conn, this.live.oid):
+        referred = frozenset(key.target_columns)
+        if referred not in left and any(referred == frozenset(one.columns) for one in dropped):
+            raise DefinitionError(
+                f"{this.live.name}: the key ({', '.join(key.target_columns)}) is no longer declared, but foreign key "
+                f"{key.name} of {key.table} refers to it: declare it again, or drop the foreign key"
+            )
 
 
 def _check_rows(conn: sa.Connection, this: Planned) -> None:
@@ -162,9 +177,8 @@ def with_text(state: watermark.State, differences: Collection[Difference]) -> wa
 def rebuild(conn: sa.Connection, this: Planned, token: str, options: Options) -> None:
     """Copy the rows into a new table of the definition and let it take the old one's place, in the open transaction.
 
-    SHARE is held on the live table from before the copy to the commit: readers go on, writers wait.
+    The caller holds writers off since before it checked the rows.
     """
-    hold_writers(conn, this.live.name, options)
     new = hidden.build(conn, this.live, this.plan.target, token)
     try:
         if catalog.has_rows(conn, this.live.name):

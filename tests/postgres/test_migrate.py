@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 
 from airflow_ingest_provider import DefinitionError, ingest
-from airflow_ingest_provider.core import catalog
+from airflow_ingest_provider.core import catalog, hidden
 from airflow_ingest_provider.core.shape import TableShape
 from tests.postgres.helpers import is_usable, rows_of
 
@@ -83,6 +83,9 @@ CASES = {
         "1.50",
         (1.5,),
         ("a: numeric(4,2) -> numeric(9,1)",),
+    ),
+    "numeric limited": Case(
+        "a numeric", (column("a", sa.Numeric(9, 2, asdecimal=False)),), "1", (1.0,), ("a: numeric -> numeric(9,2)",)
     ),
     "int to bigint": Case("a int", (column("a", sa.BigInteger),), "1", (1,), ("a: integer -> bigint",)),
     "bigint to int": Case("a bigint", (column("a", INTEGER),), "1", (1,), ("a: bigint -> integer",)),
@@ -249,6 +252,36 @@ def test_a_dropped_column_that_a_view_uses_is_refused_by_name(conn: sa.Connectio
     table = sa.Table("t", sa.MetaData(), sa.Column("a", sa.Integer))
     with pytest.raises(DefinitionError, match=r"'b' is no longer declared, but is used by .*view v"):
         ingest(conn, table.metadata, lambda mark: [(1, None, [])])
+
+
+@pytest.mark.parametrize("columns", [("b",), ("a", "b")])
+def test_a_dropped_key_that_a_foreign_key_refers_to_is_refused_by_name(
+    conn: sa.Connection, other: sa.Connection, columns: tuple[str, ...]
+) -> None:
+    other.exec_driver_sql("CREATE TABLE t (a int PRIMARY KEY, b int); CREATE TABLE child (a int REFERENCES t)")
+    live = shape_of(conn, "t")
+    table = sa.Table("t", sa.MetaData(), *(sa.Column(name, sa.Integer, nullable=name == "b") for name in columns))
+    with pytest.raises(DefinitionError, match=r"key \(a\) is no longer declared, but foreign key child_a_fkey"):
+        ingest(conn, table.metadata, lambda mark: [(1, None, [])])
+    assert shape_of(conn, "t") == live
+
+
+def test_writers_are_held_off_before_the_rows_of_a_rebuild_are_checked(
+    conn: sa.Connection, other: sa.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other.exec_driver_sql("CREATE TABLE t (a numeric); INSERT INTO t VALUES (1.25); SET lock_timeout = '50ms'")
+    found = hidden.lossy_columns
+
+    def write_afterwards(*arguments: Any) -> dict[str, str]:
+        lossy = found(*arguments)
+        with pytest.raises(sa.exc.DBAPIError, match="lock timeout"):
+            other.exec_driver_sql("INSERT INTO t VALUES (1.239)")
+        return lossy
+
+    monkeypatch.setattr(hidden, "lossy_columns", write_afterwards)
+    table = sa.Table("t", sa.MetaData(), sa.Column("a", sa.Numeric(10, 2)))
+    ingest(conn, table.metadata, lambda mark: [(1, None, [])])
+    assert rows_of(conn, "SELECT a::text FROM t") == [("1.25",)]
 
 
 def test_without_batches_nothing_changes(conn: sa.Connection, other: sa.Connection) -> None:
