@@ -1,15 +1,16 @@
-"""A batch's mixed rows -> runs of encoded rows, each of one table, bounded in bytes."""
+"""A batch's mixed rows and Arrow objects -> runs of encoded rows, each of one table, bounded in bytes."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass
-from itertools import chain, islice
+from itertools import chain, groupby, islice
+from types import ModuleType
 from typing import Any, cast
 
 import sqlalchemy as sa
 
-from airflow_ingest_provider.core.encode import CHUNK_ROWS, RowEncoder
-from airflow_ingest_provider.core.errors import BatchError
+from airflow_ingest_provider.core.encode import CHUNK_ROWS, ColumnFormat, RowEncoder
+from airflow_ingest_provider.core.errors import BatchError, IngestError
 
 MAX_BUFFER_BYTES = 16 << 20
 """What rows of the other tables may take while one table's COPY runs, all together."""
@@ -19,26 +20,31 @@ MAX_BUFFER_BYTES = 16 << 20
 class Run:
     """Encoded rows of one table that go into one COPY; to be read to the end before the next run.
 
-    `first_row` is the number of the first of them among the table's rows in the batch, from 1.
+    `first_row` is the number of the first of them among the table's rows in the batch, from 1. `binary` says which
+    of COPY's formats they are in.
     """
 
     table: str
     chunks: Iterator[bytes]
     first_row: int
+    binary: bool = False
 
 
 class TableBuffer:
     """One table's rows that wait to be sent, with how many were received and sent.
 
     They are encoded as soon as there are enough for the encoder to be fast: rows of many tables come in few at a time.
+    An Arrow object waits as it is, behind the rows that came before it, and is read when its turn has come.
     """
 
-    def __init__(self, table: str, encoder: RowEncoder) -> None:
+    def __init__(self, table: str, columns: Sequence[ColumnFormat]) -> None:
         self.table = table
         self.received = 0
         self.sent = 0
         self.pending_bytes = 0
-        self._encoder = encoder
+        self._columns = columns
+        self._encoder = RowEncoder(table, columns)
+        self._frame: Any = None
         self._rows: list[Any] = []
         self._chunks: list[bytes] = []
 
@@ -46,6 +52,15 @@ class TableBuffer:
     def waits(self) -> bool:
         """Whether any row waits to be sent."""
         return bool(self._rows or self._chunks)
+
+    @property
+    def holds_frame(self) -> bool:
+        """Whether an Arrow object waits, behind the rows."""
+        return self._frame is not None
+
+    def add_frame(self, frame: Any) -> None:
+        """Keep an Arrow object; no rows and no other object may come before it was sent."""
+        self._frame = frame
 
     def add(self, rows: list[Any]) -> None:
         """Keep rows."""
@@ -66,6 +81,31 @@ class TableBuffer:
         if self._rows:
             self._encode()
         return self.take()
+
+    def frame_runs(self) -> Iterator[Run]:
+        """The Arrow object's runs: one, unless some of its record batches have no binary form."""
+        arrow, frame = _arrow(), self._frame
+        pieces = arrow.pieces(frame, self.table, self._columns, self.received + 1)
+        for binary, group in groupby(pieces, arrow.is_binary):
+            encode = self._as_binary if binary else self._as_text
+            yield Run(self.table, encode(group), self.received + 1, binary)
+        self._frame = None
+
+    def _as_binary(self, batches: Iterable[Any]) -> Iterator[bytes]:
+        yield from _arrow().binary(self._counted(batches), self._columns)
+
+    def _counted(self, batches: Iterable[Any]) -> Iterator[Any]:
+        for batch in batches:
+            self.received += batch.num_rows
+            self.sent = self.received
+            yield batch
+
+    def _as_text(self, pieces: Iterable[list[Any]]) -> Iterator[bytes]:
+        for rows in pieces:
+            chunk = self._encoder.encode(rows, self.received + 1)
+            self.received += len(rows)
+            self.sent = self.received
+            yield chunk
 
     def _encode(self) -> None:
         rows, self._rows = self._rows, []
@@ -93,8 +133,57 @@ def started(rows: Iterable[Any]) -> Arrived:
         raise BatchError(
             f"the rows of a batch are a {type(rows).__name__}: expected an iterable of (table, row) pairs"
         ) from error
-    first = list(islice(iterator, CHUNK_ROWS))
-    return Arrived(chain(first, iterator), all_read=len(first) < CHUNK_ROWS)
+    first = _next_pairs(iterator)
+    frame = first[-1][1] if first and _ends_with_frame(first) else None
+    if frame is not None:
+        first[-1] = (first[-1][0], _arrow().begun(frame))
+    return Arrived(chain(first, iterator), all_read=frame is None and len(first) < CHUNK_ROWS)
+
+
+def _next_pairs(pairs: Iterator[Any]) -> list[Any]:
+    """Enough pairs to encode; up to the next Arrow object and no further, since each may be large."""
+    read: list[Any] = []
+    try:
+        for pair in islice(pairs, CHUNK_ROWS):
+            read.append(pair)
+            if type(pair[1]) not in _ROWS and _is_frame(type(pair[1])):
+                break
+    except (TypeError, LookupError) as error:
+        if not read or _is_pair(read[-1]):
+            raise
+        raise BatchError("the rows of a batch must be (table, row) pairs, and one is not") from error
+    return read
+
+
+def _is_pair(pair: Any) -> bool:
+    return isinstance(pair, Sequence) and not isinstance(pair, str | bytes) and len(pair) == 2
+
+
+_ROWS = frozenset({tuple, list})
+
+
+def _is_frame(type_: type) -> bool:
+    """Whether objects of the type give Arrow data in place of one row.
+
+    https://arrow.apache.org/docs/format/CDataInterface/PyCapsuleInterface.html
+    """
+    return hasattr(type_, "__arrow_c_stream__") or hasattr(type_, "__arrow_c_array__")
+
+
+def _ends_with_frame(pairs: Sequence[Any]) -> bool:
+    return type(pairs[-1][1]) not in _ROWS and _is_frame(type(pairs[-1][1]))
+
+
+def _arrow() -> ModuleType:
+    """The part that needs pyarrow, which takes a third of a second to import and tens of megabytes."""
+    try:
+        from airflow_ingest_provider.core import arrow
+    except ImportError as error:
+        raise IngestError(
+            f"an Arrow object has come in place of a row, and {error.name or error} is not installed: "
+            "pip install 'airflow-ingest-provider[arrow]', or pass rows"
+        ) from error
+    return arrow
 
 
 def closed_after(batches: Any) -> AbstractContextManager[Iterable[Any]]:
@@ -120,11 +209,15 @@ def triple(batch: Any) -> tuple[Any, Any, Any]:
 def runs(rows: Iterator[Any], buffers: Mapping[str, TableBuffer], recognise: Recognise) -> Iterator[Run]:
     """Sort rows by table. A run goes on as long as its table's rows come and those of the others fit the buffer.
 
-    So rows of one table are one run however many they are, and interleaved rows of many are few.
+    So rows of one table are one run however many they are, and interleaved rows of many are few. An Arrow object is
+    runs of its own, read as they are sent.
     """
     router = _Router(rows, buffers, recognise)
     while (buffer := router.next_buffer()) is not None:
-        yield Run(buffer.table, router.chunks_of(buffer), buffer.sent + 1)
+        if buffer.waits:
+            yield Run(buffer.table, router.chunks_of(buffer), buffer.sent + 1)
+        else:
+            yield from buffer.frame_runs()
 
 
 class _Router:
@@ -134,8 +227,10 @@ class _Router:
         self._recognise = recognise
 
     def next_buffer(self) -> TableBuffer | None:
-        """The buffer that holds most, after reading on where all hold little; None at the end."""
+        """The one with an Arrow object, or that holds most, after reading on where all hold little; None at the end."""
         while True:
+            if self._frame_waits():
+                return next(buffer for buffer in self._buffers.values() if buffer.holds_frame)
             fullest = max(self._buffers.values(), key=lambda buffer: buffer.pending_bytes)
             if fullest.pending_bytes:
                 return fullest
@@ -145,30 +240,39 @@ class _Router:
     def chunks_of(self, buffer: TableBuffer) -> Iterator[bytes]:
         """One table's chunks, reading on while the others have room."""
         yield from buffer.take()
-        while self._waiting() < MAX_BUFFER_BYTES and self._read():
+        while not self._frame_waits() and self._waiting() < MAX_BUFFER_BYTES and self._read():
             yield from buffer.take()
         yield from buffer.take_all()
+
+    def _frame_waits(self) -> bool:
+        return any(buffer.holds_frame for buffer in self._buffers.values())
 
     def _waiting(self) -> int:
         return sum(buffer.pending_bytes for buffer in self._buffers.values())
 
     def _read(self) -> bool:
-        """Encode the next rows; False at the end."""
-        pairs = list(islice(self._rows, CHUNK_ROWS))
+        """Keep the next rows, up to the next Arrow object; False at the end."""
+        pairs = _next_pairs(self._rows)
         if not pairs:
             return False
         try:
-            tables, rows = zip(*pairs, strict=True)
+            tables, rows = map(list, zip(*pairs, strict=True))
         except (TypeError, ValueError) as error:
             raise BatchError("the rows of a batch must be (table, row) pairs, and one is not") from error
+        frame = rows.pop() if _ends_with_frame(pairs) else None
+        table_of_frame = tables.pop() if frame is not None else None
         if len(set(map(id, tables))) == 1:
-            groups: Iterable[tuple[Any, list[Any]]] = [(tables[0], list(rows))]
+            groups: Iterable[tuple[Any, list[Any]]] = [(tables[0], rows)]
         else:
             groups = _grouped(tables, rows)
         for table, of_table in groups:
             buffer = self._recognise(table)
             if buffer is not None:
                 buffer.add(of_table)
+        if frame is not None:
+            buffer = self._recognise(table_of_frame)
+            if buffer is not None:
+                buffer.add_frame(frame)
         return True
 
 

@@ -22,7 +22,7 @@ from airflow_ingest_provider.core.names import Name
 from airflow_ingest_provider.core.options import Delete, HighWatermark, Options, Upsert, Visibility
 from airflow_ingest_provider.core.plan import Action
 from airflow_ingest_provider.core.result import IngestResult
-from airflow_ingest_provider.core.session import sqlstate, transaction
+from airflow_ingest_provider.core.session import set_maintenance_work_mem, sqlstate, transaction
 from airflow_ingest_provider.core.swap import swap
 from airflow_ingest_provider.core.target import (
     BatchTable,
@@ -57,6 +57,7 @@ def ingest(
     *,
     lock_timeout: timedelta = timedelta(milliseconds=200),
     lock_patience: timedelta = timedelta(minutes=5),
+    maintenance_work_mem: str | None = None,
 ) -> IngestResult:
     """Load batches of rows into the table of `metadata`, creating and migrating it first.
 
@@ -71,8 +72,9 @@ def ingest(
         batches: called with a high watermark, gives an iterable of `(high_watermark, batch_metadata, rows)`. The
             watermark is a JSON-encodable value, or a function of no arguments called when the rows were read. `rows`
             is an iterable of `(table, row)`, and `row` a tuple of the columns' values in the order of the table's
-            definition, computed columns left out. Rows of other tables are skipped. The rows of a batch are read to
-            their end before the next batch is asked for.
+            definition, computed columns left out; or, in place of one row, an object with the Arrow PyCapsule
+            interface, whose columns are matched by name. Rows of other tables are skipped. The rows of a batch are
+            read to their end before the next batch is asked for.
         on_before_visible: called with `(conn, batch_metadata)` in the batch's transaction before it commits; with
             `(conn, ingest_table, batch_metadata)`, once a table, where it takes three parameters. Nothing of the batch
             becomes visible when it raises.
@@ -83,6 +85,8 @@ def ingest(
         lock_timeout: how long a statement that needs ACCESS EXCLUSIVE waits, and lets readers wait behind it, before
             it gives way and is tried again.
         lock_patience: how long all tries together may take, and how long another run into the table is waited for.
+        maintenance_work_mem: the memory that a key, index or foreign key of a new table is built with, such as "1GB";
+            set with SET LOCAL. None leaves the server's setting.
 
     Locks: readers are kept out only for the catalog changes of a migration or swap. A transaction-level advisory lock
     keeps other runs out. docs/locks.md has the list.
@@ -94,7 +98,13 @@ def ingest(
         Whatever `batches` or `on_before_visible` raise, as it is.
     """
     options = Options(
-        high_watermark, visibility, upsert, delete, lock_timeout=lock_timeout, lock_patience=lock_patience
+        high_watermark,
+        visibility,
+        upsert,
+        delete,
+        lock_timeout=lock_timeout,
+        lock_patience=lock_patience,
+        maintenance_work_mem=maintenance_work_mem,
     )
     check_connection(conn)
     run = _Run(conn, metadata, on_before_visible, options)
@@ -144,6 +154,7 @@ class _Run:
         """A transaction that no other run into these tables can be in at the same time."""
         with transaction(self._conn):
             one_run_at_a_time(self._conn, self._names, self._options.lock_patience)
+            set_maintenance_work_mem(self._conn, self._options.maintenance_work_mem)
             yield
 
     def create_missing(self) -> None:
@@ -305,7 +316,7 @@ class _Run:
         recognise = recogniser({part.loaded.table: part.buffer for part in parts})
         for run in runs(rows, buffers, recognise):
             part = targets[run.table]
-            copy_rows(self._conn, part.copy_target, self._progress(run, part), run.first_row, binary=False)
+            copy_rows(self._conn, part.copy_target, self._progress(run, part), run.first_row, binary=run.binary)
 
     def _progress(self, run: Run, part: BatchTable) -> Iterator[bytes]:
         began = said = time.monotonic()

@@ -1,6 +1,7 @@
 """The constants of the API, and a run's options as one validated value."""
 
 import json
+import re
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
@@ -55,6 +56,7 @@ class Options:
     delete: str = Delete.OFF
     lock_timeout: timedelta = field(default=timedelta(milliseconds=200), kw_only=True)
     lock_patience: timedelta = field(default=timedelta(minutes=5), kw_only=True)
+    maintenance_work_mem: str | None = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
         _check_constant("visibility", self.visibility, Visibility)
@@ -62,6 +64,7 @@ class Options:
         _check_constant("delete", self.delete, Delete)
         _check_duration("lock_timeout", self.lock_timeout)
         _check_duration("lock_patience", self.lock_patience)
+        _check_memory("maintenance_work_mem", self.maintenance_work_mem)
         try:
             json.dumps(self.high_watermark, allow_nan=False)
         except (TypeError, ValueError, RecursionError) as error:
@@ -87,3 +90,9 @@ def _check_constant(argument: str, value: object, accepted: type) -> None:
 def _check_duration(argument: str, value: object) -> None:
     if not isinstance(value, timedelta) or value < timedelta(milliseconds=1):
         raise ValueError(f"{argument} is {value!r}: expected a datetime.timedelta of at least a millisecond")
+
+
+def _check_memory(argument: str, value: object) -> None:
+    """PostgreSQL's own way to write an amount of memory; its unit is kB where none is given."""
+    if value is not None and not (isinstance(value, str) and re.fullmatch(r"\s*\d+\s*(B|kB|MB|GB|TB)?\s*", value)):
+        raise ValueError(f"{argument} is {value!r}: expected an amount of memory such as '1GB', or None")

@@ -31,6 +31,12 @@ def transaction(conn: sa.Connection) -> Iterator[None]:
         yield
 
 
+def set_maintenance_work_mem(conn: sa.Connection, amount: str | None) -> None:
+    """Set the memory for building indexes and keys, until the transaction ends; None leaves it as it is."""
+    if amount is not None:
+        run(conn, sql.SQL("SET LOCAL maintenance_work_mem = {}").format(sql.Literal(amount.strip())))
+
+
 @contextmanager
 def rolled_back(conn: sa.Connection) -> Iterator[None]:
     """A savepoint that is always rolled back: for trying something out, locks and all."""

@@ -9,7 +9,6 @@ import sqlalchemy as sa
 
 from airflow_ingest_provider.core import attachments, catalog, hidden, merge
 from airflow_ingest_provider.core.batches import TableBuffer
-from airflow_ingest_provider.core.encode import RowEncoder
 from airflow_ingest_provider.core.errors import DefinitionError, RowError
 from airflow_ingest_provider.core.formats import column_formats
 from airflow_ingest_provider.core.hidden import HiddenTable
@@ -95,7 +94,7 @@ class BatchTable:
         self._shape = loaded.live
         self._destination = self._make_destination(conn, token)
         formats = column_formats(loaded.table, self._shape.loaded_columns, conn.dialect)
-        self.buffer = TableBuffer(str(loaded.name), RowEncoder(str(loaded.name), formats))
+        self.buffer = TableBuffer(str(loaded.name), formats)
 
     def _make_destination(self, conn: sa.Connection, token: str) -> Name:
         if self.way is Way.HIDDEN and self.loaded.planned is not None:

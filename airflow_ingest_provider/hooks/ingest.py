@@ -82,6 +82,7 @@ class IngestHook(PostgresHook):
         *,
         lock_timeout: timedelta = timedelta(milliseconds=200),
         lock_patience: timedelta = timedelta(minutes=5),
+        maintenance_work_mem: str | None = None,
     ) -> IngestResult:
         """Load batches of rows, as `airflow_ingest_provider.ingest` does, on a connection made for it.
 
@@ -101,6 +102,7 @@ class IngestHook(PostgresHook):
                     delete,
                     lock_timeout=lock_timeout,
                     lock_patience=lock_patience,
+                    maintenance_work_mem=maintenance_work_mem,
                 )
             finally:
                 self._running = None

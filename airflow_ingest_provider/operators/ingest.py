@@ -43,6 +43,7 @@ class IngestOperator(BaseOperator):
         op_kwargs: more arguments for `batches`, and for `metadata` if that is a callable. (templated)
         lock_timeout: how long one try for an exclusive lock may keep readers waiting.
         lock_patience: how long all tries together may take, and how long another run is waited for.
+        maintenance_work_mem: the memory that keys and indexes of a new table are built with, such as "1GB".
 
     Returns `IngestResult.as_dict()`. Rows and high watermark are put on the event of each asset in
     `outlets`. A task that is killed cancels its statement; batches committed before stay.
@@ -77,6 +78,7 @@ class IngestOperator(BaseOperator):
         op_kwargs: Mapping[str, Any] | None = None,
         lock_timeout: timedelta = timedelta(milliseconds=200),
         lock_patience: timedelta = timedelta(minutes=5),
+        maintenance_work_mem: str | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -95,6 +97,7 @@ class IngestOperator(BaseOperator):
         self.op_kwargs = op_kwargs or {}
         self.lock_timeout = lock_timeout
         self.lock_patience = lock_patience
+        self.maintenance_work_mem = maintenance_work_mem
         self.tables = _table_names(metadata)
         self._hook: IngestHook | None = None
 
@@ -121,6 +124,7 @@ class IngestOperator(BaseOperator):
             self.delete,
             lock_timeout=self.lock_timeout,
             lock_patience=self.lock_patience,
+            maintenance_work_mem=self.maintenance_work_mem,
         )
         self.log.info("%s", _summary(result))
         self._put_on_asset_events(context, result)

@@ -523,3 +523,24 @@ def test_a_name_that_postgresql_would_cut_is_refused(conn: sa.Connection) -> Non
     table = sa.Table("é" * 32, sa.MetaData(), sa.Column("id", sa.Integer))
     with pytest.raises(IngestError, match="64 bytes"):
         load(conn, table, [(1,)])
+
+
+@pytest.mark.parametrize("delete", [Delete.OFF, Delete.BEFORE_FIRST_BATCH])
+def test_keys_and_indexes_of_a_new_table_are_built_with_the_memory_asked_for(conn: sa.Connection, delete: str) -> None:
+    seen = []
+
+    def look(conn: sa.Connection, table: sa.Table, batch_metadata: Any) -> None:
+        seen.append(conn.scalar(sa.text("SHOW maintenance_work_mem")))
+
+    rows = [(n, "x", n) for n in range(600)]
+    load(conn, people(), rows, delete=delete, maintenance_work_mem="123 MB", on_before_visible=look)
+    assert seen == ["123MB"]
+    assert rows_of(conn, "SHOW maintenance_work_mem") != [("123MB",)]
+
+
+@pytest.mark.parametrize("amount", ["much", 5, "1 GB; DROP TABLE people", ""])
+def test_memory_that_postgresql_cannot_read_is_refused_before_anything_is_sent(
+    conn: sa.Connection, amount: Any
+) -> None:
+    with pytest.raises(ValueError, match="maintenance_work_mem"):
+        load(conn, people(), maintenance_work_mem=amount)

@@ -1,0 +1,369 @@
+"""Arrow data -> pieces that COPY takes: record batches for its binary format, or rows for its text format.
+
+A record batch whose columns all go into the table's types without any change of a value becomes binary, through pgpq.
+Any other becomes rows of Python values, for the encoder that stores each exactly or says which row does not fit:
+so the same data is stored alike either way, and the traps of a cast (a zone shifted away, 3.7 cut to 3, decimals
+rounded, text of spaces cut off) are not fallen into. Imports pyarrow, so import it only where Arrow data has come.
+"""
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from typing import Any
+from uuid import UUID
+
+import pgpq
+import pyarrow as pa
+import pyarrow.compute as pc
+from pgpq.encoders import StringEncoderBuilder
+from pgpq.schema import Jsonb
+from psycopg.types.json import Json
+
+from airflow_ingest_provider.core.encode import ColumnFormat
+from airflow_ingest_provider.core.errors import RowError
+from airflow_ingest_provider.core.shape import TypeShape
+from airflow_ingest_provider.core.values.misfit import VARHDRSZ, numeric_limits
+
+PIECE_ROWS = 16_384
+"""Rows cast and encoded at once: some megabytes, however large the source's record batches are."""
+
+_PANDAS_INDEX = re.compile(r"__index_level_\d+__")
+"""What pandas calls an index without a name, which is no column of anybody's."""
+
+Piece = Any
+"""A pyarrow.RecordBatch in the types of the table's columns, or a list of rows."""
+
+
+def begun(source: Any) -> Any:
+    """A pyarrow.RecordBatchReader of the object, once its first record batch has arrived: sources start late.
+
+    What is no table of columns is given back as it is, for `pieces` to refuse.
+    """
+    try:
+        reader = _reader(source)
+    except (pa.ArrowException, TypeError):
+        return source
+    first = next(reader, None)
+    return pa.RecordBatchReader.from_batches(reader.schema, chain([] if first is None else [first], reader))
+
+
+def pieces(source: Any, table: str, columns: Sequence[ColumnFormat], first_row: int) -> Iterator[Piece]:
+    """The object's rows, in their order.
+
+    Raises RowError where its columns are not the table's, by name, or hold what Python has no value for.
+    """
+    try:
+        reader = _reader(source)
+    except (pa.ArrowException, TypeError) as error:
+        problem = f"its Arrow data is no table of columns ({error}): pass a table, a record batch or a stream of them"
+        raise RowError(problem, table=table, row_number=first_row, value_type=type(source).__name__) from None
+    names = [name for name in reader.schema.names if not _PANDAS_INDEX.fullmatch(name)]
+    _check_names(names, source, table, columns, first_row)
+    casts = [_cast(column, reader.schema.field(column.name).type) for column in columns]
+    for batch in reader:
+        for start in range(0, batch.num_rows, PIECE_ROWS):
+            piece = batch.slice(start, PIECE_ROWS)
+            given = [piece.column(column.name) for column in columns]
+            yield _as_binary(given, columns, casts) or _as_rows(given, table, columns, first_row)
+            first_row += piece.num_rows
+
+
+def is_binary(piece: Piece) -> bool:
+    """Whether the piece is for COPY's binary format."""
+    return isinstance(piece, pa.RecordBatch)
+
+
+def binary(batches: Iterable[Any], columns: Sequence[ColumnFormat]) -> Iterator[bytes]:
+    """The bytes of one COPY ... (FORMAT binary), header and trailer included."""
+    encoder = None
+    for batch in batches:
+        if encoder is None:
+            encoder = _encoder(batch.schema, columns)
+            yield encoder.write_header()
+        yield encoder.write_batch(batch)
+    if encoder is not None:
+        yield encoder.finish()
+
+
+def _reader(source: Any) -> Any:
+    if isinstance(source, pa.RecordBatchReader):
+        return source
+    if hasattr(source, "__arrow_c_stream__"):
+        return pa.RecordBatchReader.from_stream(source)
+    batch = pa.record_batch(source)
+    return pa.RecordBatchReader.from_batches(batch.schema, [batch])
+
+
+def _check_names(
+    names: Sequence[str], source: Any, table: str, columns: Sequence[ColumnFormat], first_row: int
+) -> None:
+    expected = [column.name for column in columns]
+    missing = [name for name in expected if name not in names]
+    beyond = [name for name in names if name not in expected]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    found = [
+        f"{what} {', '.join(map(repr, which))}"
+        for what, which in (("lacks", missing), ("has beyond them", beyond), ("has twice", twice))
+        if which
+    ]
+    if found:
+        raise RowError(
+            f"the columns are matched by name, and the Arrow data {'; '.join(found)}: expected one column for each of "
+            f"{', '.join(map(repr, expected))}",
+            table=table,
+            row_number=first_row,
+            value_type=type(source).__name__,
+        )
+
+
+def _encoder(schema: Any, columns: Sequence[ColumnFormat]) -> Any:
+    encoders = {
+        field.name: StringEncoderBuilder.new_with_output(field, Jsonb())
+        if column.type.name == "jsonb"
+        else pgpq.ArrowToPostgresBinaryEncoder.infer_encoder(field)
+        for field, column in zip(schema, columns, strict=True)
+    }
+    return pgpq.ArrowToPostgresBinaryEncoder.new_with_encoders(schema, encoders)
+
+
+# Into the types of the table
+
+
+@dataclass(frozen=True)
+class _Cast:
+    """The Arrow types to go through, each of which holds the value or fails, and the longest text that fits."""
+
+    types: tuple[Any, ...]
+    longest: int | None = None
+
+    def __call__(self, column: Any) -> Any:
+        """The column, or None where a value would change."""
+        if isinstance(column, pa.ExtensionArray):
+            column = column.storage
+        try:
+            for type_ in self.types:
+                column = column if column.type == type_ else column.cast(type_)
+        except pa.ArrowException:
+            return None
+        longest = self.longest is not None and pc.max(pc.utf8_length(column)).as_py()
+        return None if longest and longest > self.longest else column
+
+
+def _as_binary(given: Sequence[Any], columns: Sequence[ColumnFormat], casts: Sequence[_Cast | None]) -> Any | None:
+    """The record batch for the binary format, None where there is none of the same values."""
+    if None in casts:
+        return None
+    done = []
+    for cast, column in zip(casts, given, strict=True):
+        assert cast is not None
+        as_cast = cast(column)
+        if as_cast is None:
+            return None
+        done.append(as_cast)
+    return pa.record_batch(done, names=[column.name for column in columns])
+
+
+def _cast(column: ColumnFormat, given: Any) -> _Cast | None:
+    """How a column of an Arrow type goes into the table's column; None where only Python values will do."""
+    if column.prepare is not None:
+        return None
+    if pa.types.is_dictionary(given):
+        given = given.value_type
+    if column.type.is_array:
+        return _array_cast(column.type, given)
+    if column.type.kind == "e":
+        return _Cast((pa.string(),)) if _is_text(given) else None
+    choose = _CASTS.get(column.type.name) if column.type.kind == "b" else None
+    return choose(column.type, given) if choose else None
+
+
+def _array_cast(type_: TypeShape, given: Any) -> _Cast | None:
+    """Lists of those types for which pgpq writes PostgreSQL's own OID of the elements."""
+    element = type_.element
+    if element is None or element.name not in _ELEMENTS or not _is_list(given):
+        return None
+    inner = _CASTS[element.name](element, given.value_type)
+    return _Cast((pa.list_(inner.types[-1]),)) if inner and len(inner.types) == 1 else None
+
+
+_ELEMENTS = frozenset({"bool", "int2", "int4", "int8", "float4", "float8", "text", "date"})
+
+
+def _is_list(type_: Any) -> bool:
+    return bool(pa.types.is_list(type_) or pa.types.is_large_list(type_))
+
+
+def _is_text(type_: Any) -> bool:
+    return bool(pa.types.is_string(type_) or pa.types.is_large_string(type_) or pa.types.is_string_view(type_))
+
+
+def _is_bytes(type_: Any) -> bool:
+    return bool(pa.types.is_binary(type_) or pa.types.is_large_binary(type_) or pa.types.is_fixed_size_binary(type_))
+
+
+def _integer(type_: Any) -> Callable[[TypeShape, Any], _Cast | None]:
+    return lambda _, given: _Cast((type_,)) if pa.types.is_integer(given) else None
+
+
+def _real(_: TypeShape, given: Any) -> _Cast | None:
+    narrow = pa.types.is_float16(given) or pa.types.is_float32(given)
+    return _Cast((pa.float32(),)) if narrow else None
+
+
+def _double(_: TypeShape, given: Any) -> _Cast | None:
+    return _Cast((pa.float64(),)) if pa.types.is_floating(given) else None
+
+
+def _boolean(_: TypeShape, given: Any) -> _Cast | None:
+    return _Cast((pa.bool_(),)) if pa.types.is_boolean(given) else None
+
+
+def _characters(type_: TypeShape, given: Any) -> _Cast | None:
+    longest = type_.modifier - VARHDRSZ if type_.modifier >= 0 else None
+    return _Cast((pa.string(),), longest) if _is_text(given) else None
+
+
+def _bytea(_: TypeShape, given: Any) -> _Cast | None:
+    return _Cast((pa.binary(),)) if _is_bytes(given) else None
+
+
+def _uuid(_: TypeShape, given: Any) -> _Cast | None:
+    return _Cast((pa.binary(16),)) if _is_uuid(given) else None
+
+
+def _is_uuid(type_: Any) -> bool:
+    return _extension(type_) == "arrow.uuid" or (pa.types.is_fixed_size_binary(type_) and type_.byte_width == 16)
+
+
+def _json(_: TypeShape, given: Any) -> _Cast | None:
+    """Text that is marked as JSON. Other text is a JSON string, as it is in a row."""
+    return _Cast((pa.string(),)) if _extension(given) == "arrow.json" else None
+
+
+def _extension(type_: Any) -> str | None:
+    return getattr(type_, "extension_name", None)
+
+
+def _date(_: TypeShape, given: Any) -> _Cast | None:
+    return _Cast((pa.date32(),)) if pa.types.is_date32(given) else None
+
+
+_UNITS = {-1: "us", 6: "us", 3: "ms", 0: "s"}
+"""The unit that holds what PostgreSQL keeps at a precision; it rounds what is finer."""
+
+
+def _time(type_: TypeShape, given: Any) -> _Cast | None:
+    if _UNITS.get(type_.modifier) != "us" or not pa.types.is_time(given):
+        return None
+    return _Cast((pa.time64("us"),))
+
+
+def _timestamp(type_: TypeShape, given: Any) -> _Cast | None:
+    unit = _UNITS.get(type_.modifier)
+    if unit is None or not pa.types.is_timestamp(given) or (given.tz is not None) != (type_.name == "timestamptz"):
+        return None
+    return _Cast((pa.timestamp(unit, given.tz), pa.timestamp("us", given.tz)))
+
+
+_MOST_DIGITS = 38
+"""Of an Arrow decimal128, which is what pgpq encodes."""
+
+
+def _numeric(type_: TypeShape, given: Any) -> _Cast | None:
+    digits, scale = numeric_limits(type_.modifier) if type_.modifier >= 0 else (_MOST_DIGITS, None)
+    if digits > _MOST_DIGITS or (scale is not None and not 0 <= scale <= digits):
+        return None
+    if pa.types.is_integer(given):
+        whole = pa.decimal128(20, 0)
+        return _Cast((whole,) if scale is None else (whole, pa.decimal128(digits, scale)))
+    if pa.types.is_decimal(given) and given.scale >= 0:
+        kept = given.scale if scale is None else scale
+        return _Cast((pa.decimal128(digits, kept),)) if kept <= digits else None
+    return None
+
+
+_CASTS: dict[str, Callable[[TypeShape, Any], _Cast | None]] = {
+    "bool": _boolean,
+    "int2": _integer(pa.int16()),
+    "int4": _integer(pa.int32()),
+    "int8": _integer(pa.int64()),
+    "float4": _real,
+    "float8": _double,
+    "numeric": _numeric,
+    **dict.fromkeys(("text", "varchar", "bpchar"), _characters),
+    "bytea": _bytea,
+    "uuid": _uuid,
+    **dict.fromkeys(("json", "jsonb"), _json),
+    "date": _date,
+    "time": _time,
+    **dict.fromkeys(("timestamp", "timestamptz"), _timestamp),
+}
+
+
+# Into Python
+
+
+def _as_rows(
+    given: Sequence[Any], table: str, columns: Sequence[ColumnFormat], first_row: int
+) -> list[tuple[Any, ...]]:
+    values = [_as_python(column, one, table, first_row) for column, one in zip(columns, given, strict=True)]
+    return list(zip(*values, strict=True))
+
+
+def _as_python(column: ColumnFormat, given: Any, table: str, first_row: int) -> list[Any]:
+    convert = _from_python(column, given.type)
+    try:
+        values = _coarser(given).to_pylist()
+    except (ValueError, OverflowError):
+        number = first_row + _first_strange(given)
+        problem = "Python has no value that equals it: cast the column in the source"
+        raise RowError(
+            problem, table=table, column=column.name, row_number=number, value_type=str(given.type)
+        ) from None
+    return [None if value is None else convert(value) for value in values] if convert else values
+
+
+def _coarser(given: Any) -> Any:
+    """Times of nanoseconds as those of microseconds, which Python has, where they are the same."""
+    try:
+        if pa.types.is_timestamp(given.type):
+            return given.cast(pa.timestamp("us", given.type.tz))
+        if pa.types.is_duration(given.type):
+            return given.cast(pa.duration("us"))
+        if pa.types.is_time64(given.type):
+            return given.cast(pa.time64("us"))
+    except pa.ArrowException:
+        pass
+    return given
+
+
+def _first_strange(given: Any) -> int:
+    return next((place for place, value in enumerate(_coarser(given)) if not _has_python_value(value)), 0)
+
+
+def _has_python_value(value: Any) -> bool:
+    try:
+        value.as_py()
+    except (ValueError, OverflowError):
+        return False
+    return True
+
+
+def _from_python(column: ColumnFormat, given: Any) -> Callable[[Any], Any] | None:
+    """What makes of pyarrow's Python value the one that a row would hold."""
+    name = column.type.name
+    if name in ("json", "jsonb") and _extension(given) == "arrow.json":
+        return lambda text: Json(text, dumps=str)
+    if name == "uuid" and pa.types.is_fixed_size_binary(given) and given.byte_width == 16:
+        return lambda raw: UUID(bytes=raw)
+    if name == "interval" and column.type.modifier < 0 and pa.types.is_interval(given):
+        return _interval
+    return dict if pa.types.is_map(given) else None
+
+
+def _interval(value: Any) -> Any:
+    """Months, days and nanoseconds, as PostgreSQL reads them; as it is where they have no form there."""
+    if value.nanoseconds % 1000:
+        return value
+    return f"{value.months} mons {value.days} days {value.nanoseconds // 1000} usec"
