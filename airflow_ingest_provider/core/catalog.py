@@ -52,6 +52,11 @@ def may_own(conn: sa.Connection, oid: int) -> tuple[bool, str, str]:
     return row.may_own, row.role, row.owner
 
 
+def hides_rows(conn: sa.Connection, oid: int) -> bool:
+    """Whether policies apply to the current role's queries of the table."""
+    return bool(conn.scalar(_HIDES_ROWS, {"oid": oid}))
+
+
 def has_rows(conn: sa.Connection, name: Name) -> bool:
     """Whether the table holds any row."""
     exists = sa.select(sa.literal(1)).select_from(sa.table(name.name, schema=name.schema)).limit(1)
@@ -189,6 +194,9 @@ _OWNERSHIP = sa.text("""
            pg_get_userbyid(c.relowner)::text AS owner
     FROM pg_class c WHERE c.oid = :oid
 """)
+
+# Owners are exempt unless it is forced, superusers and roles with BYPASSRLS always are.
+_HIDES_ROWS = sa.text("SELECT row_security_active(CAST(:oid AS oid))")
 
 # The relation's own row.
 _TABLE = sa.text("""

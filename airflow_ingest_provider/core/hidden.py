@@ -31,11 +31,15 @@ class HiddenTable:
 
     def explained(self, error: sa.exc.DBAPIError) -> str:
         """PostgreSQL's message, in which the table and its parts have the names that people know."""
-        message = str(error.orig).splitlines()[0].strip().replace(self.name.name, self.live.name.name)
+        return self.known_as(str(error.orig).splitlines()[0].strip())
+
+    def known_as(self, text: str) -> str:
+        """A text, in which the table and its parts have the names that people know."""
+        text = text.replace(self.name.name, self.live.name.name)
         parts = [one.name for one in self.shape.constraints] + [one.name for one in self.shape.indexes]
         for place, name in enumerate(parts):
-            message = message.replace(self.temporary(place), name)
-        return message
+            text = text.replace(self.temporary(place), name)
+        return text
 
 
 def build(conn: sa.Connection, live: TableShape, target: TableShape, token: str) -> HiddenTable:

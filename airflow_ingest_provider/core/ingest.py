@@ -230,7 +230,7 @@ class _Run:
 
     def _migrate(self, loaded: LoadedTable) -> None:
         conn, options = self._conn, self._options
-        self._check_ownership(loaded)
+        self._check_role(loaded)
         planned = migrate.planned(conn, loaded.table, loaded.name, loaded.state)
         loaded.shape = planned.live
         obstacles = self._obstacles(loaded)
@@ -421,13 +421,18 @@ class _Run:
         loaded.state = loaded.state.after(self._id, self._batches, self._unfinished, mark)
         watermark.save(self._conn, loaded.name, loaded.state)
 
-    def _check_ownership(self, loaded: LoadedTable) -> None:
+    def _check_role(self, loaded: LoadedTable) -> None:
         _, oid = catalog.find(self._conn, loaded.name.schema, loaded.name.name)
         may, role, owner = catalog.may_own(self._conn, oid or 0)
         if not may:
             raise DefinitionError(
                 f"role {role!r} does not own {loaded.name}, and the high watermark is kept in the table's comment: "
                 f"expected the owner {owner!r} or a member of it; GRANT {owner} TO {role}, or connect as the owner"
+            )
+        if catalog.hides_rows(self._conn, oid or 0):
+            raise DefinitionError(
+                f"{loaded.name} has row security forced on its owner, which may hide rows from role {role!r}: expected "
+                "to see all of them; ALTER TABLE ... NO FORCE ROW LEVEL SECURITY, or use a role with BYPASSRLS"
             )
 
     def _note_migration(self, loaded: LoadedTable, lines: Iterable[str]) -> None:
@@ -460,5 +465,6 @@ def _rows_explained(part: BatchTable) -> Iterator[None]:
         yield
     except sa.exc.DBAPIError as error:
         if isinstance(error.orig, Exception):
-            raise_row_error(error.orig, part.buffer.table)
+            known_as = part.hidden.known_as if part.hidden else str
+            raise_row_error(error.orig, part.buffer.table, known_as=known_as)
         raise

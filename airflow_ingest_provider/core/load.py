@@ -2,7 +2,7 @@
 
 import io
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +14,7 @@ from airflow_ingest_provider.core.names import Name
 
 _DATA_EXCEPTION = "22"
 _CONSTRAINT_VIOLATION = "23"
+_QUERY_CANCELED = "57014"
 
 _READ_BYTES = 1 << 20
 
@@ -82,6 +83,11 @@ def copy_rows(conn: sa.Connection, target: Target, chunks: Iterator[bytes], firs
         if source.error is not None:
             raise source.error from None  # psycopg2 hides it behind a QueryCanceled of its own
         raise_row_error(error, target.table, _copy_place(error, target, first_row))
+        if _sqlstate(error) == _QUERY_CANCELED:
+            raise IngestError(
+                f"{target.table}: PostgreSQL ended the COPY ({_first_line(error)}): nothing of this batch was kept; "
+                "where that is a statement_timeout, raise it for the role, since a COPY takes as long as its source"
+            ) from None
         raise
 
 
@@ -95,20 +101,38 @@ def cancel(conn: sa.Connection) -> None:
         raw.cancel_safe(timeout=5)
 
 
-def raise_row_error(error: Exception, table: str, place: tuple[int | None, str | None] = (None, None)) -> None:
-    """Raise the RowError that a driver's error means, where it is about a row; return where it is not."""
-    state = getattr(error, "sqlstate", None) or getattr(error, "pgcode", None) or ""
+def raise_row_error(
+    error: Exception,
+    table: str,
+    place: tuple[int | None, str | None] = (None, None),
+    known_as: Callable[[str], str] = str,
+) -> None:
+    """Raise the RowError that a driver's error means, where it is about a row; return where it is not.
+
+    `known_as` gives the name by which people know a constraint. The driver's own error is left out of the traceback:
+    its DETAIL quotes values of the row.
+    """
+    state = _sqlstate(error)
     if state[:2] not in (_DATA_EXCEPTION, _CONSTRAINT_VIOLATION):
         return
     diagnosis: Any = error.diag  # type: ignore[attr-defined]  # both drivers' errors with a SQLSTATE have it
-    constraint = f" (constraint {diagnosis.constraint_name!r})" if diagnosis.constraint_name else ""
+    name = diagnosis.constraint_name
+    constraint = f" (constraint {known_as(name)!r})" if name else ""
     row_number, column = place
     raise RowError(
         f"{_REASONS.get(state, 'PostgreSQL refused it')}{constraint}, SQLSTATE {state}: mend the source",
         table=table,
         column=diagnosis.column_name or column,
         row_number=row_number,
-    ) from error
+    ) from None
+
+
+def _sqlstate(error: Exception) -> str:
+    return getattr(error, "sqlstate", None) or getattr(error, "pgcode", None) or ""
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).partition("\n")[0].strip()
 
 
 def _copy_place(error: Exception, target: Target, first_row: int) -> tuple[int | None, str | None]:

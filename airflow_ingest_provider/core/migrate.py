@@ -188,7 +188,7 @@ def rebuild(conn: sa.Connection, this: Planned, token: str, options: Options) ->
         raise DefinitionError(
             f"{this.live.name}: rows that are stored do not satisfy the definition: {new.explained(error)}: "
             "mend them first, or change the definition"
-        ) from error
+        ) from None  # its DETAIL quotes values of a row
     swap.swap(conn, [new], options)
 
 

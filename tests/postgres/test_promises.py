@@ -1,6 +1,9 @@
 """The specification, sentence by sentence: each test names the one that it holds."""
 
 import json
+import time
+import traceback
+from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 
@@ -544,3 +547,34 @@ def test_memory_that_postgresql_cannot_read_is_refused_before_anything_is_sent(
 ) -> None:
     with pytest.raises(ValueError, match="maintenance_work_mem"):
         load(conn, people(), maintenance_work_mem=amount)
+
+
+@pytest.mark.parametrize("delete", [Delete.OFF, Delete.BEFORE_FIRST_BATCH])
+@pytest.mark.parametrize("first", [1, 600])
+def test_a_key_that_comes_twice_is_told_by_the_constraints_name_and_never_by_its_value(
+    conn: sa.Connection, first: int, delete: str
+) -> None:
+    rows = [(n, "x", n) for n in range(first)] + [(424242, "x", 1), (424242, "y", 2)]
+    with pytest.raises(RowError) as refused:
+        load(conn, people(), rows, delete=delete, upsert=Upsert.OFF)
+    told = "".join(traceback.format_exception(refused.value))
+    assert "public.people" in told
+    assert "_ingest_" not in told.replace("_ingest_provider", "")
+    assert "424242" not in told
+    assert rows_of(conn) == []
+
+
+def test_a_statement_timeout_during_copy_says_what_to_raise(conn: sa.Connection) -> None:
+    def slow() -> Iterator[tuple[int, str, int]]:
+        yield from ((n, "x", n) for n in range(1000))
+        deadline = time.monotonic() + 0.6
+        while time.monotonic() < deadline:
+            pass
+        yield from ((n, "x", n) for n in range(1000, 200_000))
+
+    load(conn, people(), [(-1, "before", 0)])
+    conn.exec_driver_sql("SET statement_timeout = '500ms'")
+    conn.commit()
+    with pytest.raises(IngestError, match=r"public\.people: PostgreSQL ended the COPY .*statement_timeout"):
+        load(conn, people(), slow())
+    assert rows_of(conn) == [(-1, "before", 0)]

@@ -64,6 +64,6 @@ def test_row_security_that_would_hide_rows_is_an_error(plain: sa.Connection, oth
         "ALTER TABLE people ENABLE ROW LEVEL SECURITY; ALTER TABLE people FORCE ROW LEVEL SECURITY;"
         "CREATE POLICY hides ON people USING (id > 5)"
     )
-    with pytest.raises(IngestError, match="row-level security policy"):
+    with pytest.raises(IngestError, match=r"public.people has row security forced .*BYPASSRLS"):
         load(plain, people(), [(1, "a", 1)])
-    assert other.scalar(sa.text("SELECT count(*) FROM people")) == 0
+    assert other.scalar(sa.text("SELECT obj_description('people'::regclass)")) is None
