@@ -9,7 +9,9 @@ from airflow_ingest_provider.core.errors import (
     RowError,
 )
 from airflow_ingest_provider.core.ingest import ingest
-from airflow_ingest_provider.core.options import Delete, HighWatermark, Upsert, Visibility
+from airflow_ingest_provider.core.options import Delete, HighWatermark, Migrate, Replace, Upsert, Visibility
+from airflow_ingest_provider.core.plan import IngestPlan, TablePlan
+from airflow_ingest_provider.core.preview import ingest_plan
 from airflow_ingest_provider.core.result import IngestResult, TableResult
 
 __version__ = "0.1.0"
@@ -21,12 +23,17 @@ __all__ = [
     "Delete",
     "HighWatermark",
     "IngestError",
+    "IngestPlan",
     "IngestResult",
     "LockNotAcquired",
+    "Migrate",
+    "Replace",
     "RowError",
+    "TablePlan",
     "TableResult",
     "Upsert",
     "Visibility",
     "__version__",
     "ingest",
+    "ingest_plan",
 ]

@@ -4,6 +4,14 @@ import argparse
 import importlib.util
 import sys
 from collections.abc import Sequence
+from typing import Any
+
+import sqlalchemy as sa
+
+from airflow_ingest_provider.core.errors import IngestError
+from airflow_ingest_provider.core.options import Delete, Migrate, constants
+from airflow_ingest_provider.core.preview import ingest_plan
+from airflow_ingest_provider.operators.arguments import metadata_of
 
 _DEMO_NEEDS = {
     "airflow": "apache-airflow",
@@ -14,12 +22,14 @@ _DEMO_NEEDS = {
 }
 """Modules of the extra `demo`, and the packages they come with."""
 
+_SOMETHING_TO_DO = 2
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; the exit code is 0 if it did what it was asked to."""
     chosen = _parser().parse_args(arguments)
     try:
-        return _demo(chosen)
+        return int(chosen.run(chosen))
     except KeyboardInterrupt:
         return _failed("interrupted", code=130)
 
@@ -34,6 +44,7 @@ def _parser() -> argparse.ArgumentParser:
         "half the year, then what is new since, then nothing. Without options, it does so in a private "
         "PostgreSQL that ends with it.",
     )
+    demo.set_defaults(run=_demo)
     place = demo.add_mutually_exclusive_group()
     place.add_argument("--keep", action="store_true", help="leave the private PostgreSQL running")
     place.add_argument(
@@ -41,7 +52,50 @@ def _parser() -> argparse.ArgumentParser:
         help="load into this database instead, into its schema nycflights13, which is made and stays: "
         "a libpq connection string or URL, such as 'host=localhost dbname=test user=me'",
     )
+    _add_plan(commands)
     return parser
+
+
+def _add_plan(commands: Any) -> None:
+    plan = commands.add_parser(
+        "plan",
+        help="show what a run would do to the definitions of its tables",
+        description="Compares live tables with their definition and prints what a run would do before its first "
+        "batch, without doing it. The exit code is 0 if there is nothing to do, 2 if there is something, and 1 if it "
+        "could not be told.",
+    )
+    plan.set_defaults(run=_plan)
+    plan.add_argument("metadata", help="import path of the MetaData or Table, such as package.module:metadata")
+    place = plan.add_mutually_exclusive_group(required=True)
+    place.add_argument("--conn-id", help="an Airflow connection of type postgres")
+    place.add_argument("--url", help="a SQLAlchemy URL, such as postgresql+psycopg://me@localhost/test")
+    plan.add_argument("--database", help="the database, where it is not the connection's own")
+    plan.add_argument("--replace-rows", action="store_true", help="of a run that replaces all rows")
+    plan.add_argument("--migrate", choices=constants(Migrate), default=Migrate.AUTO)
+
+
+def _plan(chosen: argparse.Namespace) -> int:
+    sys.path.insert(0, "")  # as `python -m` has it: the metadata is often a file of the folder one is in
+    delete = Delete.BEFORE_FIRST_BATCH if chosen.replace_rows else Delete.OFF
+    try:
+        with _connection(chosen) as conn:
+            plan = ingest_plan(conn, metadata_of(chosen.metadata, {}, {}), delete=delete, migrate=chosen.migrate)
+    except (IngestError, ImportError, AttributeError, ValueError, sa.exc.SQLAlchemyError) as error:
+        return _failed(str(error))
+    sys.stdout.write(f"{plan}\n")
+    return _SOMETHING_TO_DO if plan else 0
+
+
+def _connection(chosen: argparse.Namespace) -> sa.Connection:
+    if chosen.url is not None:
+        url = sa.make_url(chosen.url)
+        database = chosen.database or url.database
+        return sa.create_engine(url.set(database=database), poolclass=sa.NullPool).connect()
+    if importlib.util.find_spec("airflow") is None:
+        raise ValueError("--conn-id needs Airflow: pip install 'airflow-ingest-provider[airflow]', or pass --url")
+    from airflow_ingest_provider.hooks.ingest import IngestHook
+
+    return IngestHook(chosen.conn_id, database=chosen.database).get_sqlalchemy_engine().connect()
 
 
 def _demo(chosen: argparse.Namespace) -> int:

@@ -4,6 +4,7 @@ The statements name the relation and not its OID: the ones read from the table t
 replaces it, and reading them again must give the same ones.
 """
 
+from collections import Counter
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
@@ -89,6 +90,32 @@ def _dependent(conn: sa.Connection, row: sa.Row[tuple[object, ...]]) -> Dependen
         attached=attached(conn, row.oid, name),
         indexes=tuple(row.indexes),
     )
+
+
+def described(conn: sa.Connection, oid: int, name: Name) -> tuple[str, ...]:
+    """What hangs on the table, a line each, for people."""
+    views = [f"{view.word.lower()} {view.name}" for view in dependents(conn, oid)]
+    keys = [f"foreign key {key.name} of {key.table}" for key in inbound_keys(conn, oid)]
+    counted = Counter(
+        next((what for what in _KINDS if what in statement), "")
+        for statement in attached(conn, oid, name)
+        if not statement.startswith("COMMENT ON TABLE")  # it is where the state is kept
+    )
+    own = [f"{count} x {what}" for what, count in counted.items() if what]
+    return (*views, *keys, *own)
+
+
+_KINDS = (
+    "GRANT",
+    "CREATE POLICY",
+    "ROW LEVEL SECURITY",
+    "TRIGGER",
+    "CREATE RULE",
+    "CREATE STATISTICS",
+    "REPLICA IDENTITY",
+    "CLUSTER ON",
+    "COMMENT ON",
+)
 
 
 def inbound_keys(conn: sa.Connection, oid: int) -> tuple[InboundKey, ...]:

@@ -1,12 +1,14 @@
 """What PostgreSQL's catalog says of a table, read into shapes. Nothing here changes or locks anything."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import sqlalchemy as sa
+from psycopg import sql
 
-from airflow_ingest_provider.core.names import Name
+from airflow_ingest_provider.core.names import Name, default_name
+from airflow_ingest_provider.core.session import run
 from airflow_ingest_provider.core.shape import (
     ColumnShape,
     ConstraintShape,
@@ -63,6 +65,27 @@ def has_rows(conn: sa.Connection, name: Name) -> bool:
     return conn.execute(exists).first() is not None
 
 
+def holds_values(conn: sa.Connection, name: Name, column: str) -> bool:
+    """Whether any row has a value in the column."""
+    table = sa.table(name.name, sa.column(column), schema=name.schema)
+    return conn.execute(sa.select(sa.literal(1)).where(table.c[column].is_not(None)).limit(1)).first() is not None
+
+
+def count_nulls(conn: sa.Connection, name: Name, column: str) -> int:
+    """How many rows hold NULL in the column."""
+    table = sa.table(name.name, sa.column(column), schema=name.schema)
+    return int(conn.scalar(sa.select(sa.func.count()).select_from(table).where(table.c[column].is_(None))) or 0)
+
+
+def count_labels(conn: sa.Connection, name: Name, column: ColumnShape, labels: Collection[str]) -> int:
+    """How many rows hold one of the labels, in a column of an enum or of an array of it."""
+    held = sql.SQL(
+        "CAST({} AS text[]) && CAST({} AS text[])" if column.value.is_array else "CAST({} AS text) = ANY ({})"
+    )
+    holds = held.format(sql.Identifier(column.name), sql.Literal(list(labels)))
+    return int(run(conn, sql.SQL("SELECT count(*) FROM {} WHERE {}").format(name.sql, holds)).scalar_one())
+
+
 def table_shape(conn: sa.Connection, oid: int) -> TableShape:
     """The table's definition as it is now."""
     at = {"oid": oid}
@@ -95,6 +118,46 @@ def pinned_columns(conn: sa.Connection, oid: int) -> Mapping[str, tuple[str, ...
 def computed_from(conn: sa.Connection, oid: int) -> tuple[str, ...]:
     """Columns that a generated column of the table is computed from: their types cannot be changed in place."""
     return tuple(conn.scalars(_COMPUTED_FROM, {"oid": oid}))
+
+
+def needed_indexes(conn: sa.Connection, oid: int) -> Mapping[str, str]:
+    """Indexes of the table that something else needs, and what: foreign keys, replica identity, cluster mark."""
+    return {row.name: row.reason for row in conn.execute(_NEEDED, {"oid": oid})}
+
+
+def cannot_publish_deletes(conn: sa.Connection, oid: int) -> bool:
+    """Whether a publication has the table's deleted rows, and nothing tells them apart."""
+    return bool(conn.scalar(_CANNOT_PUBLISH, {"oid": oid}))
+
+
+def size(conn: sa.Connection, oid: int) -> int:
+    """The bytes of the table, its partitions and all their indexes."""
+    return int(conn.scalar(_SIZE, {"oid": oid}) or 0)
+
+
+def is_assignable(conn: sa.Connection, before: str, after: str) -> bool:
+    """Whether PostgreSQL assigns values of one type to a column of the other, without a cast that asks for it."""
+    return bool(conn.scalar(_ASSIGNABLE, {"before": before, "after": after}))
+
+
+def type_users(conn: sa.Connection, type_: str, oid: int) -> tuple[str, ...]:
+    """What uses a type, or its array, besides the table itself."""
+    return tuple(conn.scalars(_TYPE_USERS, {"type": type_, "oid": oid}))
+
+
+def type_owner(conn: sa.Connection, type_: str) -> tuple[Name, str, str | None]:
+    """The type's name, its owner and its comment."""
+    row = conn.execute(_TYPE_OWNER, {"type": type_}).one()
+    return Name(row.schema, row.name), row.owner, row.comment
+
+
+def free_name(conn: sa.Connection, table: Name, wanted: str) -> str:
+    """The name, or, as PostgreSQL does where another relation of the schema has it, the name and a number."""
+    name, number = wanted, 0
+    while find(conn, table.schema, name)[1] is not None:
+        number += 1
+        name = default_name(wanted)[: 63 - len(str(number))] + str(number)
+    return name
 
 
 def enum_labels(conn: sa.Connection, schema: str | None, name: str) -> tuple[str, ...] | None:
@@ -133,6 +196,7 @@ def _type(oid: int, modifier: int, types: Mapping[int, Any]) -> TypeShape:
         kind=row.typtype,
         modifier=modifier,
         element=_type(inner, modifier if row.element else -1, types) if inner else None,
+        labels=tuple(row.labels),
     )
 
 
@@ -145,6 +209,8 @@ def _constraint(row: Any) -> ConstraintShape:
         deferrable=row.condeferrable,
         tablespace=row.tablespace,
         comment=row.comment,
+        validated=row.convalidated,
+        index=row.index_definition and _INDEX_HEAD.sub("", row.index_definition, count=1),
     )
 
 
@@ -269,7 +335,8 @@ _TYPES = sa.text("""
     )
     SELECT t.oid::bigint AS oid, t.typname, t.typtype::text, t.typbasetype::bigint AS typbasetype, t.typtypmod,
            CASE WHEN t.typcategory = 'A' THEN t.typelem::bigint END AS element,
-           r.rngsubtype::bigint AS subtype
+           r.rngsubtype::bigint AS subtype,
+           ARRAY(SELECT enumlabel::text FROM pg_enum e WHERE e.enumtypid = t.oid ORDER BY enumsortorder) AS labels
     FROM used
     JOIN pg_type t ON t.oid = used.oid
     LEFT JOIN pg_range r ON t.oid IN (r.rngtypid, r.rngmultitypid)
@@ -298,7 +365,7 @@ _CONSTRAINTS = sa.text("""
                     FROM unnest(k.confkey) WITH ORDINALITY key(num, place)
                     JOIN pg_attribute a ON a.attrelid = k.confrelid AND a.attnum = key.num))) + 1)
            END AS options,
-           ts.spcname AS tablespace,
+           ts.spcname AS tablespace, pg_get_indexdef(ix.oid) AS index_definition,
            obj_description(k.oid, 'pg_constraint') AS comment
     FROM pg_constraint k
     LEFT JOIN pg_class f ON f.oid = k.confrelid
@@ -342,6 +409,76 @@ _COMPUTED_FROM = sa.text("""
     JOIN pg_attribute g ON g.attrelid = :oid AND g.attnum = coalesce(x.adnum, d.objsubid) AND g.attgenerated <> ''
     WHERE d.refclassid = 'pg_class'::regclass AND d.refobjid = :oid AND a.attnum <> g.attnum
       AND (x.oid IS NOT NULL OR d.classid = 'pg_class'::regclass AND d.objid = d.refobjid)
+""")
+
+# An index of a constraint has the constraint's name.
+_NEEDED = sa.text("""
+    SELECT x.relname AS name, coalesce(
+               (SELECT format('foreign key %s of %s refers to it', f.conname, f.conrelid::regclass)
+                FROM pg_constraint f WHERE f.contype = 'f' AND f.conindid = x.oid AND f.conrelid <> i.indrelid LIMIT 1),
+               CASE WHEN i.indisreplident THEN 'it is the replica identity' END,
+               CASE WHEN i.indisclustered THEN 'the table is clustered on it' END) AS reason
+    FROM pg_index i
+    JOIN pg_class x ON x.oid = i.indexrelid
+    WHERE i.indrelid = :oid AND (i.indisreplident OR i.indisclustered OR EXISTS (
+          SELECT FROM pg_constraint f WHERE f.contype = 'f' AND f.conindid = x.oid AND f.conrelid <> i.indrelid))
+""")
+
+# Replica identity "default" is the primary key; an index may have been dropped.
+_CANNOT_PUBLISH = sa.text("""
+    SELECT EXISTS (SELECT FROM pg_publication_tables t
+                   JOIN pg_publication p ON p.pubname = t.pubname AND (p.pubdelete OR p.pubupdate)
+                   WHERE t.schemaname = n.nspname AND t.tablename = c.relname)
+       AND NOT (c.relreplident = 'f' OR EXISTS (SELECT FROM pg_index i WHERE i.indrelid = c.oid AND (
+                c.relreplident = 'd' AND i.indisprimary OR c.relreplident = 'i' AND i.indisreplident)))
+    FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+    WHERE c.oid = :oid
+""")
+
+# A table that is not partitioned is the only one in its tree.
+_SIZE = sa.text("""
+    SELECT sum(pg_total_relation_size(relid)) FROM (
+        SELECT relid FROM pg_partition_tree(CAST(:oid AS oid)) UNION SELECT CAST(:oid AS oid)
+    ) tree
+""")
+
+# An assignment or implicit cast, of the elements where both are arrays; any type is assigned to text by its output.
+_ASSIGNABLE = sa.text("""
+    WITH given AS (
+        SELECT CAST(CAST(:before AS text) AS regtype) AS before, CAST(CAST(:after AS text) AS regtype) AS after
+    ), bases AS (
+        SELECT coalesce(nullif(b.typbasetype, 0), b.oid) AS before, coalesce(nullif(a.typbasetype, 0), a.oid) AS after
+        FROM given JOIN pg_type b ON b.oid = given.before JOIN pg_type a ON a.oid = given.after
+    )
+    SELECT x.before = x.after OR a.typcategory = 'S' OR EXISTS (
+               SELECT FROM pg_cast c WHERE c.castcontext IN ('a', 'i')
+                 AND (c.castsource, c.casttarget) IN ((x.before, x.after), (b.typelem, a.typelem)))
+        OR b.typelem <> 0 AND b.typelem = a.typelem
+        OR a.typelem <> 0 AND b.typelem <> 0 AND (SELECT typcategory FROM pg_type WHERE oid = a.typelem) = 'S'
+    FROM bases x JOIN pg_type b ON b.oid = x.before JOIN pg_type a ON a.oid = x.after
+""")
+
+# The type's own array, and the table's columns, defaults, constraints and indexes, are not others.
+_TYPE_USERS = sa.text("""
+    SELECT pg_describe_object(d.classid, d.objid, d.objsubid)
+    FROM pg_type t
+    JOIN pg_depend d ON d.refclassid = 'pg_type'::regclass AND d.refobjid IN (t.oid, t.typarray)
+    LEFT JOIN pg_attrdef x ON d.classid = 'pg_attrdef'::regclass AND x.oid = d.objid
+    LEFT JOIN pg_constraint k ON d.classid = 'pg_constraint'::regclass AND k.oid = d.objid
+    LEFT JOIN pg_index i ON d.classid = 'pg_class'::regclass AND i.indexrelid = d.objid
+    WHERE t.oid = CAST(CAST(:type AS text) AS regtype)
+      AND NOT (d.classid = 'pg_type'::regclass AND d.objid = t.typarray)
+      AND NOT (d.classid = 'pg_class'::regclass AND d.objid = :oid)
+      AND coalesce(x.adrelid, k.conrelid, i.indrelid, 0) <> :oid
+    ORDER BY 1
+""")
+
+# The one type of that spelling.
+_TYPE_OWNER = sa.text("""
+    SELECT n.nspname AS schema, t.typname AS name, pg_get_userbyid(t.typowner)::text AS owner,
+           obj_description(t.oid, 'pg_type') AS comment
+    FROM pg_type t JOIN pg_namespace n ON n.oid = t.typnamespace
+    WHERE t.oid = CAST(CAST(:type AS text) AS regtype)
 """)
 
 # An enum's labels in sort order, as one array; no row where the name is no type.

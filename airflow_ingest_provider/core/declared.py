@@ -10,12 +10,13 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import sqlalchemy as sa
+from psycopg import sql
 from sqlalchemy.dialects import postgresql
 
-from airflow_ingest_provider.core import catalog
+from airflow_ingest_provider.core import catalog, statements
 from airflow_ingest_provider.core.errors import DefinitionError
-from airflow_ingest_provider.core.names import Name, check_length
-from airflow_ingest_provider.core.session import rolled_back
+from airflow_ingest_provider.core.names import Name, check_length, temporary_name
+from airflow_ingest_provider.core.session import rolled_back, run
 from airflow_ingest_provider.core.shape import ForeignKeyShape, TableShape
 
 
@@ -26,6 +27,12 @@ class EnumShape:
     schema: str | None
     name: str
     labels: tuple[str, ...]
+
+    @property
+    def quoted(self) -> str:
+        """Its name in SQL, found along the search_path where it has no schema."""
+        parts = [self.schema, self.name] if self.schema else [self.name]
+        return sql.Identifier(*parts).as_string(None)
 
 
 def tables_of(metadata: object) -> tuple[sa.Table, ...]:
@@ -66,9 +73,14 @@ def create(conn: sa.Connection, metadata: sa.MetaData, missing: Sequence[sa.Tabl
 def declared_shape(conn: sa.Connection, table: sa.Table, name: Name) -> TableShape:
     """The shape that the declared table has once it is created; nothing of it stays.
 
-    Takes no lock on the live table. Needs TEMPORARY on the database, as loading does.
+    Takes no lock on the live table. Needs TEMPORARY on the database, as loading does. Enum types whose labels are
+    declared otherwise give up their names in the savepoint, so that the declared ones are made.
     """
     with rolled_back(conn):
+        for enum in declared_enums(conn, table):
+            there = catalog.enum_labels(conn, enum.schema, enum.name)
+            if there is not None and there != enum.labels:
+                run(conn, statements.rename_type(enum.quoted, temporary_name("declared", "type")))
         copy = _not_concurrent(table.to_metadata(sa.MetaData(naming_convention=table.metadata.naming_convention)))
         for key in tuple(copy.foreign_key_constraints):
             copy.constraints.discard(key)
@@ -96,6 +108,13 @@ def declared_enums(conn: sa.Connection, table: sa.Table) -> tuple[EnumShape, ...
     return tuple(found.values())
 
 
+def create_types(conn: sa.Connection, table: sa.Table) -> None:
+    """Create the enum types of the table's columns that are not there, as SQLAlchemy does, in the open transaction."""
+    for enum in declared_enums(conn, table):
+        if catalog.enum_labels(conn, enum.schema, enum.name) is None:
+            postgresql.ENUM(*enum.labels, name=enum.name, schema=enum.schema).create(conn, checkfirst=False)
+
+
 def _foreign_keys(conn: sa.Connection, table: sa.Table, name: Name) -> Iterator[ForeignKeyShape]:
     for constraint in sorted(table.foreign_key_constraints, key=lambda key: tuple(key.column_keys)):
         target = constraint.referred_table
@@ -108,6 +127,7 @@ def _foreign_keys(conn: sa.Connection, table: sa.Table, name: Name) -> Iterator[
             target=target_name,
             target_columns=tuple(element.column.name for element in constraint.elements),
             options=_foreign_key_options(constraint),
+            validated=not constraint.dialect_options["postgresql"]["not_valid"],
         )
 
 

@@ -1,39 +1,91 @@
 """How a live table may differ from its definition: one frozen class a kind of difference, that explains itself."""
 
 from dataclasses import dataclass
+from enum import Enum
 from typing import ClassVar
 
 from airflow_ingest_provider.core.shape import ColumnShape, ConstraintShape, ForeignKeyShape, IndexShape
 
 
+class Way(Enum):
+    """What it takes to bring a difference about, the cheapest first."""
+
+    CATALOG = "in the catalog"
+    """PostgreSQL changes its catalog alone: no row is read or written."""
+    STEPS = "in steps"
+    """Rows are read, with readers going on; each step commits."""
+    REBUILD = "by a rebuild"
+    """Rows are copied into a new table, which takes the place of the old one."""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Which lock is held for how long, and who waits for it meanwhile."""
+
+    lock: str
+    waits: str
+
+
+BRIEFLY = Cost("ACCESS EXCLUSIVE", "all, for milliseconds")
+BY_REBUILD = Cost("SHARE", "writers, for the copy; all, for the swap's milliseconds")
+_ROWS_READ = Cost("SHARE UPDATE EXCLUSIVE", "all, for milliseconds; nobody, while rows are read")
+_INDEX_BUILT = Cost("SHARE", "writers, while the index is built")
+_NOBODY = Cost("SHARE UPDATE EXCLUSIVE", "nobody")
+
+
 @dataclass(frozen=True)
 class Difference:
-    """One thing that the migration changes.
+    """One thing that the migration changes."""
 
-    `in_place` says that PostgreSQL does it in its catalog alone, without reading or writing rows.
-    """
+    way: ClassVar[Way] = Way.REBUILD
+    statement: ClassVar[str]
+    """The kind of statement that does it by itself."""
+    cost: ClassVar[Cost] = BRIEFLY
+    """What it costs by itself; a rebuild has one cost for all."""
 
-    in_place: ClassVar[bool] = False
+    @property
+    def risk(self) -> str | None:
+        """What may go wrong, or be lost."""
+        return None
 
 
 @dataclass(frozen=True)
 class ColumnAdded(Difference):
+    statement = "ADD COLUMN"
     column: ColumnShape
     at_end: bool
+    conversion: str | None = None
 
     @property
-    def in_place(self) -> bool:  # type: ignore[override]
+    def way(self) -> Way:  # type: ignore[override]
         """A constant default is kept in the catalog; a column that draws from a sequence or is computed is written."""
-        computed = self.column.generated or self.column.identity or self.column.serial
-        return self.at_end and not computed and (self.column.default is None or _is_constant(self.column.default))
+        computed = self.column.generated or self.column.identity or self.column.serial or self.conversion
+        constant = self.column.default is None or is_constant(self.column.default)
+        return Way.CATALOG if self.at_end and not computed and constant else Way.REBUILD
+
+    @property
+    def fills_itself(self) -> bool:
+        """Whether rows that are there get a value."""
+        column = self.column
+        return bool(
+            column.default is not None or column.generated or column.identity or column.serial or self.conversion
+        )
+
+    @property
+    def risk(self) -> str | None:
+        if self.column.not_null and not self.fills_itself:
+            return f"{self.column.name} is NOT NULL without a default: refused if there are rows"
+        return None
 
     def __str__(self) -> str:
-        return f"{self.column.name}: added as {self.column.type}"
+        made = f", made by {self.conversion}" if self.conversion else ""
+        return f"{self.column.name}: added as {self.column.type}{made}"
 
 
 @dataclass(frozen=True)
 class ColumnDropped(Difference):
-    in_place = True
+    way = Way.CATALOG
+    statement = "DROP COLUMN"
     column: ColumnShape
 
     def __str__(self) -> str:
@@ -42,6 +94,7 @@ class ColumnDropped(Difference):
 
 @dataclass(frozen=True)
 class ColumnsMoved(Difference):
+    statement = "CREATE TABLE"
     order: tuple[str, ...]
 
     def __str__(self) -> str:
@@ -50,22 +103,69 @@ class ColumnsMoved(Difference):
 
 @dataclass(frozen=True)
 class TypeChanged(Difference):
+    statement = "ALTER COLUMN TYPE"
     column: str
     before: str
     after: ColumnShape
     pinned: bool
     """Whether something uses the column, so that PostgreSQL refuses to change it in place."""
+    conversion: str | None = None
 
     @property
-    def in_place(self) -> bool:  # type: ignore[override]
-        return not self.pinned and widens(self.before, self.after.type)
+    def way(self) -> Way:  # type: ignore[override]
+        in_place = not self.conversion and not self.pinned and widens(self.before, self.after.type)
+        return Way.CATALOG if in_place else Way.REBUILD
+
+    @property
+    def risk(self) -> str | None:
+        if self.conversion or widens(self.before, self.after.type):
+            return None
+        return f"refused if a value of {self.column} would change as {self.after.type}"
 
     def __str__(self) -> str:
-        return f"{self.column}: {self.before} -> {self.after.type}"
+        made = f", made by {self.conversion}" if self.conversion else ""
+        return f"{self.column}: {self.before} -> {self.after.type}{made}"
+
+
+@dataclass(frozen=True)
+class EnumExtended(Difference):
+    """Labels that the declared enum has and the live type lacks; all others are in the declared order."""
+
+    way = Way.CATALOG
+    statement = "ALTER TYPE ADD VALUE"
+    cost = Cost("none on the table", "nobody")
+    type: str
+    labels: tuple[str, ...]
+
+    @property
+    def risk(self) -> str | None:
+        return f"labels of {self.type} are committed first, and stay if the rest fails"
+
+    def __str__(self) -> str:
+        return f"{self.type}: added {', '.join(map(repr, self.labels))}"
+
+
+@dataclass(frozen=True)
+class EnumChanged(Difference):
+    """Labels are taken away or in another order, which PostgreSQL only does in a new type."""
+
+    statement = "CREATE TYPE"
+    column: str
+    type: str
+    before: tuple[str, ...]
+    after: tuple[str, ...]
+
+    @property
+    def risk(self) -> str | None:
+        return f"refused if {self.column} holds a label that goes"
+
+    def __str__(self) -> str:
+        return f"{self.column}: {self.type} of {', '.join(map(repr, self.after))}"
 
 
 @dataclass(frozen=True)
 class CollationChanged(Difference):
+    statement = "ALTER COLUMN TYPE"
     column: str
     before: str | None
     after: str | None
@@ -76,7 +176,14 @@ class CollationChanged(Difference):
 
 @dataclass(frozen=True)
 class NotNullAdded(Difference):
+    way = Way.STEPS
+    statement = "SET NOT NULL"
+    cost = _ROWS_READ
     column: str
+
+    @property
+    def risk(self) -> str | None:
+        return f"refused if {self.column} holds NULL"
 
     def __str__(self) -> str:
         return f"{self.column}: NOT NULL"
@@ -84,7 +191,8 @@ class NotNullAdded(Difference):
 
 @dataclass(frozen=True)
 class NotNullDropped(Difference):
-    in_place = True
+    way = Way.CATALOG
+    statement = "DROP NOT NULL"
     column: str
 
     def __str__(self) -> str:
@@ -93,7 +201,8 @@ class NotNullDropped(Difference):
 
 @dataclass(frozen=True)
 class DefaultChanged(Difference):
-    in_place = True
+    way = Way.CATALOG
+    statement = "SET DEFAULT"
     column: str
     after: str
 
@@ -105,6 +214,7 @@ class DefaultChanged(Difference):
 class ComputationChanged(Difference):
     """The column becomes computed, becomes an identity column, stops to be one, or is computed otherwise."""
 
+    statement = "CREATE TABLE"
     column: str
 
     def __str__(self) -> str:
@@ -113,7 +223,9 @@ class ComputationChanged(Difference):
 
 @dataclass(frozen=True)
 class CommentChanged(Difference):
-    in_place = True
+    way = Way.CATALOG
+    statement = "COMMENT"
+    cost = _NOBODY
     column: str | None
     after: str
 
@@ -123,7 +235,22 @@ class CommentChanged(Difference):
 
 @dataclass(frozen=True)
 class ConstraintAdded(Difference):
+    statement = "ADD CONSTRAINT"
     constraint: ConstraintShape
+
+    @property
+    def way(self) -> Way:  # type: ignore[override]
+        """A key takes over a ready-made index, a check is added first and validated later."""
+        in_steps = self.constraint.kind == "c" or self.constraint.has_btree
+        return Way.STEPS if in_steps else Way.REBUILD
+
+    @property
+    def cost(self) -> Cost:  # type: ignore[override]
+        return _ROWS_READ if self.constraint.kind == "c" else _INDEX_BUILT
+
+    @property
+    def risk(self) -> str | None:
+        return f"refused if stored rows do not satisfy {self.constraint.definition}"
 
     def __str__(self) -> str:
         return f"added {self.constraint.definition}"
@@ -131,7 +258,8 @@ class ConstraintAdded(Difference):
 
 @dataclass(frozen=True)
 class ConstraintDropped(Difference):
-    in_place = True
+    way = Way.CATALOG
+    statement = "DROP CONSTRAINT"
     constraint: ConstraintShape
 
     def __str__(self) -> str:
@@ -139,16 +267,57 @@ class ConstraintDropped(Difference):
 
 
 @dataclass(frozen=True)
+class ConstraintValidated(Difference):
+    """A check or foreign key that is declared, and live as NOT VALID."""
+
+    way = Way.STEPS
+    statement = "VALIDATE CONSTRAINT"
+    cost = Cost("SHARE UPDATE EXCLUSIVE", "nobody, while rows are read")
+    name: str
+
+    @property
+    def risk(self) -> str | None:
+        return f"refused if stored rows do not satisfy {self.name}"
+
+    def __str__(self) -> str:
+        return f"validated {self.name}"
+
+
+@dataclass(frozen=True)
 class ForeignKeyAdded(Difference):
+    way = Way.STEPS
+    statement = "ADD FOREIGN KEY"
+    cost = Cost("SHARE ROW EXCLUSIVE", "writers of both tables, for milliseconds; nobody, while rows are read")
     foreign_key: ForeignKeyShape
+
+    @property
+    def risk(self) -> str | None:
+        return f"refused if stored rows refer to no row of {self.foreign_key.target}"
 
     def __str__(self) -> str:
         return f"added a foreign key to {self.foreign_key.target}"
 
 
 @dataclass(frozen=True)
+class ForeignKeyDropped(Difference):
+    way = Way.CATALOG
+    statement = "DROP CONSTRAINT"
+    foreign_key: ForeignKeyShape
+
+    def __str__(self) -> str:
+        return f"dropped {self.foreign_key.name}: a foreign key to {self.foreign_key.target}"
+
+
+@dataclass(frozen=True)
 class IndexAdded(Difference):
+    way = Way.STEPS
+    statement = "CREATE INDEX"
+    cost = _INDEX_BUILT
     index: IndexShape
+
+    @property
+    def risk(self) -> str | None:
+        return "refused if stored rows share a key" if self.index.unique else None
 
     def __str__(self) -> str:
         return f"added {'unique ' if self.index.unique else ''}index {self.index.definition}"
@@ -156,7 +325,8 @@ class IndexAdded(Difference):
 
 @dataclass(frozen=True)
 class IndexDropped(Difference):
-    in_place = True
+    way = Way.CATALOG
+    statement = "DROP INDEX"
     index: IndexShape
 
     def __str__(self) -> str:
@@ -195,7 +365,7 @@ def _parsed(spelling: str) -> tuple[str, tuple[int, ...]]:
     return name, tuple(int(limit) for limit in rest[:-1].split(","))
 
 
-def _is_constant(expression: str) -> bool:
+def is_constant(expression: str) -> bool:
     """Whether the default is a plain literal, with or without a cast: then it needs no rewrite, whatever it is."""
     literal, _, _ = expression.partition("::")
     is_text = len(literal) > 1 and literal[0] == literal[-1] == "'" and "'" not in literal[1:-1]

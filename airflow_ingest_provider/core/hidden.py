@@ -6,14 +6,15 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 from psycopg import sql
 
-from airflow_ingest_provider.core import attachments, statements
-from airflow_ingest_provider.core.errors import DefinitionError
+from airflow_ingest_provider.core import attachments, catalog, statements
+from airflow_ingest_provider.core.differences import EnumChanged
 from airflow_ingest_provider.core.names import Name, default_name, temporary_name
+from airflow_ingest_provider.core.plan import TablePlan
 from airflow_ingest_provider.core.session import run, sqlstate
 from airflow_ingest_provider.core.shape import ColumnShape, TableShape
+from airflow_ingest_provider.core.steps import create_index
 
 _UNIQUE_VIOLATION = "23505"
-_DATATYPE_MISMATCH = "42804"
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,8 @@ class HiddenTable:
     live: TableShape
     shape: TableShape
     token: str
+    retired: tuple[Name, ...] = ()
+    """Enum types of the live table that go with it, under the temporary names that they have by then."""
 
     def temporary(self, place: int) -> str:
         """What the index or constraint at that place is called until the swap: its own name is still taken."""
@@ -42,37 +45,71 @@ class HiddenTable:
         return text
 
 
-def build(conn: sa.Connection, live: TableShape, target: TableShape, token: str) -> HiddenTable:
-    """Create the hidden table with its columns and checks; keys and indexes come after the rows."""
-    hidden = HiddenTable(live.name.sibling(temporary_name(token)), live, target, token)
-    run(conn, statements.create_hidden(hidden.name, target, attachments.settings(conn, live.oid)))
-    for statement in statements.tune(hidden.name, target):
+def build(conn: sa.Connection, plan: TablePlan, live: TableShape, token: str) -> HiddenTable:
+    """Create the hidden table with its columns and valid checks; keys and indexes come after the rows."""
+    assert plan.target is not None, "a table that is not there is created, and not rebuilt"
+    retired = _retire_enums(conn, plan, token)
+    if retired:
+        live = catalog.table_shape(conn, live.oid)
+    hidden = HiddenTable(live.name.sibling(temporary_name(token)), live, plan.target, token, retired)
+    run(conn, statements.create_hidden(hidden.name, plan.target, attachments.settings(conn, live.oid)))
+    for statement in statements.tune(hidden.name, plan.target):
         run(conn, statement)
-    for check in target.of_kind("c"):
-        run(conn, statements.add_constraint(hidden.name, check, check.name))
+    for check in plan.target.of_kind("c"):
+        if check.validated:
+            run(conn, statements.add_constraint(hidden.name, check, check.name))
     return hidden
 
 
-def fill(conn: sa.Connection, hidden: HiddenTable) -> None:
-    """Copy the live table's rows, with the casts that PostgreSQL allows in an assignment.
+def _retire_enums(conn: sa.Connection, plan: TablePlan, token: str) -> tuple[Name, ...]:
+    """Make the changed enum types anew, with owner and comment; what the old ones are called from now on."""
+    changed = {one.type: one for one in plan.differences if isinstance(one, EnumChanged)}
+    retired = []
+    for place, (type_, one) in enumerate(changed.items()):
+        name, owner, comment = catalog.type_owner(conn, type_)
+        old = name.sibling(temporary_name(token, f"type{place}"))
+        run(conn, statements.rename_type(name.quoted, old.name))
+        run(conn, statements.create_enum(name, one.after))
+        run(conn, sql.SQL("ALTER TYPE {} OWNER TO {}").format(name.sql, sql.Identifier(owner)))
+        if comment is not None:
+            run(conn, sql.SQL("COMMENT ON TYPE {} IS {}").format(name.sql, sql.Literal(comment)))
+        retired.append(old)
+    return tuple(retired)
 
-    Raises DefinitionError where a column's new type has no such cast.
-    """
-    shared = [column.name for column in hidden.shape.loaded_columns if hidden.live.column(column.name)]
-    columns = statements.columns(shared)
+
+def add_unvalidated_checks(conn: sa.Connection, hidden: HiddenTable) -> None:
+    """The checks that are live as NOT VALID: before new rows come, or after old ones were copied."""
+    for check in hidden.shape.of_kind("c"):
+        if not check.validated:
+            run(conn, statements.add_constraint(hidden.name, check, check.name))
+
+
+def fill(conn: sa.Connection, hidden: HiddenTable, conversions: Mapping[str, str]) -> None:
+    """Copy the live table's rows, with the conversions, or the casts that PostgreSQL allows in an assignment."""
+    filled = [
+        column
+        for column in hidden.shape.loaded_columns
+        if hidden.live.column(column.name) or column.name in conversions
+    ]
     # Rows without a column in common are kept as well: with no columns at all, the new ones get their defaults.
-    listed = sql.SQL("({}) OVERRIDING SYSTEM VALUE").format(columns) if shared else sql.SQL("")
+    columns = statements.columns([column.name for column in filled])
+    listed = sql.SQL("({}) OVERRIDING SYSTEM VALUE").format(columns) if filled else sql.SQL("")
+    values = sql.SQL(", ").join(_value(hidden, column, conversions) for column in filled)
     insert = sql.SQL("INSERT INTO {} {} SELECT {} FROM {}")
-    try:
-        run(conn, insert.format(hidden.name.sql, listed, columns, hidden.live.name.sql))
-    except sa.exc.DBAPIError as error:
-        if sqlstate(error) != _DATATYPE_MISMATCH:
-            raise
-        message = str(error.orig).splitlines()[0].strip()
-        raise DefinitionError(
-            f"{hidden.live.name}: PostgreSQL does not assign values of the old type to the new one ({message}): "
-            "convert the column with ALTER TABLE ... USING first, or declare its old type"
-        ) from error
+    run(conn, insert.format(hidden.name.sql, listed, values, hidden.live.name.sql))
+
+
+def _value(hidden: HiddenTable, column: ColumnShape, conversions: Mapping[str, str]) -> sql.Composable:
+    """What a column is filled with; labels of an enum type that was made anew go by their names."""
+    before = hidden.live.column(column.name)
+    if before is not None and before.type == column.type:
+        return sql.Identifier(column.name)
+    if column.name in conversions:
+        return sql.SQL("({})").format(sql.SQL(conversions[column.name]))
+    if hidden.retired and column.value.enum:
+        text = sql.SQL("text[]" if column.value.is_array else "text")
+        return sql.SQL("CAST(CAST({} AS {}) AS {})").format(sql.Identifier(column.name), text, sql.SQL(column.type))
+    return sql.Identifier(column.name)
 
 
 def finish(conn: sa.Connection, hidden: HiddenTable, renamed: Mapping[Name, Name], *, last_row_wins: bool) -> int:
@@ -83,11 +120,7 @@ def finish(conn: sa.Connection, hidden: HiddenTable, renamed: Mapping[Name, Name
     """
     superseded = _add_keys(conn, hidden, last_row_wins)
     for place, index in enumerate(hidden.shape.indexes, start=len(hidden.shape.constraints)):
-        if index.tablespace:
-            run(conn, sql.SQL("SET LOCAL default_tablespace = {}").format(sql.Literal(index.tablespace)))
-        run(conn, statements.create_index(hidden.name, index, hidden.temporary(place)))
-        if index.tablespace:
-            run(conn, "SET LOCAL default_tablespace TO DEFAULT")
+        create_index(conn, hidden.name, index, hidden.temporary(place))
     for key in hidden.shape.foreign_keys:
         target = hidden.name if key.target == hidden.live.name else renamed.get(key.target, key.target)
         name = key.name or default_name(hidden.live.name.name, *key.columns, "fkey")
@@ -128,19 +161,8 @@ def _keep_last(conn: sa.Connection, table: Name, key: tuple[str, ...]) -> int:
     return run(conn, duplicates.format(table=table.sql, keys=keys)).rowcount
 
 
-def lossy_columns(conn: sa.Connection, live: TableShape, target: TableShape) -> dict[str, str]:
-    """Retyped columns with values that the new type would change or refuse, and how many they are."""
-    lossy = {}
-    for column in target.columns:
-        before = live.column(column.name)
-        if before is not None and before.type != column.type and not column.generated:
-            found = _lossy(conn, live.name, before, column)
-            if found:
-                lossy[column.name] = found
-    return lossy
-
-
-def _lossy(conn: sa.Connection, table: Name, before: ColumnShape, after: ColumnShape) -> str | None:
+def lossy(conn: sa.Connection, table: Name, before: ColumnShape, after: ColumnShape) -> str | None:
+    """How many values of a column another type would change or refuse; None where it holds all."""
     changed = sql.SQL(
         "SELECT count(*) FROM {table} WHERE {name} IS NOT NULL"
         " AND CAST(CAST({name} AS {after}) AS {before}){compared} IS DISTINCT FROM {name}{compared}"

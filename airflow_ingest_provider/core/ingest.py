@@ -1,11 +1,13 @@
 """`ingest`: batches of rows into PostgreSQL tables, each batch wholly visible or not at all."""
 
+import dataclasses
 import logging
 import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from datetime import timedelta
+from types import MappingProxyType
 from typing import Any
 
 import sqlalchemy as sa
@@ -13,27 +15,22 @@ import sqlalchemy as sa
 from airflow_ingest_provider.core import callback, catalog, hidden, migrate, watermark
 from airflow_ingest_provider.core.batches import Arrived, Run, closed_after, recogniser, runs, started, triple
 from airflow_ingest_provider.core.callback import OnBeforeVisible, do_nothing
-from airflow_ingest_provider.core.declared import declared_enums, tables_of
+from airflow_ingest_provider.core.declared import create_types, tables_of
+from airflow_ingest_provider.core.differences import EnumExtended
 from airflow_ingest_provider.core.errors import ConcurrentIngestError, DefinitionError, IngestError
 from airflow_ingest_provider.core.load import check_connection, copy_rows, raise_row_error
-from airflow_ingest_provider.core.locks import one_run_at_a_time
+from airflow_ingest_provider.core.locks import hold_writers, one_run_at_a_time
 from airflow_ingest_provider.core.merge import Merged
+from airflow_ingest_provider.core.migrate import Planned
 from airflow_ingest_provider.core.names import Name
-from airflow_ingest_provider.core.options import Delete, HighWatermark, Options, Upsert, Visibility
+from airflow_ingest_provider.core.options import Delete, HighWatermark, Migrate, Options, Replace, Upsert, Visibility
 from airflow_ingest_provider.core.plan import Action
+from airflow_ingest_provider.core.refresh import choose_refresh, is_first_load
 from airflow_ingest_provider.core.result import IngestResult
 from airflow_ingest_provider.core.session import set_maintenance_work_mem, sqlstate, transaction
+from airflow_ingest_provider.core.steps import Steps, clear_leftovers
 from airflow_ingest_provider.core.swap import swap
-from airflow_ingest_provider.core.target import (
-    BatchTable,
-    LoadedTable,
-    Refresh,
-    choose_refresh,
-    is_first_load,
-    read_shape,
-    swap_obstacles,
-    way,
-)
+from airflow_ingest_provider.core.target import BatchTable, LoadedTable, Refresh, find_table, read_shape, way
 from airflow_ingest_provider.core.watermark import State
 
 logger = logging.getLogger(__name__)
@@ -55,6 +52,9 @@ def ingest(
     upsert: str = Upsert.IF_PRIMARY_KEY,
     delete: str = Delete.OFF,
     *,
+    migrate: str = Migrate.AUTO,
+    conversions: Mapping[str, str] = MappingProxyType({}),
+    replace: str = Replace.AUTO,
     lock_timeout: timedelta = timedelta(milliseconds=200),
     lock_patience: timedelta = timedelta(minutes=5),
     maintenance_work_mem: str | None = None,
@@ -82,6 +82,13 @@ def ingest(
         visibility: `Visibility.AFTER_EACH_BATCH`.
         upsert: `Upsert.IF_PRIMARY_KEY` or `Upsert.OFF`.
         delete: `Delete.OFF` or `Delete.BEFORE_FIRST_BATCH`.
+        migrate: `Migrate.AUTO` brings the live table to its definition in the cheapest way, `Migrate.SAFE` refuses to
+            drop a column with values in it, `Migrate.OFF` refuses every difference, with the plan in the error.
+        conversions: SQL expressions over the live table's columns, by the column that they fill where its type changes
+            or where it is new: `{"day": "to_date(day, 'DD.MM.YYYY')"}`, or `{"name": "old_name"}`. With several tables
+            the column may be written as "table.column" or "schema.table.column".
+        replace: how `Delete.BEFORE_FIRST_BATCH` replaces rows: `Replace.SWAP` and `Replace.IN_PLACE` insist on a way,
+            `Replace.AUTO` takes the one that loses and disturbs least.
         lock_timeout: how long a statement that needs ACCESS EXCLUSIVE waits, and lets readers wait behind it, before
             it gives way and is tried again.
         lock_patience: how long all tries together may take, and how long another run into the table is waited for.
@@ -102,6 +109,9 @@ def ingest(
         visibility,
         upsert,
         delete,
+        migrate=migrate,
+        conversions=conversions,
+        replace=replace,
         lock_timeout=lock_timeout,
         lock_patience=lock_patience,
         maintenance_work_mem=maintenance_work_mem,
@@ -161,22 +171,24 @@ class _Run:
         """Create what is missing, whole, and commit."""
         conn = self._conn
         with transaction(conn), _explained():
-            translate = conn.get_execution_options().get("schema_translate_map", {})
-            found = [
-                catalog.find(conn, translate.get(table.schema, table.schema), table.name) for table in self._declared
-            ]
-        for table, (name, _) in zip(self._declared, found, strict=True):
-            if not name.schema:
-                raise DefinitionError(
-                    f"table {table.name!r} has no schema, and no schema of the search_path exists: give it one"
-                )
-            self._tables.append(LoadedTable(table, name, State()))
+            found = [find_table(conn, table) for table in self._declared]
+        self._tables = [
+            LoadedTable(table, name, State()) for table, (name, _) in zip(self._declared, found, strict=True)
+        ]
         if all(oid is not None for _, oid in found):
             return
         with self._alone(), _explained():
             names = {one.table: one.name for one in self._tables}
+            self._check_may_create(names[table] for table, (_, oid) in zip(names, found, strict=True) if oid is None)
             created = migrate.create_missing(conn, self._metadata, names, self._options.lock_patience)
         logger.info("created %s", ", ".join(map(str, created)) or "nothing: another run was faster")
+
+    def _check_may_create(self, missing: Iterable[Name]) -> None:
+        if self._options.migrate == Migrate.OFF:
+            raise DefinitionError(
+                f"there is no table {', '.join(map(str, missing))}, and migrate is {Migrate.OFF!r}: create it first, "
+                f"or pass migrate={Migrate.AUTO!r}"
+            )
 
     def starting_high_watermark(self) -> Any:
         """Read the stored state, once no other run is inside a batch, and say what `batches` is called with."""
@@ -205,13 +217,18 @@ class _Run:
         """Before the first batch: bring the tables to their definition, claim them for this run, and commit."""
         if self._migrated:
             return
-        self._add_enum_labels()
         for loaded in reversed(self._parents_first()):
+            self._extend_enums(loaded)
             # A transaction each, since a table that was swapped is held under ACCESS EXCLUSIVE until it commits.
             with self._alone(), _explained():
                 self._check_untouched()
-                self._migrate(loaded)
+                steps = self._migrate(loaded)
                 self._save(loaded)
+            if steps is not None:
+                self._run(steps, loaded)
+            with self._alone(), _explained():
+                self._check_untouched()
+                self._get_ready(loaded)
         self._migrated = True
 
     def _parents_first(self) -> list[LoadedTable]:
@@ -219,49 +236,78 @@ class _Run:
         order = {table.key: place for place, table in enumerate(self._metadata.sorted_tables)}
         return sorted(self._tables, key=lambda loaded: order[loaded.table.key])
 
-    def _add_enum_labels(self) -> None:
-        """Committed before the tables are migrated: PostgreSQL does not let a new label be used at once."""
-        with_enums = [one for one in self._tables if declared_enums(self._conn, one.table)]
-        if not with_enums:
+    def _planned(self, loaded: LoadedTable) -> Planned:
+        return migrate.planned(
+            self._conn, loaded.table, loaded.name, loaded.state, conversions=self._options.conversions
+        )
+
+    def _extend_enums(self, loaded: LoadedTable) -> None:
+        """Committed before the table is migrated: PostgreSQL does not let a new label be used at once."""
+        if not migrate.lacks_labels(self._conn, loaded.table):
             return
         with self._alone(), _explained():
-            for loaded in with_enums:
-                self._note_migration(loaded, migrate.add_enum_labels(self._conn, loaded.table))
+            self._check_untouched()
+            self._check_role(loaded)
+            planned = self._planned(loaded)
+            migrate.check(self._conn, planned, self._options, rows_stay=not self._deletes)
+            migrate.add_enum_labels(self._conn, loaded.table)
+            self._note_migration(
+                loaded, [str(one) for one in planned.plan.differences if isinstance(one, EnumExtended)]
+            )
+            self._save(loaded)
 
-    def _migrate(self, loaded: LoadedTable) -> None:
+    def _migrate(self, loaded: LoadedTable) -> Steps | None:
+        """What is done in the open transaction; the steps that are left where each takes one of its own."""
         conn, options = self._conn, self._options
         self._check_role(loaded)
-        planned = migrate.planned(conn, loaded.table, loaded.name, loaded.state)
+        planned = self._planned(loaded)
         loaded.shape = planned.live
-        obstacles = self._obstacles(loaded)
         if self._deletes:
-            loaded.refresh = choose_refresh(conn, loaded, obstacles)
+            swapped = {one.name for one in self._tables if one.refresh is Refresh.SWAP}
+            loaded.refresh = choose_refresh(conn, loaded, swapped, self._on_before_visible, options)
         by_swap = loaded.refresh is Refresh.SWAP
         rebuilds = planned.plan.action is Action.REBUILD and not by_swap
         if rebuilds:
             # From before the rows are checked to the commit: a row written in between would be copied unchecked.
-            migrate.hold_writers(conn, loaded.name, options)
-        migrate.check(conn, planned, rows_stay=not by_swap)
-        if planned.plan.action is not Action.NOTHING:
+            hold_writers(conn, loaded.name, options.lock_timeout, options.lock_patience)
+        migrate.check(conn, planned, options, rows_stay=not by_swap)
+        if planned.plan.differences:
             logger.info("plan for %s", planned.plan)
+            create_types(conn, loaded.table)
         if planned.plan.dropped:
             logger.warning("%s: columns go with their values: %s", loaded.name, ", ".join(planned.plan.dropped))
+        self._note_migration(loaded, planned.plan.lines)
         if rebuilds:
             loaded.state = migrate.with_text(loaded.state, planned.plan.differences)
             migrate.rebuild(conn, planned, self._token(loaded, "rebuild"), options)
+        elif planned.plan.action is Action.STEPS and not by_swap:
+            state = migrate.with_text(loaded.state, planned.plan.differences)
+            return Steps(planned.live, planned.plan, self._token(loaded, "steps"), state, options)
         else:
             loaded.state = migrate.apply_in_place(conn, planned, loaded.state, options)
-        self._note_migration(loaded, planned.plan.lines)
+        return None
+
+    def _run(self, steps: Steps, loaded: LoadedTable) -> None:
+        try:
+            for step in steps:
+                with self._alone(), _explained(), migrate.explained(loaded.name, steps.known_as):
+                    self._check_untouched()
+                    step(self._conn)
+                    loaded.state = dataclasses.replace(loaded.state, text=steps.state.text)
+                    self._save(loaded)
+        except BaseException:
+            with suppress(Exception), self._alone():
+                clear_leftovers(self._conn, loaded.live.oid, self._options)
+            raise
+
+    def _get_ready(self, loaded: LoadedTable) -> None:
+        """Read the migrated table, and see how its first rows will come."""
+        conn, options = self._conn, self._options
         read_shape(conn, loaded)
-        if loaded.refresh is None and not obstacles and is_first_load(conn, loaded, upserts=options.upserts):
+        if loaded.refresh is None and is_first_load(conn, loaded, self._on_before_visible, upserts=options.upserts):
             loaded.refresh = Refresh.FIRST_LOAD
         if loaded.refresh in (Refresh.SWAP, Refresh.FIRST_LOAD):
-            loaded.planned = migrate.planned(conn, loaded.table, loaded.name, loaded.state)
-
-    def _obstacles(self, loaded: LoadedTable) -> list[str]:
-        takes_two = self._on_before_visible is not do_nothing and not callback.takes_table(self._on_before_visible)
-        swapped = {one.name for one in self._tables if one.refresh is Refresh.SWAP}
-        return swap_obstacles(self._conn, loaded, swapped, two_parameter_callback=takes_two)
+            loaded.planned = self._planned(loaded)
 
     def load(self, mark: Any, batch_metadata: Any, arrived: Arrived) -> None:
         """One batch, one transaction: all of it or nothing."""
@@ -307,7 +353,7 @@ class _Run:
                 loaded.refresh = None
 
     def _held_empty(self, loaded: LoadedTable) -> bool:
-        migrate.hold_writers(self._conn, loaded.name, self._options)
+        hold_writers(self._conn, loaded.name, self._options.lock_timeout, self._options.lock_patience)
         return not catalog.has_rows(self._conn, loaded.name)
 
     def _copy(self, parts: list[BatchTable], rows: Iterator[Any]) -> None:

@@ -6,6 +6,7 @@ from datetime import timedelta
 from typing import TypeVar
 
 import sqlalchemy as sa
+from psycopg import sql
 from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_delay, wait_random_exponential
 
 from airflow_ingest_provider.core.errors import LockNotAcquired
@@ -76,6 +77,12 @@ def exclusively(
             "try again when they are done, or be more patient"
         ) from error
     return result
+
+
+def hold_writers(conn: sa.Connection, table: Name, timeout: timedelta, patience: timedelta) -> None:
+    """Take SHARE on the table until the transaction ends: its rows stay as they are, and readers go on."""
+    share = sql.SQL("LOCK TABLE {} IN SHARE MODE").format(table.sql)
+    exclusively(conn, [table], timeout, patience, lambda: run(conn, share))
 
 
 def _attempt(conn: sa.Connection, milliseconds: int, work: Callable[[], Result]) -> Result:

@@ -7,7 +7,7 @@ import sqlalchemy as sa
 from psycopg import sql
 
 from airflow_ingest_provider.core import statements
-from airflow_ingest_provider.core.names import Name
+from airflow_ingest_provider.core.names import Name, temporary_name
 from airflow_ingest_provider.core.session import run
 from airflow_ingest_provider.core.shape import ColumnShape, TableShape
 
@@ -33,7 +33,7 @@ class Merged:
 
 def stage(conn: sa.Connection, shape: TableShape, token: str, *, not_null: bool) -> Name:
     """Create the temporary table that a batch's rows are copied to; it goes with the transaction."""
-    name = f"_ingest_staging_{token}"
+    name = temporary_name(token, "staging")
     run(conn, statements.create_staging(name, shape, not_null=not_null))
     return Name(STAGING_SCHEMA, name)
 

@@ -1,32 +1,32 @@
 """From the live table to its definition: creating it, planning, and carrying the plan out."""
 
-import logging
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 
 import sqlalchemy as sa
 from psycopg import sql
 
-from airflow_ingest_provider.core import attachments, catalog, hidden, statements, swap, watermark
-from airflow_ingest_provider.core.declared import create, declared_enums, declared_shape
+from airflow_ingest_provider.core import attachments, catalog, hidden, statements, steps, swap, watermark
+from airflow_ingest_provider.core.declared import EnumShape, create, declared_enums, declared_shape
 from airflow_ingest_provider.core.differences import (
     ColumnAdded,
     CommentChanged,
     ConstraintDropped,
     Difference,
+    EnumChanged,
     NotNullAdded,
     TypeChanged,
+    Way,
 )
 from airflow_ingest_provider.core.errors import DefinitionError
 from airflow_ingest_provider.core.locks import exclusively, one_run_at_a_time
 from airflow_ingest_provider.core.names import Name
-from airflow_ingest_provider.core.options import Options
-from airflow_ingest_provider.core.plan import Action, TablePlan, plan
-from airflow_ingest_provider.core.session import run
+from airflow_ingest_provider.core.options import Migrate, Options
+from airflow_ingest_provider.core.plan import Action, Facts, TablePlan, plan
+from airflow_ingest_provider.core.session import run, sqlstate, transaction
 from airflow_ingest_provider.core.shape import TableShape
-
-logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Planned:
     plan: TablePlan
     live: TableShape
     declared: TableShape
-    pinned: Mapping[str, tuple[str, ...]]
+    facts: Facts
 
 
 def create_missing(
@@ -55,37 +55,42 @@ def create_missing(
     return tuple(names[table] for table in missing)
 
 
-def add_enum_labels(conn: sa.Connection, table: sa.Table) -> tuple[str, ...]:
-    """Add the labels that the table's enum types lack, in their declared order; which they were.
+def lacks_labels(conn: sa.Connection, table: sa.Table) -> bool:
+    """Whether an enum type of the table is there, and lacks labels that are declared; outside a transaction."""
+    if not declared_enums(conn, table):
+        return False
+    with transaction(conn):
+        there = [(enum, catalog.enum_labels(conn, enum.schema, enum.name)) for enum in declared_enums(conn, table)]
+    return any(labels is not None and not set(enum.labels) <= set(labels) for enum, labels in there)
 
-    To be committed before the labels are used. Labels that are not declared stay: PostgreSQL cannot take them away.
+
+def add_enum_labels(conn: sa.Connection, table: sa.Table) -> None:
+    """Add the labels that the table's enum types lack, each behind the one that is declared before it.
+
+    To be committed before the labels are used.
     """
-    added = []
     for enum in declared_enums(conn, table):
         there = catalog.enum_labels(conn, enum.schema, enum.name)
         if there is None:
             continue
-        beyond = [label for label in there if label not in enum.labels]
-        if beyond:
-            logger.warning("enum type %s keeps the labels %s, which are not declared", enum.name, beyond)
         for before, label in zip((None, *enum.labels), enum.labels, strict=False):
             if label not in there:
-                run(conn, _add_label(enum.schema, enum.name, label, before, there))
-                added.append(f"enum {enum.name}: added {label!r}")
-    return tuple(added)
+                run(conn, _add_label(enum, label, before, there))
 
 
-def _add_label(schema: str | None, name: str, label: str, before: str | None, there: Sequence[str]) -> sql.Composable:
-    kind = sql.Identifier(schema, name) if schema else sql.Identifier(name)
+def _add_label(enum: EnumShape, label: str, before: str | None, there: Sequence[str]) -> sql.Composable:
     place: sql.Composable = sql.SQL("")
     if before is not None:
         place = sql.SQL(" AFTER {}").format(sql.Literal(before))
     elif there:
         place = sql.SQL(" BEFORE {}").format(sql.Literal(there[0]))
-    return sql.SQL("ALTER TYPE {} ADD VALUE IF NOT EXISTS {}{}").format(kind, sql.Literal(label), place)
+    add = sql.SQL("ALTER TYPE {} ADD VALUE IF NOT EXISTS {}{}")
+    return add.format(sql.SQL(enum.quoted), sql.Literal(label), place)
 
 
-def planned(conn: sa.Connection, table: sa.Table, name: Name, state: watermark.State) -> Planned:
+def planned(
+    conn: sa.Connection, table: sa.Table, name: Name, state: watermark.State, conversions: Mapping[str, str]
+) -> Planned:
     """Compare the live table with its definition. Changes nothing and locks nobody out."""
     _, oid = catalog.find(conn, name.schema, name.name)
     if oid is None:
@@ -96,28 +101,66 @@ def planned(conn: sa.Connection, table: sa.Table, name: Name, state: watermark.S
             f"{name} is not a table (relkind {live.kind!r}): expected a table, or nothing, of that name"
         )
     declared = declared_shape(conn, table, name)
-    pinned = catalog.pinned_columns(conn, oid)
-    untouchable = {*pinned, *catalog.computed_from(conn, oid)}
-    return Planned(plan(live, declared, state.text, table.comment, untouchable), live, declared, pinned)
+    facts = Facts(
+        text=state.text,
+        comment=table.comment,
+        pinned=catalog.pinned_columns(conn, oid),
+        computed_from=catalog.computed_from(conn, oid),
+        needed=catalog.needed_indexes(conn, oid),
+        bytes=catalog.size(conn, oid),
+        carried=attachments.described(conn, oid, name),
+        conversions=_of_table(conversions, name),
+    )
+    return Planned(plan(live, declared, facts), live, declared, facts)
 
 
-def check(conn: sa.Connection, this: Planned, *, rows_stay: bool) -> None:
-    """Raise DefinitionError where the plan cannot be carried out without losing something that must stay."""
+def _of_table(conversions: Mapping[str, str], name: Name) -> dict[str, str]:
+    """The conversions of one table's columns: "column", "table.column" or "schema.table.column"."""
+    found = {}
+    for where, expression in conversions.items():
+        *table, column = where.split(".")
+        if not table or tuple(table) in ((name.name,), (name.schema, name.name)):
+            found[column] = expression
+    return found
+
+
+def check(conn: sa.Connection, this: Planned, options: Options, *, rows_stay: bool) -> None:
+    """Raise DefinitionError where the plan is not wanted, or cannot be carried out without losing what must stay."""
+    _check_wanted(conn, this, options)
     for column in this.plan.dropped:
-        if column in this.pinned:
+        if column in this.facts.pinned:
             raise DefinitionError(
                 f"{this.live.name}: column {column!r} is no longer declared, but is used by "
-                f"{', '.join(this.pinned[column])}: declare it again, or remove what uses it"
+                f"{', '.join(this.facts.pinned[column])}: declare it again, or remove what uses it"
             )
     _check_inbound_keys(conn, this)
+    _check_enums(conn, this)
     if this.plan.action is Action.REBUILD:
         swap.check_swappable(conn, this.live.oid, this.live.name, "; ".join(this.plan.lines))
-    if rows_stay and catalog.has_rows(conn, this.live.name):
-        _check_rows(conn, this)
+    if rows_stay:
+        _check_casts(conn, this)
+        if catalog.has_rows(conn, this.live.name):
+            _check_rows(conn, this)
+
+
+def _check_wanted(conn: sa.Connection, this: Planned, options: Options) -> None:
+    if options.migrate == Migrate.OFF and this.plan.differences:
+        raise DefinitionError(
+            f"{this.live.name} differs from its definition, and migrate is {Migrate.OFF!r}: expected no difference; "
+            f"migrate it first, or change the definition\n{this.plan}"
+        )
+    if options.migrate == Migrate.SAFE:
+        held = [column for column in this.plan.dropped if catalog.holds_values(conn, this.live.name, column)]
+        if held:
+            raise DefinitionError(
+                f"{this.live.name}: {', '.join(held)} would be dropped with values, and migrate is {Migrate.SAFE!r}: "
+                f"declare what is to stay, or pass migrate={Migrate.AUTO!r}\n{this.plan}"
+            )
 
 
 def _check_inbound_keys(conn: sa.Connection, this: Planned) -> None:
     """Foreign keys of other tables need the key that they refer to."""
+    assert this.plan.target is not None, "a table that is there has a target"
     left = [frozenset(one.columns) for one in this.plan.target.constraints if one.kind in ("p", "u")]
     dropped = [one.constraint for one in this.plan.differences if isinstance(one, ConstraintDropped)]
     for key in attachments.inbound_keys(conn, this.live.oid):
@@ -129,39 +172,75 @@ def _check_inbound_keys(conn: sa.Connection, this: Planned) -> None:
             )
 
 
-def _check_rows(conn: sa.Connection, this: Planned) -> None:
+def _check_enums(conn: sa.Connection, this: Planned) -> None:
+    """A type that loses labels is made anew: nothing else may use the old one."""
     for difference in this.plan.differences:
-        if isinstance(difference, ColumnAdded):
-            column = difference.column
-            fills_itself = column.default is not None or column.generated or column.identity or column.serial
-            if column.not_null and not fills_itself:
+        if isinstance(difference, EnumChanged):
+            users = catalog.type_users(conn, difference.type, this.live.oid)
+            users += this.facts.pinned.get(difference.column, ())
+            if users:
                 raise DefinitionError(
-                    f"{this.live.name} has rows, and the new column {column.name!r} is NOT NULL without a "
-                    "server_default: give it one, or let it be nullable"
+                    f"{this.live.name}: the labels of type {difference.type} are {list(difference.before)} and "
+                    f"declared as {list(difference.after)}, for which the type has to be made anew, and it is used by "
+                    f"{', '.join(users)} too: declare all labels in their order, or another type"
                 )
-        if isinstance(difference, NotNullAdded):
-            nulls = sa.select(sa.func.count()).select_from(sa.table(this.live.name.name, schema=this.live.name.schema))
-            count = conn.scalar(nulls.where(sa.column(difference.column).is_(None)))
-            if count:
+
+
+def _check_casts(conn: sa.Connection, this: Planned) -> None:
+    for difference in this.plan.differences:
+        if isinstance(difference, TypeChanged) and not difference.conversion and not difference.after.generated:
+            before, after = difference.before, difference.after.type
+            if not catalog.is_assignable(conn, before, after):
                 raise DefinitionError(
-                    f"{this.live.name}: column {difference.column!r} is declared NOT NULL and {count} rows hold NULL: "
-                    "fill them first, or let it be nullable"
+                    f"{this.live.name}: column {difference.column!r}: PostgreSQL does not assign {before} to {after}: "
+                    f"say how with conversions={{{difference.column!r}: 'an SQL expression'}}, or declare the old type"
                 )
-    if any(isinstance(difference, TypeChanged) for difference in this.plan.differences):
-        lossy = hidden.lossy_columns(conn, this.live, this.declared)
-        if lossy:
-            described = "; ".join(f"column {name!r}: {found}" for name, found in lossy.items())
-            raise DefinitionError(f"{this.live.name}: the new type does not hold every stored value: {described}")
+
+
+def _check_rows(conn: sa.Connection, this: Planned) -> None:
+    name = this.live.name
+    lossy = []
+    for difference in this.plan.differences:
+        match difference:
+            case ColumnAdded(column) if column.not_null and not difference.fills_itself:
+                raise DefinitionError(
+                    f"{name} has rows, and the new column {column.name!r} is NOT NULL without a server_default: give "
+                    f"it one, let it be nullable, or say how with conversions={{{column.name!r}: 'an SQL expression'}}"
+                )
+            case NotNullAdded(column_name) if column_name not in this.facts.conversions:
+                count = catalog.count_nulls(conn, name, column_name)
+                if count:
+                    raise DefinitionError(
+                        f"{name}: column {column_name!r} is declared NOT NULL and {count} rows hold NULL: "
+                        "fill them first, or let it be nullable"
+                    )
+            case EnumChanged(column_name, type_, labels, after):
+                gone = [label for label in labels if label not in after]
+                column_ = this.live.column(column_name)
+                count = catalog.count_labels(conn, name, column_, gone) if column_ and gone else 0
+                if count:
+                    lossy.append(f"column {column_name!r}: {count} rows hold a label that {type_} no longer has")
+            case TypeChanged(column_name) if not difference.conversion and not difference.after.generated:
+                before = this.live.column(column_name)
+                found = before and hidden.lossy(conn, name, before, difference.after)
+                if found:
+                    lossy.append(f"column {column_name!r}: {found}")
+    if lossy:
+        raise DefinitionError(f"{name}: the new type does not hold every stored value: {'; '.join(lossy)}")
 
 
 def apply_in_place(conn: sa.Connection, this: Planned, state: watermark.State, options: Options) -> watermark.State:
     """Carry out what PostgreSQL does in its catalog alone, under ACCESS EXCLUSIVE for milliseconds; the new state."""
-    name, differences = this.live.name, this.plan.in_place
-    new = with_text(state, differences)
-    steps = [statements.migrate_in_place(name, difference, new.comment) for difference in differences]
-    if steps:
+    new = with_text(state, this.plan.differences)
+    changes = steps.in_order(this.plan.of_way(Way.CATALOG))
+    in_place = [statements.migrate_in_place(this.live.name, one, new.comment) for one in changes]
+    if in_place:
         exclusively(
-            conn, [name], options.lock_timeout, options.lock_patience, lambda: [run(conn, step) for step in steps]
+            conn,
+            [this.live.name],
+            options.lock_timeout,
+            options.lock_patience,
+            lambda: [run(conn, step) for step in in_place],
         )
     return new
 
@@ -179,20 +258,29 @@ def rebuild(conn: sa.Connection, this: Planned, token: str, options: Options) ->
 
     The caller holds writers off since before it checked the rows.
     """
-    new = hidden.build(conn, this.live, this.plan.target, token)
-    try:
-        if catalog.has_rows(conn, this.live.name):
-            hidden.fill(conn, new)
+    new = hidden.build(conn, this.plan, this.live, token)
+    with explained(this.live.name, new.known_as):
+        if catalog.has_rows(conn, new.live.name):
+            hidden.fill(conn, new, this.facts.conversions)
+        hidden.add_unvalidated_checks(conn, new)
         hidden.finish(conn, new, {}, last_row_wins=False)
-    except sa.exc.IntegrityError as error:
-        raise DefinitionError(
-            f"{this.live.name}: rows that are stored do not satisfy the definition: {new.explained(error)}: "
-            "mend them first, or change the definition"
-        ) from None  # its DETAIL quotes values of a row
     swap.swap(conn, [new], options)
 
 
-def hold_writers(conn: sa.Connection, table: Name, options: Options) -> None:
-    """Take SHARE on the table until the transaction ends: its rows stay as they are, and readers go on."""
-    share = sql.SQL("LOCK TABLE {} IN SHARE MODE").format(table.sql)
-    exclusively(conn, [table], options.lock_timeout, options.lock_patience, lambda: run(conn, share))
+@contextmanager
+def explained(table: Name, known_as: Callable[[str], str]) -> Iterator[None]:
+    """What PostgreSQL refuses of the stored rows, as a DefinitionError."""
+    try:
+        yield
+    except sa.exc.DBAPIError as error:
+        if (sqlstate(error) or "")[:2] not in _REFUSED:
+            raise
+        message = known_as(str(error.orig).splitlines()[0].strip())
+        raise DefinitionError(
+            f"{table}: rows that are stored do not satisfy the definition: {message}: "
+            "mend them first, or change the definition"
+        ) from None  # its DETAIL quotes values of a row
+
+
+_REFUSED = ("22", "23")
+"""Classes of SQLSTATE: data exceptions, which conversions may raise, and constraints that do not hold."""

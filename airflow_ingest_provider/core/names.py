@@ -51,7 +51,15 @@ def readable(identifier: str) -> str:
 
 def temporary_name(token: str, purpose: str = "table") -> str:
     """A name nobody else uses for the length of a transaction; `token` is unique to its use."""
-    return f"_ingest_{purpose}_{token}"
+    return f"{_TEMPORARY}{purpose}_{token}"
+
+
+_TEMPORARY = "_ingest_"
+
+
+def is_temporary(name: str) -> bool:
+    """Whether it is a temporary name: outside of a run, what it names was left by one that was killed."""
+    return name.startswith(_TEMPORARY)
 
 
 def check_length(identifier: str) -> str:

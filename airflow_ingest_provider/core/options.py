@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
@@ -41,6 +42,28 @@ class Delete:
     """They are replaced by the first batch, in its transaction; without a batch they stay."""
 
 
+class Migrate:
+    """Which differences between a live table and its definition are brought about."""
+
+    AUTO = "auto"
+    """All that can be, in the cheapest way."""
+    SAFE = "safe"
+    """All but those that drop a column with values in it, which are refused."""
+    OFF = "off"
+    """None: a difference is refused, and so is a table that is not there."""
+
+
+class Replace:
+    """How `Delete.BEFORE_FIRST_BATCH` replaces the rows of a table."""
+
+    AUTO = "auto"
+    """By a swap, and in place where that loses or disturbs less."""
+    SWAP = "swap"
+    """By a new table that takes the place of the old one; refused where something cannot be carried over."""
+    IN_PLACE = "in_place"
+    """In the table itself: rows whose key is gone are deleted, new and changed ones written, others not touched."""
+
+
 def constants(accepted: type) -> tuple[str, ...]:
     """The strings of a class of constants, in the order of their definition."""
     return tuple(value for name, value in vars(accepted).items() if name.isupper())
@@ -54,6 +77,10 @@ class Options:
     visibility: str = Visibility.AFTER_EACH_BATCH
     upsert: str = Upsert.IF_PRIMARY_KEY
     delete: str = Delete.OFF
+    migrate: str = field(default=Migrate.AUTO, kw_only=True)
+    conversions: Mapping[str, str] = field(default_factory=dict, kw_only=True)
+    replace: str = field(default=Replace.AUTO, kw_only=True)
+    end_blockers: bool = field(default=False, kw_only=True)
     lock_timeout: timedelta = field(default=timedelta(milliseconds=200), kw_only=True)
     lock_patience: timedelta = field(default=timedelta(minutes=5), kw_only=True)
     maintenance_work_mem: str | None = field(default=None, kw_only=True)
@@ -62,6 +89,9 @@ class Options:
         _check_constant("visibility", self.visibility, Visibility)
         _check_constant("upsert", self.upsert, Upsert)
         _check_constant("delete", self.delete, Delete)
+        _check_constant("migrate", self.migrate, Migrate)
+        _check_constant("replace", self.replace, Replace)
+        _check_conversions(self.conversions)
         _check_duration("lock_timeout", self.lock_timeout)
         _check_duration("lock_patience", self.lock_patience)
         _check_memory("maintenance_work_mem", self.maintenance_work_mem)
@@ -85,6 +115,16 @@ class Options:
 def _check_constant(argument: str, value: object, accepted: type) -> None:
     if not isinstance(value, str) or value not in constants(accepted):
         raise ValueError(f"{argument} is {value!r}: expected one of {', '.join(constants(accepted))}")
+
+
+def _check_conversions(conversions: object) -> None:
+    if not isinstance(conversions, Mapping) or not all(
+        isinstance(name, str) and isinstance(expression, str) for name, expression in conversions.items()
+    ):
+        raise ValueError(
+            f"conversions is {conversions!r}: expected a mapping of columns to SQL expressions, such as "
+            "{'day': \"to_date(day, 'DD.MM.YYYY')\"}"
+        )
 
 
 def _check_duration(argument: str, value: object) -> None:

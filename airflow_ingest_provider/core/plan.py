@@ -1,12 +1,13 @@
-"""The way from a live table to its definition, as a value: what differs, and whether rows must be rewritten for it."""
+"""The way from a live table to its definition, as a value: what differs, what it takes, and what it risks."""
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import TypeVar
 
 from airflow_ingest_provider.core.differences import (
+    BY_REBUILD,
     CollationChanged,
     ColumnAdded,
     ColumnDropped,
@@ -15,48 +16,88 @@ from airflow_ingest_provider.core.differences import (
     ComputationChanged,
     ConstraintAdded,
     ConstraintDropped,
+    ConstraintValidated,
     DefaultChanged,
     Difference,
+    EnumChanged,
+    EnumExtended,
     ForeignKeyAdded,
+    ForeignKeyDropped,
     IndexAdded,
     IndexDropped,
     NotNullAdded,
     NotNullDropped,
     TypeChanged,
+    Way,
 )
-from airflow_ingest_provider.core.names import Name
+from airflow_ingest_provider.core.names import Name, is_temporary
 from airflow_ingest_provider.core.shape import ColumnShape, ConstraintShape, ForeignKeyShape, IndexShape, TableShape
 
 
 class Action(Enum):
     """What a migration takes, the cheapest first."""
 
-    NOTHING = "nothing"
+    NOTHING = "nothing to do"
+    CREATE = "create"
     IN_PLACE = "in place"
-    REBUILD = "rebuild"
+    STEPS = "in place, in steps"
+    REBUILD = "rebuild and swap"
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a plan has to know besides the two shapes.
+
+    `text` is the part of the live comment that people wrote, `comment` the declared one. `pinned` are columns that
+    other objects use, and which; `computed_from` those that generated columns use. `needed` are indexes that
+    something else needs, and what. `bytes` is the size of the table with its indexes, `carried` what hangs on it,
+    `walls` what of that no swap can carry over. `conversions` are expressions of the caller's for new values.
+    """
+
+    text: str | None = None
+    comment: str | None = None
+    pinned: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    computed_from: tuple[str, ...] = ()
+    needed: Mapping[str, str] = field(default_factory=dict)
+    bytes: int = 0
+    carried: tuple[str, ...] = ()
+    walls: tuple[str, ...] = ()
+    conversions: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class TablePlan:
     """How one table gets to its definition.
 
-    `target` is the definition and all that people added to the live table; equal inputs give equal plans.
+    `target` is the definition and all that people added to the live table, `kept` what is live, not declared, and
+    stays, with the reason; equal inputs give equal plans. `str()` is for people.
     """
 
     table: Name
     differences: tuple[Difference, ...]
-    target: TableShape
+    target: TableShape | None
+    kept: tuple[str, ...] = ()
+    carried: tuple[str, ...] = ()
+    bytes: int = 0
+    refused: str | None = None
+    """Why it cannot be carried out, as far as could be told without trying."""
+    replaces: str | None = None
+    """How a full refresh replaces the rows, and why so."""
 
     @property
     def action(self) -> Action:
-        if not self.differences:
-            return Action.NOTHING
-        return Action.IN_PLACE if all(difference.in_place for difference in self.differences) else Action.REBUILD
+        if self.target is None:
+            return Action.CREATE
+        ways = {difference.way for difference in self.differences}
+        if Way.REBUILD in ways:
+            return Action.REBUILD
+        if Way.STEPS in ways:
+            return Action.STEPS
+        return Action.IN_PLACE if ways else Action.NOTHING
 
-    @property
-    def in_place(self) -> tuple[Difference, ...]:
-        """The differences that need no rewrite."""
-        return tuple(difference for difference in self.differences if difference.in_place)
+    def of_way(self, way: Way) -> tuple[Difference, ...]:
+        """The differences that take no more than that."""
+        return tuple(difference for difference in self.differences if difference.way is way)
 
     @property
     def dropped(self) -> tuple[str, ...]:
@@ -68,47 +109,175 @@ class TablePlan:
         """Each difference, for people."""
         return tuple(map(str, self.differences))
 
+    @property
+    def risks(self) -> tuple[str, ...]:
+        """What may go wrong, or be lost."""
+        return tuple(difference.risk for difference in self.differences if difference.risk)
+
     def __str__(self) -> str:
-        return f"{self.table}: {self.action.value}" + "".join(f"\n  {line}" for line in self.lines)
+        rebuilt = self.action is Action.REBUILD
+        rows = [
+            (str(one), "rebuild" if rebuilt else one.statement, cost.lock, cost.waits)
+            for one in self.differences
+            for cost in (BY_REBUILD if rebuilt else one.cost,)
+        ]
+        lines = [f"{self.table}: {self.action.value}"]
+        if rows:
+            lines += aligned([("difference", "by", "lock", "who waits"), *rows])
+        if rebuilt:
+            lines.append(f"  rewrites the table and its indexes, about {_size(self.bytes)}")
+            lines += [f"  carries over: {carried}" for carried in self.carried]
+        lines += [f"  keeps: {kept}" for kept in self.kept]
+        lines += [f"  risk: {risk}" for risk in self.risks]
+        if self.replaces:
+            lines.append(f"  rows: {self.replaces}")
+        if self.refused:
+            lines.append(f"  refused: {self.refused}")
+        return "\n".join(lines)
 
 
-def plan(
-    live: TableShape, declared: TableShape, text: str | None, comment: str | None, pinned: Collection[str]
-) -> TablePlan:
+@dataclass(frozen=True)
+class IngestPlan:
+    """What a run would do to the definitions of its tables; true where there is anything to do."""
+
+    tables: tuple[TablePlan, ...]
+
+    def __bool__(self) -> bool:
+        return any(table.action is not Action.NOTHING for table in self.tables)
+
+    def __str__(self) -> str:
+        return "\n".join(map(str, self.tables))
+
+
+def aligned(rows: Iterable[tuple[str, ...]]) -> list[str]:
+    """The rows of a table, in columns as wide as they need."""
+    table = list(rows)
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    return ["  " + "  ".join(map(str.ljust, row, widths)).rstrip() for row in table]
+
+
+def _size(amount: int) -> str:
+    """As pg_size_pretty shows it."""
+    units = ["bytes", "kB", "MB", "GB", "TB"]
+    size = float(amount)
+    while size >= 10 * 1024 and len(units) > 1:
+        size /= 1024
+        units.pop(0)
+    return f"{size:.0f} {units[0]}"
+
+
+def plan(live: TableShape, declared: TableShape, facts: Facts) -> TablePlan:
     """Compare a live table with its definition.
 
-    `text` is the part of the live comment that people wrote, `comment` the declared one, and `pinned` are the
-    live columns that other objects use. Names of indexes and constraints do not count; what is live, not declared, and
-    not the definition's to decide, stays.
+    Names of indexes and constraints do not count; what is live, not declared, and not the definition's to decide,
+    stays.
     """
     differences = (
-        *_columns(live, declared, pinned),
-        *_constraints(live, declared),
-        *_indexes(live, declared),
+        *_enums(live, declared),
+        *_columns(live, declared, facts),
+        *_constraints(live, declared, facts.needed),
+        *_indexes(live, declared, facts.needed),
         *_foreign_keys(live, declared),
-        *_comments(live, declared, text, comment),
+        *_comments(live, declared, facts),
     )
-    return TablePlan(live.name, differences, merged(live, declared))
+    target = merged(live, declared, facts.needed)
+    return TablePlan(
+        live.name,
+        differences,
+        target,
+        kept=tuple(_kept(live, declared, facts.needed)),
+        carried=facts.carried,
+        bytes=facts.bytes,
+    )
 
 
-def merged(live: TableShape, declared: TableShape) -> TableShape:
+def merged(live: TableShape, declared: TableShape, needed: Mapping[str, str]) -> TableShape:
     """The declared table with what people added to the live one: checks, foreign keys, defaults, comments and such."""
     return replace(
         live,
         columns=tuple(_merged_column(live.column(column.name), column) for column in declared.columns),
         constraints=(
-            *_named_alike(live.constraints, declared.constraints),
-            *_beyond(live.of_kind("c") + live.of_kind("x"), declared.constraints),
+            *_validated(_named_alike(_lasting(live.constraints), declared.constraints), declared.constraints),
+            *_beyond(_peoples(live, declared) + _needed(live.of_kind("u"), needed), declared.constraints),
         ),
         foreign_keys=(
-            *(_live_foreign_key(live, wanted) or wanted for wanted in declared.foreign_keys),
-            *(key for key in live.foreign_keys if not any(_same_key(key, wanted) for wanted in declared.foreign_keys)),
+            *_validated((_live_foreign_key(live, one) or one for one in declared.foreign_keys), declared.foreign_keys),
+            *_peoples_foreign_keys(live, declared),
         ),
-        indexes=_named_alike(live.indexes, declared.indexes),
+        indexes=(
+            *_named_alike(_sound(live.indexes), declared.indexes),
+            *_beyond(_needed(_sound(live.indexes), needed), declared.indexes),
+        ),
     )
 
 
-def _columns(live: TableShape, declared: TableShape, pinned: Collection[str]) -> Iterator[Difference]:
+Constraint = TypeVar("Constraint", ConstraintShape, ForeignKeyShape)
+
+
+def _validated(those: Iterable[Constraint], declared: Iterable[Constraint]) -> tuple[Constraint, ...]:
+    """The constraints, valid where they are declared so."""
+    return tuple(
+        replace(one, validated=one.validated or wanted.validated) for one, wanted in zip(those, declared, strict=True)
+    )
+
+
+def _lasting(constraints: Iterable[Constraint]) -> tuple[Constraint, ...]:
+    """All but what a killed run left."""
+    return tuple(one for one in constraints if not is_temporary(one.name))
+
+
+def _peoples(live: TableShape, declared: TableShape) -> tuple[ConstraintShape, ...]:
+    """The checks and exclusion constraints, which are not the definition's to decide, unless it has one of the name."""
+    names = {one.name for one in declared.constraints}
+    those = _lasting(live.of_kind("c") + live.of_kind("x"))
+    redefined = [one for one in _beyond(those, declared.constraints) if one.name in names]
+    return tuple(one for one in those if one not in redefined)
+
+
+def _peoples_foreign_keys(live: TableShape, declared: TableShape) -> tuple[ForeignKeyShape, ...]:
+    names = {wanted.name for wanted in declared.foreign_keys}
+    beyond = (one for one in live.foreign_keys if not any(_same_key(one, wanted) for wanted in declared.foreign_keys))
+    return tuple(one for one in _lasting(beyond) if one.name not in names)
+
+
+def _sound(indexes: Iterable[IndexShape]) -> tuple[IndexShape, ...]:
+    """The indexes that are valid, and not what a killed run left."""
+    return tuple(index for index in indexes if index.valid and not is_temporary(index.name))
+
+
+def _needed(those: "tuple[Described, ...]", needed: Mapping[str, str]) -> "tuple[Described, ...]":
+    return tuple(one for one in those if one.name in needed)
+
+
+def _kept(live: TableShape, declared: TableShape, needed: Mapping[str, str]) -> Iterator[str]:
+    for constraint in _beyond(_peoples(live, declared), declared.constraints):
+        yield f"{constraint.name} {constraint.definition}, which is not declared"
+    for key in _peoples_foreign_keys(live, declared):
+        yield f"foreign key {key.name} to {key.target}, which is not declared"
+    for unique in _needed(tuple(_beyond(live.of_kind("u"), declared.constraints)), needed):
+        yield f"{unique.name} {unique.definition}, which is not declared: {needed[unique.name]}"
+    for index in _needed(tuple(_beyond(_sound(live.indexes), declared.indexes)), needed):
+        yield f"index {index.name}, which is not declared: {needed[index.name]}"
+
+
+def _enums(live: TableShape, declared: TableShape) -> Iterator[Difference]:
+    """Labels to add, once a type."""
+    extended = {}
+    for column in declared.columns:
+        before = live.column(column.name)
+        old, new = before and before.value.enum, column.value.enum
+        if before and old and new and before.type == column.type and _is_part(old.labels, new.labels):
+            extended[column.type.removesuffix("[]")] = tuple(label for label in new.labels if label not in old.labels)
+    yield from (EnumExtended(type_, labels) for type_, labels in extended.items() if labels)
+
+
+def _is_part(some: tuple[str, ...], all_: tuple[str, ...]) -> bool:
+    """Whether all of them has some of them, in their order."""
+    rest = iter(all_)
+    return all(label in rest for label in some)
+
+
+def _columns(live: TableShape, declared: TableShape, facts: Facts) -> Iterator[Difference]:
     wanted = {column.name for column in declared.columns}
     there = {column.name for column in live.columns}
     dropped = [column for column in live.columns if column.name not in wanted]
@@ -121,14 +290,19 @@ def _columns(live: TableShape, declared: TableShape, pinned: Collection[str]) ->
     for place, column in enumerate(declared.columns):
         before = live.column(column.name)
         if before is None:
-            yield ColumnAdded(column, at_end=all(name.name not in there for name in declared.columns[place:]))
+            at_end = all(name.name not in there for name in declared.columns[place:])
+            yield ColumnAdded(column, at_end, facts.conversions.get(column.name))
         else:
-            yield from _column(before, column, column.name in pinned)
+            yield from _column(before, column, facts)
 
 
-def _column(before: ColumnShape, after: ColumnShape, pinned: bool) -> Iterator[Difference]:
+def _column(before: ColumnShape, after: ColumnShape, facts: Facts) -> Iterator[Difference]:
+    old, new = before.value.enum, after.value.enum
     if before.type != after.type:
-        yield TypeChanged(after.name, before.type, after, pinned)
+        pinned = after.name in facts.pinned or after.name in facts.computed_from
+        yield TypeChanged(after.name, before.type, after, pinned, facts.conversions.get(after.name))
+    elif old and new and not _is_part(old.labels, new.labels):
+        yield EnumChanged(after.name, after.type.removesuffix("[]"), old.labels, new.labels)
     elif before.collation != after.collation:
         yield CollationChanged(after.name, before.collation, after.collation)
     if _computation(before, after):
@@ -151,26 +325,43 @@ def _computation(before: ColumnShape, after: ColumnShape) -> bool:
     return (before.identity, before.sequence_options) != (after.identity, after.sequence_options)
 
 
-def _constraints(live: TableShape, declared: TableShape) -> Iterator[Difference]:
-    decided = live.of_kind("p") + live.of_kind("u")
-    yield from (ConstraintDropped(constraint) for constraint in _beyond(decided, declared.constraints))
-    yield from (ConstraintAdded(constraint) for constraint in _beyond(declared.constraints, live.constraints))
+def _constraints(live: TableShape, declared: TableShape, needed: Mapping[str, str]) -> Iterator[Difference]:
+    lasting = _lasting(live.constraints)
+    stay = (*_peoples(live, declared), *_needed(live.of_kind("u"), needed))
+    yield from (ConstraintDropped(one) for one in live.constraints if one not in lasting)
+    yield from (ConstraintDropped(one) for one in _beyond(lasting, declared.constraints) if one not in stay)
+    yield from (ConstraintAdded(one) for one in _beyond(declared.constraints, lasting))
+    for wanted, found in zip(declared.of_kind("c"), _named_alike(lasting, declared.of_kind("c")), strict=True):
+        if wanted.validated and not found.validated:
+            yield ConstraintValidated(found.name)
 
 
-def _indexes(live: TableShape, declared: TableShape) -> Iterator[Difference]:
-    valid = tuple(index for index in live.indexes if index.valid)
-    yield from (IndexDropped(index) for index in live.indexes if not index.valid)
-    yield from (IndexDropped(index) for index in _beyond(valid, declared.indexes))
-    yield from (IndexAdded(index) for index in _beyond(declared.indexes, valid))
+def _indexes(live: TableShape, declared: TableShape, needed: Mapping[str, str]) -> Iterator[Difference]:
+    sound = _sound(live.indexes)
+    yield from (IndexDropped(index) for index in live.indexes if index not in sound)
+    for index in _beyond(sound, declared.indexes):
+        if index.name not in needed:
+            yield IndexDropped(index)
+    yield from (IndexAdded(index) for index in _beyond(declared.indexes, sound))
 
 
 def _foreign_keys(live: TableShape, declared: TableShape) -> Iterator[Difference]:
-    yield from (ForeignKeyAdded(wanted) for wanted in declared.foreign_keys if not _live_foreign_key(live, wanted))
+    stay = _peoples_foreign_keys(live, declared)
+    for one in live.foreign_keys:
+        declared_too = any(_same_key(one, wanted) for wanted in declared.foreign_keys)
+        if is_temporary(one.name) or (one not in stay and not declared_too):
+            yield ForeignKeyDropped(one)
+    for wanted in declared.foreign_keys:
+        found = _live_foreign_key(live, wanted)
+        if found is None:
+            yield ForeignKeyAdded(wanted)
+        elif wanted.validated and not found.validated:
+            yield ConstraintValidated(found.name)
 
 
-def _comments(live: TableShape, declared: TableShape, text: str | None, comment: str | None) -> Iterator[Difference]:
-    if comment is not None and comment != text:
-        yield CommentChanged(None, comment)
+def _comments(live: TableShape, declared: TableShape, facts: Facts) -> Iterator[Difference]:
+    if facts.comment is not None and facts.comment != facts.text:
+        yield CommentChanged(None, facts.comment)
     for column in declared.columns:
         before = live.column(column.name)
         if before is not None and column.comment is not None and column.comment != before.comment:
@@ -223,7 +414,7 @@ def _named_alike(live: Iterable[Described], declared: Iterable[Described]) -> tu
 
 
 def _live_foreign_key(live: TableShape, wanted: ForeignKeyShape) -> ForeignKeyShape | None:
-    return next((key for key in live.foreign_keys if _same_key(key, wanted)), None)
+    return next((key for key in _lasting(live.foreign_keys) if _same_key(key, wanted)), None)
 
 
 def _same_key(one: ForeignKeyShape, other: ForeignKeyShape) -> bool:

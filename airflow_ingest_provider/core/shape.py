@@ -11,13 +11,20 @@ class TypeShape:
 
     `name` is pg_type.typname ("int4", "numeric", "mood"; of an array: "_int4"), `kind` is
     pg_type.typtype ("b" base, "e" enum, "c" composite, "r" range, "m" multirange), `modifier` is
-    atttypmod (-1: none), `element` is the type of an array's elements or of a range's bounds.
+    atttypmod (-1: none), `element` is the type of an array's elements or of a range's bounds, and `labels` are an
+    enum's, in order.
     """
 
     name: str
     kind: str = "b"
     modifier: int = -1
     element: "TypeShape | None" = None
+    labels: tuple[str, ...] = ()
+
+    @property
+    def enum(self) -> "TypeShape | None":
+        """The enum that the type is, or that its elements are."""
+        return self if self.kind == "e" else self.element.enum if self.element else None
 
     @property
     def is_array(self) -> bool:
@@ -70,7 +77,10 @@ class IndexShape:
 
 @dataclass(frozen=True)
 class ConstraintShape:
-    """A primary key, unique, check or exclusion constraint, as pg_get_constraintdef prints it."""
+    """A primary key, unique, check or exclusion constraint, as pg_get_constraintdef prints it, without NOT VALID.
+
+    `index` is the definition of the index behind it, everything from USING on.
+    """
 
     name: str
     kind: str
@@ -79,6 +89,13 @@ class ConstraintShape:
     deferrable: bool = False
     tablespace: str | None = None
     comment: str | None = None
+    validated: bool = True
+    index: str | None = None
+
+    @property
+    def has_btree(self) -> bool:
+        """Whether it is a key that can take over an index of its own."""
+        return self.kind in ("p", "u") and self.index is not None and self.index.startswith("USING btree")
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from airflow_ingest_provider.core.differences import (
     ConstraintDropped,
     DefaultChanged,
     Difference,
+    ForeignKeyDropped,
     IndexDropped,
     NotNullDropped,
     TypeChanged,
@@ -66,11 +67,12 @@ def tune(table: Name, shape: TableShape) -> Iterator[Statement]:
 def add_constraint(table: Name, constraint: ConstraintShape, name: str) -> Statement:
     """Add a key, unique, check or exclusion constraint under a name."""
     space = sql.SQL(" USING INDEX TABLESPACE {}").format(sql.Identifier(constraint.tablespace or ""))
-    return sql.SQL("ALTER TABLE {} ADD CONSTRAINT {} {}{}").format(
+    return sql.SQL("ALTER TABLE {} ADD CONSTRAINT {} {}{}{}").format(
         table.sql,
         sql.Identifier(name),
         sql.SQL(constraint.definition),
         space if constraint.tablespace else sql.SQL(""),
+        sql.SQL("" if constraint.validated else " NOT VALID"),
     )
 
 
@@ -93,6 +95,55 @@ def create_index(table: Name, index: IndexShape, name: str) -> Statement:
     return sql.SQL("CREATE {}INDEX {} ON {} {}").format(
         sql.SQL("UNIQUE " if index.unique else ""), sql.Identifier(name), table.sql, sql.SQL(index.definition)
     )
+
+
+def add_unvalidated(table: Name, name: str, definition: sql.Composable) -> Statement:
+    """Add a check under a name for rows to come; ACCESS EXCLUSIVE, for milliseconds."""
+    return sql.SQL("ALTER TABLE {} ADD CONSTRAINT {} {} NOT VALID").format(table.sql, sql.Identifier(name), definition)
+
+
+def validate(table: Name, name: str) -> Statement:
+    """Read the rows that are there; takes SHARE UPDATE EXCLUSIVE, so that nobody waits."""
+    return sql.SQL("ALTER TABLE {} VALIDATE CONSTRAINT {}").format(table.sql, sql.Identifier(name))
+
+
+def set_not_null(table: Name, column: str) -> Statement:
+    """Reads no row where a valid check says the same."""
+    return sql.SQL("ALTER TABLE {} ALTER COLUMN {} SET NOT NULL").format(table.sql, sql.Identifier(column))
+
+
+def add_key_using_index(table: Name, key: ConstraintShape, name: str, index: str) -> Statement:
+    """Make a primary key or unique constraint of a unique index, which takes the constraint's name."""
+    _, _, deferrable = key.definition.rpartition(")")
+    return sql.SQL("ALTER TABLE {} ADD CONSTRAINT {} {} USING INDEX {}{}").format(
+        table.sql,
+        sql.Identifier(name),
+        sql.SQL("PRIMARY KEY" if key.kind == "p" else "UNIQUE"),
+        sql.Identifier(index),
+        sql.SQL(deferrable),
+    )
+
+
+def drop_constraint(table: Name, name: str) -> Statement:
+    """Drop a constraint; of a foreign key it takes ACCESS EXCLUSIVE on both tables."""
+    return sql.SQL("ALTER TABLE {} DROP CONSTRAINT {}").format(table.sql, sql.Identifier(name))
+
+
+def rename_constraint(table: Name, old: str, new: str) -> Statement:
+    """Rename a constraint, and its index if it has one."""
+    return sql.SQL("ALTER TABLE {} RENAME CONSTRAINT {} TO {}").format(
+        table.sql, sql.Identifier(old), sql.Identifier(new)
+    )
+
+
+def rename_type(type_: str, new: str) -> Statement:
+    """Rename a type, which is named as format_type spells it."""
+    return sql.SQL("ALTER TYPE {} RENAME TO {}").format(sql.SQL(type_), sql.Identifier(new))
+
+
+def create_enum(type_: Name, labels: Sequence[str]) -> Statement:
+    """An enum type of the labels, in their order."""
+    return sql.SQL("CREATE TYPE {} AS ENUM ({})").format(type_.sql, sql.SQL(", ").join(map(sql.Literal, labels)))
 
 
 def rename(kind: str, old: Name, new: str) -> Statement:
@@ -131,6 +182,8 @@ def _in_place(table: Name, difference: Difference, text: str | None) -> tuple[St
             )
         case ConstraintDropped(constraint):
             return alter, table.sql, sql.SQL("DROP CONSTRAINT {}").format(sql.Identifier(constraint.name))
+        case ForeignKeyDropped(key):
+            return alter, table.sql, sql.SQL("DROP CONSTRAINT {}").format(sql.Identifier(key.name))
         case IndexDropped(index):
             return sql.SQL("DROP INDEX"), table.sibling(index.name).sql, sql.SQL("")
         case CommentChanged(None, _):

@@ -12,7 +12,7 @@ from airflow_ingest_provider.core.attachments import Dependent, InboundKey
 from airflow_ingest_provider.core.errors import ConcurrentIngestError, DefinitionError
 from airflow_ingest_provider.core.hidden import HiddenTable
 from airflow_ingest_provider.core.locks import exclusively
-from airflow_ingest_provider.core.names import Name, default_name, temporary_name
+from airflow_ingest_provider.core.names import Name, default_name, is_temporary, temporary_name
 from airflow_ingest_provider.core.options import Options
 from airflow_ingest_provider.core.session import run, sqlstate
 
@@ -66,6 +66,8 @@ def _swap_one(conn: sa.Connection, hidden: HiddenTable) -> None:
     _give_names(conn, hidden)
     _attach(conn, live.name, attached)
     _finish_remade(conn, dependents, {relation.name.name for relation in replaced}, hidden.token)
+    for type_ in hidden.retired:
+        run(conn, sql.SQL("DROP TYPE {}").format(type_.sql))
     for column in hidden.shape.columns:
         if column.comment is not None:
             place = sql.SQL(".").join((live.name.sql, sql.Identifier(column.name)))
@@ -215,30 +217,23 @@ def _give_names(conn: sa.Connection, hidden: HiddenTable) -> None:
     for place, constraint in enumerate(hidden.shape.constraints):
         if constraint.kind != "c":
             rename = sql.SQL("ALTER TABLE {} RENAME CONSTRAINT {} TO {}")
-            name = sql.Identifier(_free_name(conn, table, constraint.name))
+            name = sql.Identifier(catalog.free_name(conn, table, constraint.name))
             run(conn, rename.format(table.sql, sql.Identifier(hidden.temporary(place)), name))
     for place, index in enumerate(hidden.shape.indexes, start=len(hidden.shape.constraints)):
         run(
             conn,
-            statements.rename("INDEX", table.sibling(hidden.temporary(place)), _free_name(conn, table, index.name)),
+            statements.rename(
+                "INDEX", table.sibling(hidden.temporary(place)), catalog.free_name(conn, table, index.name)
+            ),
         )
     _, oid = catalog.find(conn, table.schema, table.name)
     for column in catalog.table_shape(conn, oid or 0).columns:
-        if column.sequence and column.sequence.name.startswith("_ingest_"):
+        if column.sequence and is_temporary(column.sequence.name):
             before = hidden.live.column(column.name)
             wanted = (
                 before.sequence.name if before and before.sequence else default_name(table.name, column.name, "seq")
             )
-            run(conn, statements.rename("SEQUENCE", column.sequence, _free_name(conn, table, wanted)))
-
-
-def _free_name(conn: sa.Connection, table: Name, wanted: str) -> str:
-    """The name, or, as PostgreSQL does where another relation has it, the name and a number."""
-    name, number = wanted, 0
-    while catalog.find(conn, table.schema, name)[1] is not None:
-        number += 1
-        name = default_name(wanted)[: 63 - len(str(number))] + str(number)
-    return name
+            run(conn, statements.rename("SEQUENCE", column.sequence, catalog.free_name(conn, table, wanted)))
 
 
 def check_swappable(conn: sa.Connection, oid: int, name: Name, why: str) -> None:

@@ -1,7 +1,6 @@
 """One table of a run: where its rows go in a batch, and what has become of them so far."""
 
-import logging
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum
 
@@ -19,8 +18,6 @@ from airflow_ingest_provider.core.names import Name
 from airflow_ingest_provider.core.result import TableResult
 from airflow_ingest_provider.core.shape import TableShape
 from airflow_ingest_provider.core.watermark import State
-
-logger = logging.getLogger(__name__)
 
 
 class Refresh(Enum):
@@ -40,6 +37,8 @@ class LoadedTable:
     state: State
     shape: TableShape | None = None
     refresh: Refresh | None = None
+    why_so: str | None = None
+    """How the rows of the table are replaced, and the reasons."""
     planned: Planned | None = None
     result: TableResult = field(init=False)
 
@@ -98,7 +97,8 @@ class BatchTable:
 
     def _make_destination(self, conn: sa.Connection, token: str) -> Name:
         if self.way is Way.HIDDEN and self.loaded.planned is not None:
-            self.hidden = hidden.build(conn, self.loaded.live, self.loaded.planned.plan.target, token)
+            self.hidden = hidden.build(conn, self.loaded.planned.plan, self.loaded.live, token)
+            hidden.add_unvalidated_checks(conn, self.hidden)
             self._shape = replace(self.hidden.shape, name=self.hidden.name)
             return self.hidden.name
         if self.way is Way.DIRECT:
@@ -163,42 +163,15 @@ def way(loaded: LoadedTable, tables: Sequence[LoadedTable], *, upserts: bool) ->
     return Way.STAGED if loaded.live.foreign_keys and len(tables) > 1 else Way.DIRECT
 
 
-def swap_obstacles(
-    conn: sa.Connection, loaded: LoadedTable, swapped: Collection[Name], *, two_parameter_callback: bool
-) -> list[str]:
-    """Why rows cannot come by a swap without losing something or failing somebody.
-
-    Tables that are `swapped` in the same transaction refer to the new table by then.
-    """
-    oid = loaded.live.oid
-    inbound = [key for key in attachments.inbound_keys(conn, oid) if key.table not in swapped]
-    obstacles = [
-        *attachments.walls(conn, oid),
-        *(f"trigger {trigger} fires on INSERT" for trigger in attachments.insert_triggers(conn, oid)),
-        *(f"foreign key {key.name} of {key.table} refers to it" for key in inbound),
-    ]
-    if two_parameter_callback:
-        obstacles.append("on_before_visible takes two parameters, and looks for new rows under the table's name")
-    return obstacles
-
-
-def choose_refresh(conn: sa.Connection, loaded: LoadedTable, obstacles: Sequence[str]) -> Refresh:
-    """How to replace the rows that are there: by a swap, unless there are obstacles."""
-    refresh = Refresh.IN_PLACE if obstacles else Refresh.SWAP
-    logger.info("%s: rows are replaced %s%s", loaded.name, refresh.value, "".join(f"; {one}" for one in obstacles))
-    inbound = attachments.inbound_keys(conn, loaded.live.oid)
-    if refresh is Refresh.IN_PLACE and inbound and not loaded.key:
+def find_table(conn: sa.Connection, table: sa.Table) -> tuple[Name, int | None]:
+    """The qualified name that a declared table has on this connection, and its OID (None: there is none)."""
+    translate = conn.get_execution_options().get("schema_translate_map", {})
+    name, oid = catalog.find(conn, translate.get(table.schema, table.schema), table.name)
+    if not name.schema:
         raise DefinitionError(
-            f"{loaded.name}: all rows are to be deleted, and {inbound[0].table} refers to them by {inbound[0].name}; "
-            "without a primary key nothing says which rows stay: declare one, or drop the foreign key"
+            f"table {table.name!r} has no schema, and no schema of the search_path exists: give it one"
         )
-    return refresh
-
-
-def is_first_load(conn: sa.Connection, loaded: LoadedTable, *, upserts: bool) -> bool:
-    """Whether the table is empty and has keys or indexes, which are built faster once the rows are there."""
-    indexed = bool(loaded.live.indexes or any(one.kind != "c" for one in loaded.live.constraints))
-    return (indexed or (upserts and bool(loaded.key))) and not catalog.has_rows(conn, loaded.name)
+    return name, oid
 
 
 def read_shape(conn: sa.Connection, loaded: LoadedTable) -> None:

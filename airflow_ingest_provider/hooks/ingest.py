@@ -1,8 +1,9 @@
 """From a connection id of Airflow to a SQLAlchemy connection, and `ingest` on it."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from datetime import timedelta
+from types import MappingProxyType
 from typing import Any
 from urllib.parse import quote
 
@@ -13,11 +14,13 @@ from airflow.providers.postgres.hooks.postgres import PostgresHook
 from airflow.sdk import Connection
 
 from airflow_ingest_provider.core import catalog, load
-from airflow_ingest_provider.core.callback import do_nothing
+from airflow_ingest_provider.core.callback import OnBeforeVisible, do_nothing
 from airflow_ingest_provider.core.errors import IngestError
 from airflow_ingest_provider.core.ingest import ingest
 from airflow_ingest_provider.core.names import Name
-from airflow_ingest_provider.core.options import Delete, HighWatermark, Upsert, Visibility
+from airflow_ingest_provider.core.options import Delete, HighWatermark, Migrate, Replace, Upsert, Visibility
+from airflow_ingest_provider.core.plan import IngestPlan
+from airflow_ingest_provider.core.preview import ingest_plan
 from airflow_ingest_provider.core.result import IngestResult
 
 CONNECTION_TYPES = ("postgres", "postgresql")
@@ -80,6 +83,9 @@ class IngestHook(PostgresHook):
         upsert: str = Upsert.IF_PRIMARY_KEY,
         delete: str = Delete.OFF,
         *,
+        migrate: str = Migrate.AUTO,
+        conversions: Mapping[str, str] = MappingProxyType({}),
+        replace: str = Replace.AUTO,
         lock_timeout: timedelta = timedelta(milliseconds=200),
         lock_patience: timedelta = timedelta(minutes=5),
         maintenance_work_mem: str | None = None,
@@ -100,6 +106,9 @@ class IngestHook(PostgresHook):
                     visibility,
                     upsert,
                     delete,
+                    migrate=migrate,
+                    conversions=conversions,
+                    replace=replace,
                     lock_timeout=lock_timeout,
                     lock_patience=lock_patience,
                     maintenance_work_mem=maintenance_work_mem,
@@ -110,6 +119,22 @@ class IngestHook(PostgresHook):
             with suppress(sa.exc.DBAPIError):
                 self._add_lineage(conn, metadata)
         return result
+
+    def ingest_plan(
+        self,
+        metadata: sa.MetaData,
+        on_before_visible: OnBeforeVisible = do_nothing,
+        delete: str = Delete.OFF,
+        *,
+        migrate: str = Migrate.AUTO,
+        conversions: Mapping[str, str] = MappingProxyType({}),
+        replace: str = Replace.AUTO,
+    ) -> IngestPlan:
+        """What `ingest` would do to the tables' definitions, as `airflow_ingest_provider.ingest_plan` says it."""
+        with self.get_sqlalchemy_engine().connect() as conn:
+            return ingest_plan(
+                conn, metadata, on_before_visible, delete, migrate=migrate, conversions=conversions, replace=replace
+            )
 
     def cancel(self) -> None:
         """Cancel the statement that `ingest` runs, if any; from another thread or a signal handler.

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import timedelta
 from functools import partial
+from types import MappingProxyType
 from typing import Any, ClassVar
 
 import sqlalchemy as sa
@@ -10,7 +11,7 @@ from airflow.sdk import Asset, BaseOperator, Context
 from airflow.sdk.definitions.asset import AssetRef
 
 from airflow_ingest_provider.core.callback import do_nothing
-from airflow_ingest_provider.core.options import Delete, HighWatermark, Upsert, Visibility
+from airflow_ingest_provider.core.options import Delete, HighWatermark, Migrate, Replace, Upsert, Visibility
 from airflow_ingest_provider.core.result import IngestResult
 from airflow_ingest_provider.hooks.ingest import IngestHook
 from airflow_ingest_provider.operators.arguments import (
@@ -41,6 +42,9 @@ class IngestOperator(BaseOperator):
             JSON holds. Templates render to text, whatever they are made of; `dag.param("name")` and an
             upstream task's output keep their type. (templated)
         op_kwargs: more arguments for `batches`, and for `metadata` if that is a callable. (templated)
+        migrate: "auto", "safe" (no column with values is dropped) or "off" (every difference is refused). (templated)
+        conversions: SQL expressions that fill retyped and new columns, by column. (templated)
+        replace: how rows are replaced: "auto", "swap" or "in_place". (templated)
         lock_timeout: how long one try for an exclusive lock may keep readers waiting.
         lock_patience: how long all tries together may take, and how long another run is waited for.
         maintenance_work_mem: the memory that keys and indexes of a new table are built with, such as "1GB".
@@ -56,6 +60,9 @@ class IngestOperator(BaseOperator):
         "visibility",
         "upsert",
         "delete",
+        "migrate",
+        "conversions",
+        "replace",
         "op_kwargs",
         "tables",
     )
@@ -76,6 +83,9 @@ class IngestOperator(BaseOperator):
         upsert: str = Upsert.IF_PRIMARY_KEY,
         delete: str = Delete.OFF,
         op_kwargs: Mapping[str, Any] | None = None,
+        migrate: str = Migrate.AUTO,
+        conversions: Mapping[str, str] = MappingProxyType({}),
+        replace: str = Replace.AUTO,
         lock_timeout: timedelta = timedelta(milliseconds=200),
         lock_patience: timedelta = timedelta(minutes=5),
         maintenance_work_mem: str | None = None,
@@ -95,6 +105,9 @@ class IngestOperator(BaseOperator):
         self.upsert = upsert
         self.delete = delete
         self.op_kwargs = op_kwargs or {}
+        self.migrate = migrate
+        self.conversions = dict(conversions)
+        self.replace = replace
         self.lock_timeout = lock_timeout
         self.lock_patience = lock_patience
         self.maintenance_work_mem = maintenance_work_mem
@@ -122,6 +135,9 @@ class IngestOperator(BaseOperator):
             self.visibility,
             self.upsert,
             self.delete,
+            migrate=self.migrate,
+            conversions=self.conversions,
+            replace=self.replace,
             lock_timeout=self.lock_timeout,
             lock_patience=self.lock_patience,
             maintenance_work_mem=self.maintenance_work_mem,
@@ -129,6 +145,22 @@ class IngestOperator(BaseOperator):
         self.log.info("%s", _summary(result))
         self._put_on_asset_events(context, result)
         return result.as_dict()
+
+    def dry_run(self) -> None:
+        """Log what a run would do to the definitions of the tables, without doing it.
+
+        `airflow tasks test DAG TASK --dry-run` calls it.
+        """
+        super().dry_run()
+        plan = IngestHook(self.conn_id, database=self.database).ingest_plan(
+            metadata_of(self.metadata, {}, self.op_kwargs),
+            imported("on_before_visible", self.on_before_visible),
+            self.delete,
+            migrate=self.migrate,
+            conversions=self.conversions,
+            replace=self.replace,
+        )
+        self.log.info("Plan:\n%s", plan)
 
     def on_kill(self) -> None:
         """Cancel the running statement, which fails the run and rolls its batch back."""

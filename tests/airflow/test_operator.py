@@ -377,3 +377,16 @@ def test_a_task_that_takes_too_long_leaves_no_statement_behind(
     done = run(dag_of(on_before_visible=sleep, execution_timeout=timedelta(seconds=1)))
     assert type(done.error).__name__ == "AirflowTaskTimeout"
     until(lambda: not asleep())
+
+
+def test_a_dry_run_logs_the_plan_and_changes_nothing(
+    connect: "Connect", dsn: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    connect()
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        connection.execute("CREATE TABLE numbers (number int NOT NULL)")
+        IngestOperator(task_id="ingest", metadata=numbers, batches=one_batch).dry_run()
+        shown = capsys.readouterr()
+        assert "public.numbers: in place, in steps" in shown.out + shown.err
+        assert "added PRIMARY KEY (number)" in shown.out + shown.err
+        assert connection.execute("SELECT to_regclass('numbers_pkey')").fetchone() == (None,)

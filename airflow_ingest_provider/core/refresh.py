@@ -1,0 +1,89 @@
+"""How the rows that are there before a run are replaced: by a swap or in place, and why so."""
+
+import logging
+from collections.abc import Collection
+
+import sqlalchemy as sa
+
+from airflow_ingest_provider.core import attachments, callback, catalog
+from airflow_ingest_provider.core.callback import OnBeforeVisible, do_nothing
+from airflow_ingest_provider.core.errors import DefinitionError
+from airflow_ingest_provider.core.names import Name
+from airflow_ingest_provider.core.options import Options, Replace
+from airflow_ingest_provider.core.target import LoadedTable, Refresh
+
+logger = logging.getLogger(__name__)
+
+
+def choose_refresh(
+    conn: sa.Connection,
+    loaded: LoadedTable,
+    swapped: Collection[Name],
+    on_before_visible: OnBeforeVisible,
+    options: Options,
+) -> Refresh:
+    """Decide how the rows are replaced, note why, and log it.
+
+    Tables that are `swapped` in the same transaction refer to the new table by then. Raises DefinitionError where
+    the way that the caller insists on, or the only one that is left, cannot be had.
+    """
+    walls = attachments.walls(conn, loaded.live.oid)
+    reasons = [*walls, *obstacles(conn, loaded, swapped, on_before_visible)]
+    if options.replace == Replace.SWAP:
+        if walls:
+            raise DefinitionError(
+                f"{loaded.name} cannot be replaced by a swap because of {'; '.join(walls)}: "
+                f"pass replace={Replace.AUTO!r}, or remove it and put it back afterwards"
+            )
+        refresh, why = Refresh.SWAP, "as asked for"
+    elif options.replace == Replace.IN_PLACE:
+        refresh, why = Refresh.IN_PLACE, "as asked for"
+    elif reasons:
+        refresh, why = Refresh.IN_PLACE, "; ".join(reasons)
+    else:
+        refresh, why = Refresh.SWAP, "nothing stands against it"
+    loaded.why_so = f"replaced {refresh.value} ({why})"
+    logger.info("%s: rows are %s", loaded.name, loaded.why_so)
+    if refresh is Refresh.IN_PLACE:
+        _check_in_place(conn, loaded)
+    return refresh
+
+
+def obstacles(
+    conn: sa.Connection, loaded: LoadedTable, swapped: Collection[Name], on_before_visible: OnBeforeVisible
+) -> list[str]:
+    """Why rows had better not come by a swap, though one is possible."""
+    oid = loaded.live.oid
+    reasons = [f"trigger {trigger} fires on INSERT" for trigger in attachments.insert_triggers(conn, oid)]
+    if loaded.key:
+        inbound = attachments.inbound_keys(conn, oid)
+        reasons += [
+            f"foreign key {one.name} of {one.table} refers to it" for one in inbound if one.table not in swapped
+        ]
+    if on_before_visible is not do_nothing and not callback.takes_table(on_before_visible):
+        reasons.append("on_before_visible takes two parameters, and looks for new rows under the table's name")
+    return reasons
+
+
+def _check_in_place(conn: sa.Connection, loaded: LoadedTable) -> None:
+    inbound = attachments.inbound_keys(conn, loaded.live.oid)
+    if inbound and not loaded.key:
+        raise DefinitionError(
+            f"{loaded.name}: all rows are to be deleted, and {inbound[0].table} refers to them by {inbound[0].name}; "
+            "without a primary key nothing says which rows stay: declare one, or drop the foreign key"
+        )
+    if catalog.cannot_publish_deletes(conn, loaded.live.oid):
+        raise DefinitionError(
+            f"{loaded.name} is published and has no replica identity, without which PostgreSQL deletes no row of it: "
+            "declare a primary key, or ALTER TABLE ... REPLICA IDENTITY FULL"
+        )
+
+
+def is_first_load(
+    conn: sa.Connection, loaded: LoadedTable, on_before_visible: OnBeforeVisible, *, upserts: bool
+) -> bool:
+    """Whether the table is empty and has keys or indexes, which are built faster once the rows are there."""
+    indexed = bool(loaded.live.indexes or any(one.kind != "c" for one in loaded.live.constraints))
+    if not (indexed or (upserts and bool(loaded.key))) or catalog.has_rows(conn, loaded.name):
+        return False
+    return not attachments.walls(conn, loaded.live.oid) and not obstacles(conn, loaded, (), on_before_visible)

@@ -1,0 +1,199 @@
+"""Differences that rows have to be read for, in steps that let readers go on.
+
+Each step is a transaction of its own: one that adds a constraint and validates it would keep its ACCESS EXCLUSIVE
+through the scan. What the steps make has temporary names until the last one, so that what a killed run left is known.
+https://www.postgresql.org/docs/current/sql-altertable.html#SQL-ALTERTABLE-NOTES
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+
+import sqlalchemy as sa
+from psycopg import sql
+
+from airflow_ingest_provider.core import catalog, statements
+from airflow_ingest_provider.core.differences import (
+    ColumnAdded,
+    ConstraintAdded,
+    ConstraintDropped,
+    ConstraintValidated,
+    Difference,
+    ForeignKeyAdded,
+    ForeignKeyDropped,
+    IndexAdded,
+    IndexDropped,
+    NotNullAdded,
+    TypeChanged,
+    Way,
+)
+from airflow_ingest_provider.core.locks import exclusively, hold_writers
+from airflow_ingest_provider.core.names import Name, default_name, is_temporary, temporary_name
+from airflow_ingest_provider.core.options import Options
+from airflow_ingest_provider.core.plan import TablePlan
+from airflow_ingest_provider.core.session import run
+from airflow_ingest_provider.core.shape import ConstraintShape, IndexShape, TableShape
+from airflow_ingest_provider.core.watermark import State
+
+Step = Callable[[sa.Connection], None]
+
+
+def _comes_first(difference: Difference) -> bool:
+    """Whether later steps may build on it, or it takes away what a killed run left."""
+    match difference:
+        case ColumnAdded() | TypeChanged():
+            return True
+        case ConstraintDropped(ConstraintShape(name)) | IndexDropped(IndexShape(name)):
+            return is_temporary(name)
+        case ForeignKeyDropped(key):
+            return is_temporary(key.name)
+    return False
+
+
+class Steps:
+    """The steps of one table's plan, to be run in their order, each in a transaction that is committed."""
+
+    def __init__(self, live: TableShape, plan: TablePlan, token: str, state: State, options: Options) -> None:
+        self.state = state
+        """What the table's comment is to hold in the end."""
+        self._live = live
+        self._table = plan.table
+        self._plan = plan
+        self._token = token
+        self._options = options
+
+    def __iter__(self) -> Iterator[Step]:
+        first = [one for one in self._plan.of_way(Way.CATALOG) if _comes_first(one)]
+        if first:
+            yield self._catalog_changes(first)
+        for place, difference in enumerate(self._plan.of_way(Way.STEPS)):
+            yield from self._of_difference(difference, temporary_name(self._token, f"step{place}"))
+        yield self._last
+
+    def known_as(self, text: str) -> str:
+        """A text, in which what the steps make has the names that it will have."""
+        for place, difference in enumerate(self._plan.of_way(Way.STEPS)):
+            text = text.replace(temporary_name(self._token, f"step{place}"), self._wanted_name(difference))
+        return text
+
+    def _of_difference(self, difference: Difference, name: str) -> Iterator[Step]:
+        match difference:
+            case NotNullAdded(column):
+                check = sql.SQL("CHECK ({} IS NOT NULL)").format(sql.Identifier(column))
+                yield self._exclusive(statements.add_unvalidated(self._table, name, check))
+                yield self._exclusive(statements.validate(self._table, name))
+            case ConstraintAdded(ConstraintShape(kind="c") as check_):
+                yield self._exclusive(statements.add_unvalidated(self._table, name, sql.SQL(check_.definition)))
+                if check_.validated:
+                    yield self._exclusive(statements.validate(self._table, name))
+            case ConstraintAdded(key) if self._live.kind == "p":
+                # PostgreSQL has no USING INDEX for them.
+                yield self._exclusive(statements.add_constraint(self._table, key, key.name))
+            case ConstraintAdded(key):
+                assert key.index is not None, "keys without a b-tree are left to a rebuild"
+                unique = IndexShape(name, key.index, unique=True, tablespace=key.tablespace)
+                yield self._index(unique, name)
+            case IndexAdded(index):
+                yield self._index(index, name)
+            case ForeignKeyAdded(foreign_key):
+                in_two = self._live.kind != "p"  # the others have no NOT VALID before PostgreSQL 18
+                target = foreign_key.target
+                yield self._exclusive(
+                    statements.add_foreign_key(self._table, foreign_key, name, target, valid=not in_two)
+                )
+                if in_two and foreign_key.validated:
+                    yield self._exclusive(statements.validate(self._table, name))
+            case ConstraintValidated(known):
+                yield self._exclusive(statements.validate(self._table, known))
+
+    def _exclusive(self, statement: sql.Composable) -> Step:
+        return lambda conn: self._exclusively(conn, lambda: run(conn, statement))
+
+    def _exclusively(self, conn: sa.Connection, work: Callable[[], object]) -> None:
+        exclusively(conn, [self._table], self._options.lock_timeout, self._options.lock_patience, work)
+
+    def _catalog_changes(self, differences: Sequence[Difference]) -> Step:
+        steps = [statements.migrate_in_place(self._table, one, self.state.comment) for one in differences]
+        return lambda conn: self._exclusively(conn, lambda: [run(conn, step) for step in steps])
+
+    def _index(self, index: IndexShape, name: str) -> Step:
+        def build(conn: sa.Connection) -> None:
+            hold_writers(conn, self._table, self._options.lock_timeout, self._options.lock_patience)
+            create_index(conn, self._table, index, name)
+
+        return build
+
+    def _last(self, conn: sa.Connection) -> None:
+        """Take away what goes, and give what was made its place and name."""
+        catalog_changes = [one for one in in_order(self._plan.of_way(Way.CATALOG)) if not _comes_first(one)]
+
+        def work() -> None:
+            for difference in self._plan.of_way(Way.STEPS):
+                if isinstance(difference, NotNullAdded):
+                    run(conn, statements.set_not_null(self._table, difference.column))
+            for difference in catalog_changes:
+                run(conn, statements.migrate_in_place(self._table, difference, self.state.comment))
+            for place, difference in enumerate(self._plan.of_way(Way.STEPS)):
+                self._settle(conn, difference, temporary_name(self._token, f"step{place}"))
+
+        self._exclusively(conn, work)
+
+    def _settle(self, conn: sa.Connection, difference: Difference, name: str) -> None:
+        wanted = self._wanted_name(difference)
+        match difference:
+            case NotNullAdded():
+                run(conn, statements.drop_constraint(self._table, name))
+            case ConstraintAdded(ConstraintShape(kind="c")) | ForeignKeyAdded():
+                run(conn, statements.rename_constraint(self._table, name, wanted))
+            case ConstraintAdded() if self._live.kind == "p":
+                pass
+            case ConstraintAdded(key):
+                free = catalog.free_name(conn, self._table, wanted)
+                run(conn, statements.add_key_using_index(self._table, key, free, name))
+            case IndexAdded():
+                free = catalog.free_name(conn, self._table, wanted)
+                run(conn, statements.rename("INDEX", self._table.sibling(name), free))
+
+    def _wanted_name(self, difference: Difference) -> str:
+        match difference:
+            case ConstraintAdded(constraint):
+                return constraint.name
+            case IndexAdded(index):
+                return index.name
+            case ForeignKeyAdded(key):
+                return key.name or default_name(self._table.name, *key.columns, "fkey")
+            case NotNullAdded(column):
+                return column
+        return str(difference)
+
+
+def in_order(differences: Sequence[Difference]) -> list[Difference]:
+    """The differences, columns that are dropped last: they would take their constraints and indexes along."""
+    return sorted(differences, key=lambda one: one.statement == "DROP COLUMN")
+
+
+def create_index(conn: sa.Connection, table: Name, index: IndexShape, name: str) -> None:
+    """Build an index under a name, in its tablespace."""
+    if index.tablespace:
+        run(conn, sql.SQL("SET LOCAL default_tablespace = {}").format(sql.Literal(index.tablespace)))
+    run(conn, statements.create_index(table, index, name))
+    if index.tablespace:
+        run(conn, "SET LOCAL default_tablespace TO DEFAULT")
+
+
+def clear_leftovers(conn: sa.Connection, oid: int, options: Options) -> None:
+    """Drop what steps have made and not settled, in the open transaction."""
+    live = catalog.table_shape(conn, oid)
+    names = [*(one.name for one in live.constraints), *(one.name for one in live.foreign_keys)]
+    constraints = filter(is_temporary, names)
+    indexes = [live.name.sibling(one.name) for one in live.indexes if is_temporary(one.name)]
+    drops = [
+        *(statements.drop_constraint(live.name, name) for name in constraints),
+        *(sql.SQL("DROP INDEX {}").format(name.sql) for name in indexes),
+    ]
+    if drops:
+        exclusively(
+            conn,
+            [live.name],
+            options.lock_timeout,
+            options.lock_patience,
+            lambda: [run(conn, drop) for drop in drops],
+        )

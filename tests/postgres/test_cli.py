@@ -1,0 +1,60 @@
+"""`airflow-ingest plan`: what a run would do, and an exit code for scripts."""
+
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from airflow_ingest_provider import cli
+from airflow_ingest_provider.demo.server import Server
+
+DEFINITION = """
+import sqlalchemy as sa
+
+metadata = sa.MetaData()
+things = sa.Table("things", metadata, sa.Column("id", sa.Integer, primary_key=True), sa.Column("name", sa.Text))
+others = sa.Table("others", metadata, sa.Column("id", sa.Integer, primary_key=True))
+"""
+
+
+@pytest.fixture
+def url(
+    server: Server, database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> str:
+    """The test's database, from a folder with definitions in a module of its own name."""
+    (tmp_path / f"definitions_{database}.py").write_text(DEFINITION)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.path", ["", *__import__("sys").path])
+    return server.url("psycopg", database).render_as_string(hide_password=False)
+
+
+def test_a_plan_is_printed_and_told_by_the_exit_code(
+    url: str, database: str, other: sa.Connection, capsys: pytest.CaptureFixture[str]
+) -> None:
+    things, everything = f"definitions_{database}:things", f"definitions_{database}:metadata"
+    assert cli.main(["plan", "--url", url, everything]) == 2
+    assert capsys.readouterr().out == "public.things: create\npublic.others: create\n"
+    other.exec_driver_sql("CREATE TABLE things (id int PRIMARY KEY, name text)")
+    assert cli.main(["plan", "--url", url, things]) == 0
+    assert capsys.readouterr().out == "public.things: nothing to do\n"
+    other.exec_driver_sql("ALTER TABLE things DROP COLUMN name")
+    assert cli.main(["plan", "--url", url, "--migrate", "off", "--replace-rows", things]) == 2
+    printed = capsys.readouterr().out
+    assert "name: added as text  ADD COLUMN  ACCESS EXCLUSIVE  all, for milliseconds" in printed
+    assert "rows: replaced by a new table" in printed
+    assert "refused: public.things differs from its definition, and migrate is 'off'" in printed
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error"),
+    [
+        (["nowhere:metadata"], "leads nowhere"),
+        (["json:decoder"], "metadata gave a module"),
+        (["--database", "none", "sqlalchemy:MetaData"], 'database "none" does not exist'),
+    ],
+)
+def test_what_cannot_be_told_is_one_line(
+    url: str, arguments: list[str], error: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["plan", "--url", url, *arguments]) == 1
+    assert error in capsys.readouterr().err
