@@ -119,10 +119,11 @@ Recognise = Callable[[Any], TableBuffer | None]
 
 @dataclass(frozen=True)
 class Arrived:
-    """A batch's rows, of which the first are there; `all_read` where those are all."""
+    """A batch's rows, of which the first are there; `all_read` where those are all, `is_empty` where there are none."""
 
     rows: Iterator[Any]
     all_read: bool
+    is_empty: bool
 
 
 def started(rows: Iterable[Any]) -> Arrived:
@@ -137,7 +138,7 @@ def started(rows: Iterable[Any]) -> Arrived:
     frame = first[-1][1] if first and _ends_with_frame(first) else None
     if frame is not None:
         first[-1] = (first[-1][0], _arrow().begun(frame))
-    return Arrived(chain(first, iterator), all_read=frame is None and len(first) < CHUNK_ROWS)
+    return Arrived(chain(first, iterator), all_read=frame is None and len(first) < CHUNK_ROWS, is_empty=not first)
 
 
 def _next_pairs(pairs: Iterator[Any]) -> list[Any]:

@@ -210,7 +210,8 @@ def _constraint(row: Any) -> ConstraintShape:
         tablespace=row.tablespace,
         comment=row.comment,
         validated=row.convalidated,
-        index=row.index_definition and _INDEX_HEAD.sub("", row.index_definition, count=1),
+        index=row.index_definition and _index_definition(row.index_definition, row.index_options, ""),
+        options=row.index_options,
     )
 
 
@@ -227,14 +228,24 @@ def _foreign_key(row: Any) -> ForeignKeyShape:
 
 
 def _index(row: Any) -> IndexShape:
+    predicate = f" WHERE {row.predicate}" if row.predicate is not None else ""
     return IndexShape(
         name=row.name,
-        definition=_INDEX_HEAD.sub("", row.definition, count=1),
+        definition=_index_definition(row.definition, row.options, predicate),
         unique=row.indisunique,
         valid=row.indisvalid,
         tablespace=row.tablespace,
         comment=row.comment,
+        options=row.options,
+        predicate=predicate,
+        tuning=tuple(row.tuning),
     )
+
+
+def _index_definition(printed: str, options: str, predicate: str) -> str:
+    """What pg_get_indexdef prints, from USING on, without storage parameters and WHERE clause, which come last."""
+    definition = _INDEX_HEAD.sub("", printed, count=1).removesuffix(predicate)
+    return definition[: definition.rindex(" WITH (")] if options else definition
 
 
 # The relation that a name means: in its schema, or, without one, the first along the search_path.
@@ -366,6 +377,7 @@ _CONSTRAINTS = sa.text("""
                     JOIN pg_attribute a ON a.attrelid = k.confrelid AND a.attnum = key.num))) + 1)
            END AS options,
            ts.spcname AS tablespace, pg_get_indexdef(ix.oid) AS index_definition,
+           coalesce(array_to_string(ix.reloptions, ', '), '') AS index_options,
            obj_description(k.oid, 'pg_constraint') AS comment
     FROM pg_constraint k
     LEFT JOIN pg_class f ON f.oid = k.confrelid
@@ -379,7 +391,11 @@ _CONSTRAINTS = sa.text("""
 # Indexes that no constraint made, in a stable order.
 _INDEXES = sa.text("""
     SELECT c.relname AS name, pg_get_indexdef(i.indexrelid) AS definition, i.indisunique, i.indisvalid,
-           ts.spcname AS tablespace, obj_description(c.oid, 'pg_class') AS comment
+           ts.spcname AS tablespace, obj_description(c.oid, 'pg_class') AS comment,
+           coalesce(array_to_string(c.reloptions, ', '), '') AS options,
+           pg_get_expr(i.indpred, i.indrelid) AS predicate,
+           ARRAY(SELECT format('ALTER COLUMN %s SET STATISTICS %s', a.attnum, a.attstattarget) FROM pg_attribute a
+                 WHERE a.attrelid = c.oid AND a.attstattarget >= 0 ORDER BY a.attnum) AS tuning
     FROM pg_index i
     JOIN pg_class c ON c.oid = i.indexrelid
     LEFT JOIN pg_tablespace ts ON ts.oid = c.reltablespace

@@ -320,7 +320,7 @@ class IndexAdded(Difference):
         return "refused if stored rows share a key" if self.index.unique else None
 
     def __str__(self) -> str:
-        return f"added {'unique ' if self.index.unique else ''}index {self.index.definition}"
+        return f"added {'unique ' if self.index.unique else ''}index {self.index}"
 
 
 @dataclass(frozen=True)
@@ -330,7 +330,21 @@ class IndexDropped(Difference):
     index: IndexShape
 
     def __str__(self) -> str:
-        return f"dropped index {self.index.name}: {self.index.definition}"
+        return f"dropped index {self.index.name}: {self.index}"
+
+
+@dataclass(frozen=True)
+class IndexTuned(Difference):
+    """Declared storage parameters; pages that are there keep theirs until the index is built again."""
+
+    way = Way.CATALOG
+    statement = "ALTER INDEX SET"
+    cost = _NOBODY
+    index: str
+    options: str
+
+    def __str__(self) -> str:
+        return f"index {self.index}: {self.options}"
 
 
 def widens(before: str, after: str) -> bool:

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 from psycopg import sql
 
-from airflow_ingest_provider.core import attachments, catalog, statements
+from airflow_ingest_provider.core import attachments, catalog, dependents, statements
+from airflow_ingest_provider.core.dependents import StatisticsObject
 from airflow_ingest_provider.core.differences import EnumChanged
 from airflow_ingest_provider.core.names import Name, default_name, temporary_name
 from airflow_ingest_provider.core.plan import TablePlan
@@ -31,6 +32,15 @@ class HiddenTable:
     def temporary(self, place: int) -> str:
         """What the index or constraint at that place is called until the swap: its own name is still taken."""
         return temporary_name(self.token, f"index{place}")
+
+    def statistics_objects(self, conn: sa.Connection) -> list[StatisticsObject]:
+        """The extended statistics that the live table has, of columns that the new one has too."""
+        there = {column.name for column in self.shape.columns}
+        return [one for one in dependents.statistics_objects(conn, self.live.oid) if there.issuperset(one.columns)]
+
+    def statistics_name(self, place: int, statistics: StatisticsObject) -> Name:
+        """What the statistics at that place are called until the swap."""
+        return statistics.name.sibling(temporary_name(self.token, f"stats{place}"))
 
     def explained(self, error: sa.exc.DBAPIError) -> str:
         """PostgreSQL's message, in which the table and its parts have the names that people know."""
@@ -125,6 +135,12 @@ def finish(conn: sa.Connection, hidden: HiddenTable, renamed: Mapping[Name, Name
         target = hidden.name if key.target == hidden.live.name else renamed.get(key.target, key.target)
         name = key.name or default_name(hidden.live.name.name, *key.columns, "fkey")
         run(conn, statements.add_foreign_key(hidden.name, key, name, target, valid=key.validated))
+    for place, statistics in enumerate(hidden.statistics_objects(conn)):
+        named = hidden.statistics_name(place, statistics)
+        for statement in statements.create_statistics(
+            named, statistics.kinds, statistics.on, statistics.target, hidden.name
+        ):
+            run(conn, statement)
     run(conn, sql.SQL("ANALYZE {}").format(hidden.name.sql))
     return superseded
 

@@ -19,18 +19,19 @@ from airflow_ingest_provider.core.declared import create_types, tables_of
 from airflow_ingest_provider.core.differences import EnumExtended
 from airflow_ingest_provider.core.errors import ConcurrentIngestError, DefinitionError, IngestError
 from airflow_ingest_provider.core.load import check_connection, copy_rows, raise_row_error
-from airflow_ingest_provider.core.locks import hold_writers, one_run_at_a_time
+from airflow_ingest_provider.core.locks import hold_writers, one_run_at_a_time, released
 from airflow_ingest_provider.core.merge import Merged
 from airflow_ingest_provider.core.migrate import Planned
 from airflow_ingest_provider.core.names import Name
 from airflow_ingest_provider.core.options import Delete, HighWatermark, Migrate, Options, Replace, Upsert, Visibility
 from airflow_ingest_provider.core.plan import Action
-from airflow_ingest_provider.core.refresh import choose_refresh, is_first_load
+from airflow_ingest_provider.core.refresh import check_rules, choose_refresh, is_first_load
 from airflow_ingest_provider.core.result import IngestResult
 from airflow_ingest_provider.core.session import set_maintenance_work_mem, sqlstate, transaction
 from airflow_ingest_provider.core.steps import Steps, clear_leftovers
 from airflow_ingest_provider.core.swap import swap
-from airflow_ingest_provider.core.target import BatchTable, LoadedTable, Refresh, find_table, read_shape, way
+from airflow_ingest_provider.core.target import BatchTable, LoadedTable, Refresh, Way, find_table, read_shape, way
+from airflow_ingest_provider.core.walls import INSERT, UPDATE
 from airflow_ingest_provider.core.watermark import State
 
 logger = logging.getLogger(__name__)
@@ -55,6 +56,7 @@ def ingest(
     migrate: str = Migrate.AUTO,
     conversions: Mapping[str, str] = MappingProxyType({}),
     replace: str = Replace.AUTO,
+    end_blockers: bool = False,
     lock_timeout: timedelta = timedelta(milliseconds=200),
     lock_patience: timedelta = timedelta(minutes=5),
     maintenance_work_mem: str | None = None,
@@ -89,6 +91,8 @@ def ingest(
             the column may be written as "table.column" or "schema.table.column".
         replace: how `Delete.BEFORE_FIRST_BATCH` replaces rows: `Replace.SWAP` and `Replace.IN_PLACE` insist on a way,
             `Replace.AUTO` takes the one that loses and disturbs least.
+        end_blockers: whether to end backends that stand in the way of an exclusive lock for longer than
+            `lock_patience`; the role has to be allowed to.
         lock_timeout: how long a statement that needs ACCESS EXCLUSIVE waits, and lets readers wait behind it, before
             it gives way and is tried again.
         lock_patience: how long all tries together may take, and how long another run into the table is waited for.
@@ -112,6 +116,7 @@ def ingest(
         migrate=migrate,
         conversions=conversions,
         replace=replace,
+        end_blockers=end_blockers,
         lock_timeout=lock_timeout,
         lock_patience=lock_patience,
         maintenance_work_mem=maintenance_work_mem,
@@ -148,6 +153,8 @@ class _Run:
         self._migrated = False
         self._deletes = options.replaces
         self._unfinished = False
+        self._lock_attempts = 0
+        self._readers_kept = 0.0
         self._first_mark: Any = None
         self._last_mark: Any = None
 
@@ -162,10 +169,17 @@ class _Run:
     @contextmanager
     def _alone(self) -> Iterator[None]:
         """A transaction that no other run into these tables can be in at the same time."""
-        with transaction(self._conn):
-            one_run_at_a_time(self._conn, self._names, self._options.lock_patience)
-            set_maintenance_work_mem(self._conn, self._options.maintenance_work_mem)
-            yield
+        try:
+            with transaction(self._conn):
+                one_run_at_a_time(self._conn, self._names, self._options.lock_patience)
+                set_maintenance_work_mem(self._conn, self._options.maintenance_work_mem)
+                yield
+        finally:
+            kept = released(self._conn)
+            self._lock_attempts += kept.attempts
+            self._readers_kept += kept.seconds
+            if kept.attempts:
+                logger.info("exclusive locks: %s attempts, others kept for %.3f s", kept.attempts, kept.seconds)
 
     def create_missing(self) -> None:
         """Create what is missing, whole, and commit."""
@@ -269,7 +283,7 @@ class _Run:
         rebuilds = planned.plan.action is Action.REBUILD and not by_swap
         if rebuilds:
             # From before the rows are checked to the commit: a row written in between would be copied unchecked.
-            hold_writers(conn, loaded.name, options.lock_timeout, options.lock_patience)
+            hold_writers(conn, loaded.name, options)
         migrate.check(conn, planned, options, rows_stay=not by_swap)
         if planned.plan.differences:
             logger.info("plan for %s", planned.plan)
@@ -316,6 +330,9 @@ class _Run:
         with self._alone():
             self._check_untouched()
             parts = self._parts(few=arrived.all_read)
+            for part in parts:
+                if part.way is Way.UPSERT and not arrived.is_empty:
+                    check_rules(conn, part.loaded, INSERT, UPDATE)
             self._copy(parts, arrived.rows)
             resolved = watermark.resolved(mark)
             merged = self._merge(parts)
@@ -353,7 +370,7 @@ class _Run:
                 loaded.refresh = None
 
     def _held_empty(self, loaded: LoadedTable) -> bool:
-        hold_writers(self._conn, loaded.name, self._options.lock_timeout, self._options.lock_patience)
+        hold_writers(self._conn, loaded.name, self._options)
         return not catalog.has_rows(self._conn, loaded.name)
 
     def _copy(self, parts: list[BatchTable], rows: Iterator[Any]) -> None:
@@ -444,6 +461,8 @@ class _Run:
             first_high_watermark=self._first_mark,
             last_high_watermark=self._last_mark,
             seconds=time.monotonic() - self._began,
+            lock_attempts=self._lock_attempts,
+            readers_kept=self._readers_kept,
         )
 
     def _stored(self, loaded: LoadedTable) -> State:

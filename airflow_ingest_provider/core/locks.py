@@ -1,7 +1,10 @@
 """Waiting for locks without keeping anybody else waiting."""
 
 import logging
-from collections.abc import Callable, Iterable
+import time
+from collections.abc import Callable, Collection, Iterable
+from contextlib import suppress
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import TypeVar
 
@@ -11,6 +14,7 @@ from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_de
 
 from airflow_ingest_provider.core.errors import LockNotAcquired
 from airflow_ingest_provider.core.names import Name
+from airflow_ingest_provider.core.options import Options
 from airflow_ingest_provider.core.session import run, sqlstate
 
 logger = logging.getLogger(__name__)
@@ -44,22 +48,46 @@ def _take_turn(conn: sa.Connection, name: Name, patience: timedelta) -> None:
         ) from error
 
 
-def exclusively(
-    conn: sa.Connection,
-    names: Iterable[Name],
-    timeout: timedelta,
-    patience: timedelta,
-    work: Callable[[], Result],
-) -> Result:
+def exclusively(conn: sa.Connection, names: Collection[Name], options: Options, work: Callable[[], Result]) -> Result:
     """Do work that needs ACCESS EXCLUSIVE in a savepoint, giving way to everybody who stands in the way.
 
-    A statement of `work` that waits longer than `timeout` for a lock gives up; the savepoint is rolled back with all
-    its locks, readers pass, and the work is tried again after a random pause, up to `patience`. `lock_timeout` is
+    A statement of `work` that waits longer than `lock_timeout` for a lock gives up; the savepoint is rolled back with
+    all its locks, readers pass, and the work is tried again after a random pause, up to `lock_patience`. The timeout is
     kept below half of deadlock_timeout, so that it is us who yields and never a reader; it is as it was
-    afterwards. Raises LockNotAcquired, naming who holds the locks on `names`.
+    afterwards. Then backends that hold locks are ended, where the caller wants that. Raises LockNotAcquired, naming
+    who holds locks on `names` or on what hangs on them.
     """
     deadlock_timeout = conn.scalar(sa.text("SELECT setting::int FROM pg_settings WHERE name = 'deadlock_timeout'"))
-    milliseconds = max(1, min(round(timeout / timedelta(milliseconds=1)), int(deadlock_timeout or 1000) // 2))
+    milliseconds = options.lock_timeout / timedelta(milliseconds=1)
+    timeout = max(1, min(round(milliseconds), int(deadlock_timeout or 1000) // 2))
+    try:
+        return _attempts(conn, timeout, options.lock_patience, work)
+    except sa.exc.DBAPIError as error:
+        if not _lost_the_race(error):
+            raise
+        in_the_way = _holders(conn, names)
+        if options.end_blockers:
+            _end(conn, in_the_way)
+            with suppress(sa.exc.DBAPIError):
+                return _attempts(conn, timeout, _AFTER_ENDING, work)
+        described = ", ".join(map(str, in_the_way)) or "nobody any more"
+        raise LockNotAcquired(
+            f"no exclusive lock within lock_patience ({options.lock_patience}); in the way: {described}: "
+            "try again when they are done, be more patient, or pass end_blockers=True"
+        ) from error
+
+
+_AFTER_ENDING = timedelta(seconds=10)
+"""How long to go on trying once those who stood in the way were ended: a backend takes a moment to end."""
+
+
+def hold_writers(conn: sa.Connection, table: Name, options: Options) -> None:
+    """Take SHARE on the table until the transaction ends: its rows stay as they are, and readers go on."""
+    share = sql.SQL("LOCK TABLE {} IN SHARE MODE").format(table.sql)
+    exclusively(conn, [table], options, lambda: run(conn, share))
+
+
+def _attempts(conn: sa.Connection, milliseconds: int, patience: timedelta, work: Callable[[], Result]) -> Result:
     attempts = Retrying(
         retry=retry_if_exception(_lost_the_race),
         stop=stop_after_delay(patience),
@@ -67,30 +95,45 @@ def exclusively(
         before_sleep=_log_attempt,
         reraise=True,
     )
-    try:
-        result: Result = attempts(_attempt, conn, milliseconds, work)
-    except sa.exc.DBAPIError as error:
-        if not _lost_the_race(error):
-            raise
-        raise LockNotAcquired(
-            f"no ACCESS EXCLUSIVE lock within lock_patience ({patience}); in the way: {_holders(conn, names)}: "
-            "try again when they are done, or be more patient"
-        ) from error
+    result: Result = attempts(_attempt, conn, milliseconds, work)
     return result
-
-
-def hold_writers(conn: sa.Connection, table: Name, timeout: timedelta, patience: timedelta) -> None:
-    """Take SHARE on the table until the transaction ends: its rows stay as they are, and readers go on."""
-    share = sql.SQL("LOCK TABLE {} IN SHARE MODE").format(table.sql)
-    exclusively(conn, [table], timeout, patience, lambda: run(conn, share))
 
 
 def _attempt(conn: sa.Connection, milliseconds: int, work: Callable[[], Result]) -> Result:
-    with conn.begin_nested():
-        before = _set_lock_timeout(conn, f"{milliseconds}ms")
-        result = work()
-        _set_lock_timeout(conn, before)
+    kept = conn.info.setdefault(_KEPT, Kept())
+    began = time.monotonic()
+    kept.attempts += 1
+    try:
+        with conn.begin_nested():
+            before = _set_lock_timeout(conn, f"{milliseconds}ms")
+            result = work()
+            _set_lock_timeout(conn, before)
+    except BaseException:
+        kept.seconds += time.monotonic() - began
+        raise
+    kept.since = kept.since or began
     return result
+
+
+@dataclass
+class Kept:
+    """How often exclusive locks were asked for, and how long others had to wait behind that, at most."""
+
+    attempts: int = 0
+    seconds: float = 0.0
+    since: float | None = None
+    """When the attempt began whose locks are held until the transaction ends, on the monotonic clock."""
+
+
+_KEPT = "airflow_ingest_provider.kept"
+
+
+def released(conn: sa.Connection) -> Kept:
+    """What the transaction that has just ended asked of others; counting starts anew."""
+    kept: Kept = conn.info.pop(_KEPT, None) or Kept()
+    if kept.since is not None:
+        kept.seconds += time.monotonic() - kept.since
+    return kept
 
 
 def _set_lock_timeout(conn: sa.Connection, value: str) -> str:
@@ -108,18 +151,58 @@ def _log_attempt(state: RetryCallState) -> None:
     logger.debug("attempt %s for ACCESS EXCLUSIVE gave way to others", state.attempt_number)
 
 
-def _holders(conn: sa.Connection, names: Iterable[Name]) -> str:
-    holders = conn.execute(_HOLDERS, {"names": [name.quoted for name in names]})
-    described = [f"pid {row.pid} of {row.usename} (for {row.age})" for row in holders]
-    return ", ".join(described) or "nobody any more"
+@dataclass(frozen=True)
+class Holder:
+    """A backend that holds a lock, and for how long its query or transaction has been going."""
+
+    pid: int
+    user: str
+    age: timedelta
+
+    def __str__(self) -> str:
+        return f"pid {self.pid} of {self.user} (for {self.age})"
 
 
-# Who else holds any lock on one of the relations, with the age of the statement or transaction it is held for.
+def _holders(conn: sa.Connection, names: Collection[Name]) -> list[Holder]:
+    found = conn.execute(_HOLDERS, {"names": [name.quoted for name in names]})
+    return [Holder(row.pid, row.usename, row.age) for row in found]
+
+
+def _end(conn: sa.Connection, holders: Iterable[Holder]) -> None:
+    """End the backends; LockNotAcquired where the role may not."""
+    for holder in holders:
+        logger.warning("ending %s, which stands in the way of an exclusive lock", holder)
+        try:
+            with conn.begin_nested():
+                conn.execute(sa.text("SELECT pg_terminate_backend(:pid)"), {"pid": holder.pid})
+        except sa.exc.DBAPIError as error:
+            raise LockNotAcquired(
+                f"{holder} stands in the way and the role may not end it: expected a member of pg_signal_backend, "
+                f"or of {holder.user}; try again when it is done"
+            ) from error
+
+
+# Who else holds any lock on one of the relations, on a view over it, or on a table at the other end of a foreign key.
 _HOLDERS = sa.text("""
-    SELECT DISTINCT a.pid, a.usename, date_trunc('second', clock_timestamp() - a.xact_start) AS age
+    WITH RECURSIVE named AS (
+        SELECT to_regclass(name)::oid AS oid FROM unnest(CAST(:names AS text[])) name
+    ), above(oid) AS (
+        SELECT oid FROM named
+        UNION
+        SELECT r.ev_class FROM above JOIN pg_depend d ON d.refclassid = 'pg_class'::regclass AND d.refobjid = above.oid
+        JOIN pg_rewrite r ON d.classid = 'pg_rewrite'::regclass AND r.oid = d.objid
+    ), related AS (
+        SELECT oid FROM above
+        UNION
+        SELECT unnest(ARRAY[k.conrelid, k.confrelid])
+        FROM pg_constraint k JOIN named ON named.oid IN (k.conrelid, k.confrelid) WHERE k.contype = 'f'
+    )
+    SELECT a.pid, a.usename::text,
+           date_trunc('second', clock_timestamp() - min(coalesce(a.query_start, a.xact_start))) AS age
     FROM pg_locks l
     JOIN pg_stat_activity a ON a.pid = l.pid
-    WHERE l.relation = ANY (SELECT to_regclass(name)::oid FROM unnest(CAST(:names AS text[])) name)
-      AND l.granted AND l.pid <> pg_backend_pid()
+    WHERE l.relation IN (SELECT oid FROM related) AND l.granted AND l.pid <> pg_backend_pid()
+      AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+    GROUP BY a.pid, a.usename
     ORDER BY a.pid
 """)

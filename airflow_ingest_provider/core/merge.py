@@ -65,12 +65,17 @@ def upsert(conn: sa.Connection, staged: Name, shape: TableShape, key: Sequence[s
 def delete_vanished(conn: sa.Connection, staged: Name, shape: TableShape, key: Sequence[str]) -> int:
     """Delete the rows whose key is not among the staged ones; foreign keys to rows that stay do not fire."""
     statement = sql.SQL("DELETE FROM {} AS live WHERE NOT EXISTS (SELECT FROM {} AS staged WHERE {})")
-    return run(conn, statement.format(shape.name.sql, staged.sql, _matching(key, "staged"))).rowcount
+    return run(conn, statement.format(_rows_of(shape), staged.sql, _matching(key, "staged"))).rowcount
 
 
-def delete_all(conn: sa.Connection, table: Name) -> int:
+def delete_all(conn: sa.Connection, shape: TableShape) -> int:
     """Delete every row; readers go on with the rows that they see until the transaction commits."""
-    return run(conn, sql.SQL("DELETE FROM {}").format(table.sql)).rowcount
+    return run(conn, sql.SQL("DELETE FROM {}").format(_rows_of(shape))).rowcount
+
+
+def _rows_of(shape: TableShape) -> sql.Composable:
+    """The table without those that inherit from it; a partitioned one with its partitions."""
+    return shape.name.sql if shape.kind == "p" else sql.SQL("ONLY {}").format(shape.name.sql)
 
 
 def advance_sequences(conn: sa.Connection, shape: TableShape, table: Name) -> None:
@@ -113,7 +118,7 @@ def _insert_or_update(staged: Name, shape: TableShape, key: Sequence[str], *, lo
         "WITH latest AS MATERIALIZED ({latest}),"
         " merged AS (INSERT INTO {table} AS live ({columns}) OVERRIDING SYSTEM VALUE"
         " SELECT {columns} FROM latest"
-        " WHERE NOT EXISTS (SELECT FROM {table} AS live WHERE {matching}{unchanged}{look_up})"
+        " WHERE NOT EXISTS (SELECT FROM {rows} AS live WHERE {matching}{unchanged}{look_up})"
         " ORDER BY {key}"
         " ON CONFLICT ({key}) {conflict} RETURNING (xmax = 0) AS is_new)"
         " SELECT (SELECT count(*) FROM latest), count(*) FILTER (WHERE is_new), count(*) FILTER (WHERE NOT is_new)"
@@ -121,6 +126,7 @@ def _insert_or_update(staged: Name, shape: TableShape, key: Sequence[str], *, lo
     ).format(
         latest=_latest(staged, key),
         table=shape.name.sql,
+        rows=_rows_of(shape),
         columns=statements.columns([column.name for column in shape.loaded_columns]),
         key=statements.columns(key),
         conflict=conflict,
@@ -147,9 +153,10 @@ def _update_then_insert(
     updated = run(conn, _update(shape, key, updates, latest)).rowcount if updates else 0
     insert_new = sql.SQL(
         "INSERT INTO {table} ({columns}) OVERRIDING SYSTEM VALUE SELECT {columns} FROM ({latest}) AS latest"
-        " WHERE NOT EXISTS (SELECT FROM {table} AS live WHERE {matching}) ORDER BY {key}"
+        " WHERE NOT EXISTS (SELECT FROM {rows} AS live WHERE {matching}) ORDER BY {key}"
     ).format(
         table=shape.name.sql,
+        rows=_rows_of(shape),
         columns=statements.columns([column.name for column in shape.loaded_columns]),
         latest=latest,
         matching=_matching(key, "latest"),
@@ -164,7 +171,7 @@ def _update(
 ) -> sql.Composable:
     assignments = [sql.SQL("{0} = latest.{0}").format(sql.Identifier(column.name)) for column in updates]
     return sql.SQL("UPDATE {} AS live SET {} FROM ({}) AS latest WHERE {} AND NOT (true{})").format(
-        shape.name.sql, sql.SQL(", ").join(assignments), latest, _matching(key, "latest"), _unchanged(updates)
+        _rows_of(shape), sql.SQL(", ").join(assignments), latest, _matching(key, "latest"), _unchanged(updates)
     )
 
 

@@ -8,7 +8,7 @@ from datetime import timedelta
 import sqlalchemy as sa
 from psycopg import sql
 
-from airflow_ingest_provider.core import attachments, catalog, hidden, statements, steps, swap, watermark
+from airflow_ingest_provider.core import catalog, dependents, hidden, statements, steps, swap, watermark
 from airflow_ingest_provider.core.declared import EnumShape, create, declared_enums, declared_shape
 from airflow_ingest_provider.core.differences import (
     ColumnAdded,
@@ -108,7 +108,7 @@ def planned(
         computed_from=catalog.computed_from(conn, oid),
         needed=catalog.needed_indexes(conn, oid),
         bytes=catalog.size(conn, oid),
-        carried=attachments.described(conn, oid, name),
+        carried=dependents.described(conn, oid, name),
         conversions=_of_table(conversions, name),
     )
     return Planned(plan(live, declared, facts), live, declared, facts)
@@ -163,7 +163,7 @@ def _check_inbound_keys(conn: sa.Connection, this: Planned) -> None:
     assert this.plan.target is not None, "a table that is there has a target"
     left = [frozenset(one.columns) for one in this.plan.target.constraints if one.kind in ("p", "u")]
     dropped = [one.constraint for one in this.plan.differences if isinstance(one, ConstraintDropped)]
-    for key in attachments.inbound_keys(conn, this.live.oid):
+    for key in dependents.inbound_keys(conn, this.live.oid):
         referred = frozenset(key.target_columns)
         if referred not in left and any(referred == frozenset(one.columns) for one in dropped):
             raise DefinitionError(
@@ -238,8 +238,7 @@ def apply_in_place(conn: sa.Connection, this: Planned, state: watermark.State, o
         exclusively(
             conn,
             [this.live.name],
-            options.lock_timeout,
-            options.lock_patience,
+            options,
             lambda: [run(conn, step) for step in in_place],
         )
     return new

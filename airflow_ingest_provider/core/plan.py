@@ -25,6 +25,7 @@ from airflow_ingest_provider.core.differences import (
     ForeignKeyDropped,
     IndexAdded,
     IndexDropped,
+    IndexTuned,
     NotNullAdded,
     NotNullDropped,
     TypeChanged,
@@ -205,7 +206,12 @@ def merged(live: TableShape, declared: TableShape, needed: Mapping[str, str]) ->
             *_peoples_foreign_keys(live, declared),
         ),
         indexes=(
-            *_named_alike(_sound(live.indexes), declared.indexes),
+            *(
+                replace(index, options=wanted.options or index.options)
+                for wanted, index in zip(
+                    declared.indexes, _named_alike(_sound(live.indexes), declared.indexes), strict=True
+                )
+            ),
             *_beyond(_needed(_sound(live.indexes), needed), declared.indexes),
         ),
     )
@@ -343,6 +349,9 @@ def _indexes(live: TableShape, declared: TableShape, needed: Mapping[str, str]) 
         if index.name not in needed:
             yield IndexDropped(index)
     yield from (IndexAdded(index) for index in _beyond(declared.indexes, sound))
+    for wanted, found in zip(declared.indexes, _named_alike(sound, declared.indexes), strict=True):
+        if wanted.options and wanted.options != found.options:
+            yield IndexTuned(found.name, wanted.options)
 
 
 def _foreign_keys(live: TableShape, declared: TableShape) -> Iterator[Difference]:
@@ -391,8 +400,9 @@ Described = TypeVar("Described", ConstraintShape, IndexShape)
 
 def _identity(described: ConstraintShape | IndexShape) -> tuple[object, str]:
     """What makes two of them the same, whatever they are called."""
-    kind = described.unique if isinstance(described, IndexShape) else described.kind
-    return kind, described.definition
+    if isinstance(described, IndexShape):
+        return described.unique, described.definition + described.predicate
+    return described.kind, described.definition
 
 
 def _beyond(these: Iterable[Described], those: Iterable[Described]) -> Iterator[Described]:

@@ -5,7 +5,7 @@ from collections.abc import Collection
 
 import sqlalchemy as sa
 
-from airflow_ingest_provider.core import attachments, callback, catalog
+from airflow_ingest_provider.core import callback, catalog, dependents, walls
 from airflow_ingest_provider.core.callback import OnBeforeVisible, do_nothing
 from airflow_ingest_provider.core.errors import DefinitionError
 from airflow_ingest_provider.core.names import Name
@@ -27,12 +27,12 @@ def choose_refresh(
     Tables that are `swapped` in the same transaction refer to the new table by then. Raises DefinitionError where
     the way that the caller insists on, or the only one that is left, cannot be had.
     """
-    walls = attachments.walls(conn, loaded.live.oid)
-    reasons = [*walls, *obstacles(conn, loaded, swapped, on_before_visible)]
+    in_the_way = walls.walls(conn, loaded.live.oid)
+    reasons = [*in_the_way, *obstacles(conn, loaded, swapped, on_before_visible)]
     if options.replace == Replace.SWAP:
-        if walls:
+        if in_the_way:
             raise DefinitionError(
-                f"{loaded.name} cannot be replaced by a swap because of {'; '.join(walls)}: "
+                f"{loaded.name} cannot be replaced by a swap because of {'; '.join(in_the_way)}: "
                 f"pass replace={Replace.AUTO!r}, or remove it and put it back afterwards"
             )
         refresh, why = Refresh.SWAP, "as asked for"
@@ -54,9 +54,9 @@ def obstacles(
 ) -> list[str]:
     """Why rows had better not come by a swap, though one is possible."""
     oid = loaded.live.oid
-    reasons = [f"trigger {trigger} fires on INSERT" for trigger in attachments.insert_triggers(conn, oid)]
+    reasons = [f"trigger {trigger} fires on INSERT" for trigger in walls.insert_triggers(conn, oid)]
     if loaded.key:
-        inbound = attachments.inbound_keys(conn, oid)
+        inbound = dependents.inbound_keys(conn, oid)
         reasons += [
             f"foreign key {one.name} of {one.table} refers to it" for one in inbound if one.table not in swapped
         ]
@@ -66,16 +66,27 @@ def obstacles(
 
 
 def _check_in_place(conn: sa.Connection, loaded: LoadedTable) -> None:
-    inbound = attachments.inbound_keys(conn, loaded.live.oid)
+    inbound = dependents.inbound_keys(conn, loaded.live.oid)
     if inbound and not loaded.key:
         raise DefinitionError(
             f"{loaded.name}: all rows are to be deleted, and {inbound[0].table} refers to them by {inbound[0].name}; "
             "without a primary key nothing says which rows stay: declare one, or drop the foreign key"
         )
+    check_rules(conn, loaded, walls.INSERT, walls.UPDATE, walls.DELETE)
     if catalog.cannot_publish_deletes(conn, loaded.live.oid):
         raise DefinitionError(
             f"{loaded.name} is published and has no replica identity, without which PostgreSQL deletes no row of it: "
             "declare a primary key, or ALTER TABLE ... REPLICA IDENTITY FULL"
+        )
+
+
+def check_rules(conn: sa.Connection, loaded: LoadedTable, *events: str) -> None:
+    """Raise DefinitionError where a rule would take the place of the statements that merge rows."""
+    rules = walls.rules(conn, loaded.live.oid, events)
+    if rules:
+        raise DefinitionError(
+            f"{loaded.name}: PostgreSQL puts its rule{'s' * (len(rules) > 1)} {', '.join(rules)} in the place of the "
+            "statements that bring rows into it: drop them, or use triggers"
         )
 
 
@@ -86,4 +97,4 @@ def is_first_load(
     indexed = bool(loaded.live.indexes or any(one.kind != "c" for one in loaded.live.constraints))
     if not (indexed or (upserts and bool(loaded.key))) or catalog.has_rows(conn, loaded.name):
         return False
-    return not attachments.walls(conn, loaded.live.oid) and not obstacles(conn, loaded, (), on_before_visible)
+    return not walls.walls(conn, loaded.live.oid) and not obstacles(conn, loaded, (), on_before_visible)

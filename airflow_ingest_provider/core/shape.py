@@ -65,7 +65,11 @@ class ColumnShape:
 
 @dataclass(frozen=True)
 class IndexShape:
-    """An index that backs no constraint; `definition` is everything from USING on."""
+    """An index that backs no constraint.
+
+    `definition` is everything from USING on, but for the storage parameters, which are `options`, and the WHERE clause,
+    which is `predicate`. `tuning` holds the ALTER COLUMN actions of its expressions.
+    """
 
     name: str
     definition: str
@@ -73,13 +77,20 @@ class IndexShape:
     valid: bool = True
     tablespace: str | None = None
     comment: str | None = None
+    options: str = ""
+    predicate: str = ""
+    tuning: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        options = f" WITH ({self.options})" if self.options else ""
+        return f"{self.definition}{options}{self.predicate}"
 
 
 @dataclass(frozen=True)
 class ConstraintShape:
     """A primary key, unique, check or exclusion constraint, as pg_get_constraintdef prints it, without NOT VALID.
 
-    `index` is the definition of the index behind it, everything from USING on.
+    `index` is the definition of the index behind it, everything from USING on, and `options` its storage parameters.
     """
 
     name: str
@@ -91,6 +102,7 @@ class ConstraintShape:
     comment: str | None = None
     validated: bool = True
     index: str | None = None
+    options: str = ""
 
     @property
     def has_btree(self) -> bool:
@@ -127,6 +139,16 @@ class TableShape:
     def column(self, name: str) -> ColumnShape | None:
         """The column of that name, if there is one."""
         return next((column for column in self.columns if column.name == name), None)
+
+    @property
+    def parts(self) -> "tuple[ConstraintShape | ForeignKeyShape | IndexShape, ...]":
+        """All constraints and indexes."""
+        return (*self.constraints, *self.foreign_keys, *self.indexes)
+
+    @property
+    def part_names(self) -> frozenset[str]:
+        """Names of all columns, constraints and indexes."""
+        return frozenset(column.name for column in self.columns) | {part.name for part in self.parts}
 
     @property
     def primary_key(self) -> ConstraintShape | None:

@@ -13,6 +13,7 @@ from airflow_ingest_provider.core.differences import (
     Difference,
     ForeignKeyDropped,
     IndexDropped,
+    IndexTuned,
     NotNullDropped,
     TypeChanged,
 )
@@ -66,14 +67,15 @@ def tune(table: Name, shape: TableShape) -> Iterator[Statement]:
 
 def add_constraint(table: Name, constraint: ConstraintShape, name: str) -> Statement:
     """Add a key, unique, check or exclusion constraint under a name."""
-    space = sql.SQL(" USING INDEX TABLESPACE {}").format(sql.Identifier(constraint.tablespace or ""))
-    return sql.SQL("ALTER TABLE {} ADD CONSTRAINT {} {}{}{}").format(
-        table.sql,
-        sql.Identifier(name),
-        sql.SQL(constraint.definition),
-        space if constraint.tablespace else sql.SQL(""),
-        sql.SQL("" if constraint.validated else " NOT VALID"),
-    )
+    add = sql.SQL("ALTER TABLE {} ADD CONSTRAINT {} ").format(table.sql, sql.Identifier(name))
+    if constraint.kind not in ("p", "u"):
+        return add + sql.SQL(constraint.definition + ("" if constraint.validated else " NOT VALID"))
+    definition, parenthesis, deferrable = constraint.definition.rpartition(")")
+    options = f" WITH ({constraint.options})" if constraint.options else ""
+    key = add + sql.SQL(definition + parenthesis + options)
+    if constraint.tablespace:
+        key += sql.SQL(" USING INDEX TABLESPACE {}").format(sql.Identifier(constraint.tablespace))
+    return key + sql.SQL(deferrable)
 
 
 def add_foreign_key(table: Name, key: ForeignKeyShape, name: str, target: Name, *, valid: bool) -> Statement:
@@ -91,10 +93,29 @@ def add_foreign_key(table: Name, key: ForeignKeyShape, name: str, target: Name, 
 
 def create_index(table: Name, index: IndexShape, name: str) -> Statement:
     """Create an index under a name; takes SHARE, so that writers wait."""
-    # TABLESPACE belongs before WHERE; the deparsed definition has one text for both, so it is set by default instead.
-    return sql.SQL("CREATE {}INDEX {} ON {} {}").format(
-        sql.SQL("UNIQUE " if index.unique else ""), sql.Identifier(name), table.sql, sql.SQL(index.definition)
+    return sql.SQL("CREATE {}INDEX {} ON {} {}{}{}{}").format(
+        sql.SQL("UNIQUE " if index.unique else ""),
+        sql.Identifier(name),
+        table.sql,
+        sql.SQL(index.definition),
+        sql.SQL(f" WITH ({index.options})" if index.options else ""),
+        sql.SQL(" TABLESPACE {}").format(sql.Identifier(index.tablespace)) if index.tablespace else sql.SQL(""),
+        sql.SQL(index.predicate),
     )
+
+
+def create_statistics(name: Name, kinds: str, on: str, target: int | None, table: Name) -> Iterator[Statement]:
+    """Extended statistics under a name, with their own statistics target."""
+    create = sql.SQL("CREATE STATISTICS {} {}ON {} FROM {}")
+    yield create.format(name.sql, sql.SQL(kinds), sql.SQL(on), table.sql)
+    if target is not None:
+        yield sql.SQL("ALTER STATISTICS {} SET STATISTICS {}").format(name.sql, sql.Literal(target))
+
+
+def tune_index(name: Name, index: IndexShape) -> Iterator[Statement]:
+    """Give the index's expressions their statistics targets."""
+    for action in index.tuning:
+        yield sql.SQL("ALTER INDEX {} {}").format(name.sql, sql.SQL(action))
 
 
 def add_unvalidated(table: Name, name: str, definition: sql.Composable) -> Statement:
@@ -186,6 +207,8 @@ def _in_place(table: Name, difference: Difference, text: str | None) -> tuple[St
             return alter, table.sql, sql.SQL("DROP CONSTRAINT {}").format(sql.Identifier(key.name))
         case IndexDropped(index):
             return sql.SQL("DROP INDEX"), table.sibling(index.name).sql, sql.SQL("")
+        case IndexTuned(index, options):
+            return sql.SQL("ALTER INDEX"), table.sibling(index).sql, sql.SQL(f"SET ({options})")
         case CommentChanged(None, _):
             return sql.SQL("COMMENT ON TABLE"), table.sql, sql.SQL("IS {}").format(sql.Literal(text))
         case CommentChanged(str() as name, after):

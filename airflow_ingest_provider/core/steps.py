@@ -89,7 +89,7 @@ class Steps:
                 yield self._exclusive(statements.add_constraint(self._table, key, key.name))
             case ConstraintAdded(key):
                 assert key.index is not None, "keys without a b-tree are left to a rebuild"
-                unique = IndexShape(name, key.index, unique=True, tablespace=key.tablespace)
+                unique = IndexShape(name, key.index, unique=True, tablespace=key.tablespace, options=key.options)
                 yield self._index(unique, name)
             case IndexAdded(index):
                 yield self._index(index, name)
@@ -108,7 +108,7 @@ class Steps:
         return lambda conn: self._exclusively(conn, lambda: run(conn, statement))
 
     def _exclusively(self, conn: sa.Connection, work: Callable[[], object]) -> None:
-        exclusively(conn, [self._table], self._options.lock_timeout, self._options.lock_patience, work)
+        exclusively(conn, [self._table], self._options, work)
 
     def _catalog_changes(self, differences: Sequence[Difference]) -> Step:
         steps = [statements.migrate_in_place(self._table, one, self.state.comment) for one in differences]
@@ -116,7 +116,7 @@ class Steps:
 
     def _index(self, index: IndexShape, name: str) -> Step:
         def build(conn: sa.Connection) -> None:
-            hold_writers(conn, self._table, self._options.lock_timeout, self._options.lock_patience)
+            hold_writers(conn, self._table, self._options)
             create_index(conn, self._table, index, name)
 
         return build
@@ -171,12 +171,10 @@ def in_order(differences: Sequence[Difference]) -> list[Difference]:
 
 
 def create_index(conn: sa.Connection, table: Name, index: IndexShape, name: str) -> None:
-    """Build an index under a name, in its tablespace."""
-    if index.tablespace:
-        run(conn, sql.SQL("SET LOCAL default_tablespace = {}").format(sql.Literal(index.tablespace)))
+    """Build an index under a name, with all that is its own."""
     run(conn, statements.create_index(table, index, name))
-    if index.tablespace:
-        run(conn, "SET LOCAL default_tablespace TO DEFAULT")
+    for statement in statements.tune_index(table.sibling(name), index):
+        run(conn, statement)
 
 
 def clear_leftovers(conn: sa.Connection, oid: int, options: Options) -> None:
@@ -193,7 +191,6 @@ def clear_leftovers(conn: sa.Connection, oid: int, options: Options) -> None:
         exclusively(
             conn,
             [live.name],
-            options.lock_timeout,
-            options.lock_patience,
+            options,
             lambda: [run(conn, drop) for drop in drops],
         )

@@ -6,7 +6,7 @@ from enum import Enum
 
 import sqlalchemy as sa
 
-from airflow_ingest_provider.core import attachments, catalog, hidden, merge
+from airflow_ingest_provider.core import catalog, hidden, merge, walls
 from airflow_ingest_provider.core.batches import TableBuffer
 from airflow_ingest_provider.core.errors import DefinitionError, RowError
 from airflow_ingest_provider.core.formats import column_formats
@@ -103,7 +103,7 @@ class BatchTable:
             return self.hidden.name
         if self.way is Way.DIRECT:
             return self._shape.name
-        not_null = not attachments.insert_triggers(conn, self._shape.oid)
+        not_null = not walls.insert_triggers(conn, self._shape.oid)
         return merge.stage(conn, self._shape, token, not_null=not_null)
 
     @property
@@ -126,7 +126,7 @@ class BatchTable:
         key = self.loaded.key
         if key:
             return merge.delete_vanished(conn, self._destination, self._shape, key)
-        return merge.delete_all(conn, self._shape.name)
+        return merge.delete_all(conn, self._shape)
 
     def merge(self, conn: sa.Connection) -> Merged:
         """Bring the rows from where COPY wrote them into the table."""

@@ -45,6 +45,7 @@ class IngestOperator(BaseOperator):
         migrate: "auto", "safe" (no column with values is dropped) or "off" (every difference is refused). (templated)
         conversions: SQL expressions that fill retyped and new columns, by column. (templated)
         replace: how rows are replaced: "auto", "swap" or "in_place". (templated)
+        end_blockers: whether to end backends that stand in the way for longer than `lock_patience`.
         lock_timeout: how long one try for an exclusive lock may keep readers waiting.
         lock_patience: how long all tries together may take, and how long another run is waited for.
         maintenance_work_mem: the memory that keys and indexes of a new table are built with, such as "1GB".
@@ -86,6 +87,7 @@ class IngestOperator(BaseOperator):
         migrate: str = Migrate.AUTO,
         conversions: Mapping[str, str] = MappingProxyType({}),
         replace: str = Replace.AUTO,
+        end_blockers: bool = False,
         lock_timeout: timedelta = timedelta(milliseconds=200),
         lock_patience: timedelta = timedelta(minutes=5),
         maintenance_work_mem: str | None = None,
@@ -108,6 +110,7 @@ class IngestOperator(BaseOperator):
         self.migrate = migrate
         self.conversions = dict(conversions)
         self.replace = replace
+        self.end_blockers = end_blockers
         self.lock_timeout = lock_timeout
         self.lock_patience = lock_patience
         self.maintenance_work_mem = maintenance_work_mem
@@ -138,6 +141,7 @@ class IngestOperator(BaseOperator):
             migrate=self.migrate,
             conversions=self.conversions,
             replace=self.replace,
+            end_blockers=self.end_blockers,
             lock_timeout=self.lock_timeout,
             lock_patience=self.lock_patience,
             maintenance_work_mem=self.maintenance_work_mem,

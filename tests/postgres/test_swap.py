@@ -9,7 +9,7 @@ import pytest
 import sqlalchemy as sa
 
 from airflow_ingest_provider import DefinitionError, Delete, LockNotAcquired, ingest
-from airflow_ingest_provider.core import attachments, catalog
+from airflow_ingest_provider.core import attachments, catalog, dependents
 from tests.postgres.helpers import is_usable, load, people, rows_of
 
 ROLES = ("ingest_reader", "ingest_writer", "ingest_owner")
@@ -63,14 +63,14 @@ def hanging(conn: sa.Connection, name: str = "people") -> Any:
         assert oid is not None
         own = [one for one in attachments.attached(conn, oid, found) if not one.startswith("COMMENT ON TABLE")]
         views = [
-            (one.name, one.kind, one.definition, one.options, one.populated, one.owner, one.attached, one.indexes)
-            for one in attachments.dependents(conn, oid)
+            (one.name, one.kind, one.definition, one.options, one.populated, one.owner, one.attached, one.shape.indexes)
+            for one in dependents.dependents(conn, oid)
         ]
         shape = catalog.table_shape(conn, oid)
         parts: list[Any] = [*shape.constraints, *shape.foreign_keys, *shape.indexes]
         names = sorted(one.name for one in parts)
         tuning = [(one.name, one.tuning, one.default, one.sequence, one.comment) for one in shape.columns]
-        return own, views, names, tuning, attachments.settings(conn, oid), attachments.inbound_keys(conn, oid)
+        return own, views, names, tuning, attachments.settings(conn, oid), dependents.inbound_keys(conn, oid)
 
 
 def oid_of(conn: sa.Connection, name: str) -> int:

@@ -1,0 +1,242 @@
+"""What depends on a table and lives on without it: views, foreign keys of others, statistics and sequences."""
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+
+from airflow_ingest_provider.core import catalog
+from airflow_ingest_provider.core.attachments import attached, settings
+from airflow_ingest_provider.core.names import Name
+from airflow_ingest_provider.core.shape import TableShape
+
+
+@dataclass(frozen=True)
+class Dependent:
+    """A view or materialized view that reads, at any depth, a table.
+
+    `reads` are the OIDs of the relations that its query names; `attached` hangs on again what the view carries, but for
+    the columns and indexes of a materialized view, which are in its `shape`.
+    """
+
+    oid: int
+    name: Name
+    kind: str
+    definition: str
+    options: str
+    reads: frozenset[int]
+    populated: bool
+    may_alter: bool
+    owner: str
+    storage: str
+    attached: tuple[str, ...]
+    shape: TableShape
+
+    @property
+    def word(self) -> str:
+        return "MATERIALIZED VIEW" if self.kind == "m" else "VIEW"
+
+
+@dataclass(frozen=True)
+class InboundKey:
+    """A foreign key of another table that refers to this one."""
+
+    table: Name
+    name: str
+    columns: tuple[str, ...]
+    target_columns: tuple[str, ...]
+    options: str
+    validated: bool
+    comment: str | None
+
+
+@dataclass(frozen=True)
+class StatisticsObject:
+    """Extended statistics of a table: `kinds` and `on` are as CREATE STATISTICS takes them."""
+
+    name: Name
+    kinds: str
+    on: str
+    columns: tuple[str, ...]
+    target: int | None
+    owner: str
+    comment: str | None
+
+
+def dependents(conn: sa.Connection, oid: int) -> tuple[Dependent, ...]:
+    """The views on the relation, those that others read first."""
+    return tuple(_dependent(conn, row) for row in conn.execute(_DEPENDENTS, {"oid": oid}).all())
+
+
+def _dependent(conn: sa.Connection, row: sa.Row[tuple[object, ...]]) -> Dependent:
+    name = Name(row.schema, row.name)
+    return Dependent(
+        oid=row.oid,
+        name=name,
+        kind=row.relkind,
+        definition=row.definition.rstrip().rstrip(";"),
+        options=row.options,
+        reads=frozenset(row.reads),
+        populated=row.relispopulated,
+        may_alter=row.may_alter,
+        owner=row.owner,
+        storage=settings(conn, row.oid) if row.relkind == "m" else "",
+        attached=attached(conn, row.oid, name),
+        shape=catalog.table_shape(conn, row.oid),
+    )
+
+
+def described(conn: sa.Connection, oid: int, name: Name) -> tuple[str, ...]:
+    """What hangs on the table, a line each, for people."""
+    views = [f"{view.word.lower()} {view.name}" for view in dependents(conn, oid)]
+    keys = [f"foreign key {key.name} of {key.table}" for key in inbound_keys(conn, oid)]
+    counted = Counter(
+        next((what for what in _KINDS if what in statement), "")
+        for statement in attached(conn, oid, name)
+        if not statement.startswith("COMMENT ON TABLE")  # it is where the state is kept
+    )
+    own = [f"{count} x {what}" for what, count in counted.items() if what]
+    return (*views, *keys, *own)
+
+
+_KINDS = (
+    "GRANT",
+    "CREATE POLICY",
+    "ROW LEVEL SECURITY",
+    "TRIGGER",
+    "CREATE RULE",
+    "CREATE STATISTICS",
+    "REPLICA IDENTITY",
+    "CLUSTER ON",
+    "COMMENT ON",
+)
+
+
+def inbound_keys(conn: sa.Connection, oid: int) -> tuple[InboundKey, ...]:
+    """Foreign keys of other tables to this one; the table's own references to itself are its definition's."""
+
+    def keys() -> Iterator[InboundKey]:
+        for row in conn.execute(_INBOUND, {"oid": oid}):
+            yield InboundKey(
+                Name(row.schema, row.table),
+                row.name,
+                tuple(row.columns),
+                tuple(row.target_columns),
+                row.options,
+                row.valid,
+                row.comment,
+            )
+
+    return tuple(keys())
+
+
+def statistics_objects(conn: sa.Connection, oid: int) -> tuple[StatisticsObject, ...]:
+    """The table's extended statistics, by name."""
+    return tuple(
+        StatisticsObject(
+            Name(row.schema, row.name), row.kinds, row.on, tuple(row.columns), row.target, row.owner, row.comment
+        )
+        for row in conn.execute(_STATISTICS, {"oid": oid})
+    )
+
+
+def owned_sequences(conn: sa.Connection, oid: int) -> tuple[tuple[str, Name], ...]:
+    """Columns, and the sequences that go with them when the table is dropped; an identity's is its own matter."""
+    return tuple((row.column, Name(row.schema, row.name)) for row in conn.execute(_OWNED, {"oid": oid}))
+
+
+def used_columns(conn: sa.Connection, oid: int) -> dict[str, tuple[str, ...]]:
+    """Views, rules, policies and triggers, and the columns of the table that each uses, by name."""
+    return {row.user: tuple(row.columns) for row in conn.execute(_USED, {"oid": oid})}
+
+
+# Views and materialized views over the relation, at any depth, by their longest path to it: each comes after
+# all that it reads. pg_get_viewdef names the relation as it is called now.
+_DEPENDENTS = sa.text("""
+    WITH RECURSIVE reads AS (
+        SELECT DISTINCT r.ev_class AS viewer, d.refobjid AS read
+        FROM pg_depend d
+        JOIN pg_rewrite r ON r.oid = d.objid AND r.rulename = '_RETURN'
+        WHERE d.classid = 'pg_rewrite'::regclass AND d.refclassid = 'pg_class'::regclass AND d.refobjid <> r.ev_class
+    ), above(oid, depth) AS (
+        SELECT viewer, 1 FROM reads WHERE read = :oid
+        UNION
+        SELECT reads.viewer, above.depth + 1 FROM above JOIN reads ON reads.read = above.oid
+    )
+    SELECT c.oid::bigint AS oid, n.nspname AS schema, c.relname AS name, c.relkind::text, c.relispopulated,
+           pg_get_viewdef(c.oid) AS definition,
+           coalesce(' WITH (' || array_to_string(c.reloptions, ', ') || ')', '') AS options,
+           pg_has_role(c.relowner, 'USAGE') AS may_alter, pg_get_userbyid(c.relowner)::text AS owner,
+           ARRAY(SELECT read::bigint FROM reads WHERE viewer = c.oid ORDER BY 1) AS reads
+    FROM (SELECT oid, max(depth) AS depth FROM above GROUP BY oid) v
+    JOIN pg_class c ON c.oid = v.oid
+    JOIN pg_namespace n ON n.oid = c.relnamespace
+    ORDER BY v.depth, c.oid
+""")
+
+# Foreign keys that other tables have to this one, with what pg_get_constraintdef prints behind the columns.
+_INBOUND = sa.text("""
+    SELECT n.nspname AS schema, c.relname AS table, k.conname AS name, k.convalidated AS valid,
+           ARRAY(SELECT a.attname::text FROM unnest(k.conkey) WITH ORDINALITY key(num, place)
+                 JOIN pg_attribute a ON a.attrelid = k.conrelid AND a.attnum = key.num ORDER BY place) AS columns,
+           ARRAY(SELECT a.attname::text FROM unnest(k.confkey) WITH ORDINALITY key(num, place)
+                 JOIN pg_attribute a ON a.attrelid = k.confrelid AND a.attnum = key.num ORDER BY place)
+               AS target_columns,
+           substr(regexp_replace(pg_get_constraintdef(k.oid), ' NOT VALID$', ''),
+                  length(format('FOREIGN KEY (%s) REFERENCES %s(%s)',
+                      (SELECT string_agg(quote_ident(a.attname), ', ' ORDER BY place)
+                       FROM unnest(k.conkey) WITH ORDINALITY key(num, place)
+                       JOIN pg_attribute a ON a.attrelid = k.conrelid AND a.attnum = key.num),
+                      k.confrelid::regclass,
+                      (SELECT string_agg(quote_ident(a.attname), ', ' ORDER BY place)
+                       FROM unnest(k.confkey) WITH ORDINALITY key(num, place)
+                       JOIN pg_attribute a ON a.attrelid = k.confrelid AND a.attnum = key.num))) + 1) AS options,
+           obj_description(k.oid, 'pg_constraint') AS comment
+    FROM pg_constraint k
+    JOIN pg_class c ON c.oid = k.conrelid
+    JOIN pg_namespace n ON n.oid = c.relnamespace
+    WHERE k.contype = 'f' AND k.confrelid = :oid AND k.conrelid <> :oid AND k.conparentid = 0
+    ORDER BY 1, 2, 3
+""")
+
+# Statistics of expressions alone have no kinds to name. The columns are those that they cannot do without.
+_STATISTICS = sa.text("""
+    SELECT n.nspname AS schema, s.stxname AS name,
+           coalesce('(' || (SELECT string_agg(CASE kind WHEN 'd' THEN 'ndistinct' WHEN 'f' THEN 'dependencies'
+                                                       WHEN 'm' THEN 'mcv' END, ', ' ORDER BY kind)
+                            FROM unnest(s.stxkind) kind WHERE kind IN ('d', 'f', 'm')) || ') ', '') AS kinds,
+           pg_get_statisticsobjdef_columns(s.oid) AS on,
+           ARRAY(SELECT a.attname::text FROM pg_depend d
+                 JOIN pg_attribute a ON a.attrelid = d.refobjid AND a.attnum = d.refobjsubid
+                 WHERE d.classid = 'pg_statistic_ext'::regclass AND d.objid = s.oid
+                   AND d.refclassid = 'pg_class'::regclass AND d.refobjid = s.stxrelid ORDER BY 1) AS columns,
+           nullif(s.stxstattarget, -1)::int AS target, pg_get_userbyid(s.stxowner)::text AS owner,
+           obj_description(s.oid, 'pg_statistic_ext') AS comment
+    FROM pg_statistic_ext s JOIN pg_namespace n ON n.oid = s.stxnamespace
+    WHERE s.stxrelid = :oid
+    ORDER BY 1, 2
+""")
+
+# What prints its columns by place may use others after a rebuild: an alias list, for one.
+_USED = sa.text("""
+    SELECT pg_describe_object(d.classid, d.objid, 0) AS user,
+           array_agg(DISTINCT a.attname::text ORDER BY a.attname::text) AS columns
+    FROM pg_depend d
+    JOIN pg_attribute a ON a.attrelid = d.refobjid AND a.attnum = d.refobjsubid
+    WHERE d.refclassid = 'pg_class'::regclass AND d.refobjid = :oid AND d.refobjsubid > 0
+      AND d.classid IN ('pg_rewrite'::regclass, 'pg_policy'::regclass, 'pg_trigger'::regclass)
+    GROUP BY 1
+""")
+
+# A column may own any number of sequences (deptype 'a'); the one of an identity is internal to it ('i').
+_OWNED = sa.text("""
+    SELECT a.attname::text AS column, n.nspname AS schema, c.relname AS name
+    FROM pg_depend d
+    JOIN pg_class c ON c.oid = d.objid AND c.relkind = 'S'
+    JOIN pg_namespace n ON n.oid = c.relnamespace
+    JOIN pg_attribute a ON a.attrelid = d.refobjid AND a.attnum = d.refobjsubid
+    WHERE d.classid = 'pg_class'::regclass AND d.refclassid = 'pg_class'::regclass
+      AND d.refobjid = :oid AND d.deptype = 'a'
+    ORDER BY 1, 2, 3
+""")

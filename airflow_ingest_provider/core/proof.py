@@ -1,0 +1,86 @@
+"""What must be the same before and after a swap, read from the catalog twice and compared."""
+
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import replace
+
+import sqlalchemy as sa
+
+from airflow_ingest_provider.core import attachments, catalog, dependents
+from airflow_ingest_provider.core.errors import DefinitionError
+from airflow_ingest_provider.core.hidden import HiddenTable
+from airflow_ingest_provider.core.names import Name
+
+_DEFINITION = "definition of "
+
+Properties = Mapping[str, object]
+"""What each property is called for people, and its value."""
+
+
+def properties(conn: sa.Connection, oid: int, table: Name, gone: Collection[str]) -> Properties:
+    """All that hangs on the table, but for what belongs to parts that are gone."""
+    return dict(_properties(conn, oid, table, gone))
+
+
+def check(conn: sa.Connection, before: Properties, hidden: HiddenTable) -> None:
+    """Raise DefinitionError where the table that has the live one's name now lost or changed what was not to change."""
+    table = hidden.live.name
+    _, oid = catalog.find(conn, table.schema, table.name)
+    after = properties(conn, oid or 0, table, ())
+    meant = _meant_to_change(hidden)
+    if _retyped(hidden):
+        meant |= {what for what in before if what.startswith(_DEFINITION)}  # their casts follow the types
+    lost = sorted(what for what, value in before.items() if what not in meant and after.get(what) != value)
+    if lost:
+        raise DefinitionError(
+            f"{table} cannot be replaced by a new table, which would not have as they are: {'; '.join(lost)}; the old "
+            "table stays: remove them and put them back afterwards, or change the definition"
+        )
+
+
+def _properties(conn: sa.Connection, oid: int, table: Name, gone: Collection[str]) -> Iterator[tuple[str, object]]:
+    shape = catalog.table_shape(conn, oid)
+    yield "its owner", catalog.may_own(conn, oid)[2]
+    yield "its storage", (shape.persistence, attachments.settings(conn, oid))
+    for column in shape.columns:
+        if column.name not in gone:
+            yield f"column {column.name}", column
+    for part in shape.parts:
+        if part.name not in gone:
+            yield f"{part.name} of the table", part
+    for statement in attachments.attached(conn, oid, table, gone):
+        if not statement.startswith("COMMENT ON TABLE"):  # it is where the state is kept
+            yield statement, True
+    for statistics in dependents.statistics_objects(conn, oid):
+        if not gone or not set(statistics.columns) & set(gone):
+            yield f"statistics {statistics.name}", replace(statistics, on="")  # in the order of the columns
+    for name, sequence in dependents.owned_sequences(conn, oid):
+        if name not in gone:
+            yield f"sequence {sequence}", name
+    for key in dependents.inbound_keys(conn, oid):
+        yield f"foreign key {key.name} of {key.table}", key
+    for view in dependents.dependents(conn, oid):
+        yield f"{_DEFINITION}{view.word.lower()} {view.name}", view.definition
+        yield (
+            f"{view.word.lower()} {view.name}",
+            (view.owner, view.options, view.storage, view.populated, view.attached),
+        )
+        if view.kind == "m":
+            yield f"indexes of {view.name}", view.shape.indexes
+    for user, columns in dependents.used_columns(conn, oid).items():
+        yield f"columns that {user} uses", columns
+
+
+def _meant_to_change(hidden: HiddenTable) -> set[str]:
+    """The columns and parts that the definition changes."""
+    live, shape = hidden.live, hidden.shape
+    meant = {f"column {column.name}" for column in live.columns if shape.column(column.name) != column}
+    parts = {part.name: part for part in shape.parts}
+    for part in live.parts:
+        if parts.get(part.name) != part:
+            meant.add(f"{part.name} of the table")
+    return meant
+
+
+def _retyped(hidden: HiddenTable) -> bool:
+    pairs = ((column, hidden.shape.column(column.name)) for column in hidden.live.columns)
+    return any(after is not None and after.type != before.type for before, after in pairs)

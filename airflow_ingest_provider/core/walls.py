@@ -1,0 +1,147 @@
+"""What speaks against giving a table's name to a new one: what could not be hung on that, or would be passed by."""
+
+from collections.abc import Collection
+
+import sqlalchemy as sa
+
+
+def walls(conn: sa.Connection, oid: int) -> tuple[str, ...]:
+    """What hangs on the table and cannot be hung on another one: why it cannot be swapped. Empty where it can."""
+    return tuple(conn.scalars(_WALLS, {"oid": oid}))
+
+
+def insert_triggers(conn: sa.Connection, oid: int) -> tuple[str, ...]:
+    """Enabled triggers of people that fire on INSERT: rows that come by a swap would pass them by."""
+    return tuple(conn.scalars(_INSERT_TRIGGERS, {"oid": oid}))
+
+
+UPDATE, INSERT, DELETE = "2", "3", "4"
+"""The events of rules, as pg_rewrite.ev_type has them."""
+
+
+def rules(conn: sa.Connection, oid: int, events: Collection[str]) -> tuple[str, ...]:
+    """Enabled rules on the events, which PostgreSQL puts in the place of statements of that kind."""
+    return tuple(conn.scalars(_RULES, {"oid": oid, "events": list(events)}))
+
+
+# What is dropped with the table: itself, the sequences of its identity columns, and the materialized views that read
+# it, which are made anew. Whatever depends on one of them and is not understood is a wall; so is whatever depends on
+# their row types. Then there are memberships and properties that leave no dependency.
+_WALLS = sa.text("""
+    WITH RECURSIVE it AS (SELECT c.oid, c.reltype, c.relkind, c.relname, c.relnamespace, c.relowner FROM pg_class c
+                          WHERE c.oid = :oid),
+    reads AS (
+        SELECT DISTINCT r.ev_class AS viewer, d.refobjid AS read
+        FROM pg_depend d JOIN pg_rewrite r ON r.oid = d.objid AND r.rulename = '_RETURN'
+        JOIN pg_class c ON c.oid = r.ev_class AND c.relkind = 'm'
+        WHERE d.classid = 'pg_rewrite'::regclass AND d.refclassid = 'pg_class'::regclass AND d.refobjid <> r.ev_class
+    ), dropped(oid) AS (
+        SELECT oid FROM it
+        UNION
+        SELECT reads.viewer FROM dropped JOIN reads ON reads.read = dropped.oid
+    ), all_dropped AS (
+        SELECT oid FROM dropped
+        UNION
+        SELECT d.objid FROM pg_depend d, it WHERE d.classid = 'pg_class'::regclass AND d.deptype = 'i'
+           AND d.refclassid = 'pg_class'::regclass AND d.refobjid = it.oid AND d.refobjsubid > 0
+    ), gone AS (
+        SELECT c.oid, c.reltype, c.relkind, t.typarray FROM all_dropped JOIN pg_class c ON c.oid = all_dropped.oid
+        LEFT JOIN pg_type t ON t.oid = c.reltype
+    ), hanging AS (
+        SELECT d.classid, d.objid, d.objsubid, gone.oid AS gone, gone.reltype, false AS of_type
+        FROM pg_depend d JOIN gone ON d.refclassid = 'pg_class'::regclass AND d.refobjid = gone.oid
+        UNION
+        SELECT d.classid, d.objid, d.objsubid, gone.oid, gone.reltype, true
+        FROM pg_depend d JOIN gone ON d.refclassid = 'pg_type'::regclass AND d.refobjid IN (gone.reltype, gone.typarray)
+    )
+    SELECT pg_describe_object(h.classid, h.objid, h.objsubid)
+    FROM hanging h
+    WHERE NOT CASE h.classid
+        WHEN 'pg_class'::regclass THEN h.objid IN (SELECT oid FROM gone)
+             OR NOT h.of_type AND h.objsubid = 0 AND EXISTS (
+                SELECT FROM pg_class c WHERE c.oid = h.objid AND c.relkind IN ('i', 'I', 'S', 't'))
+        WHEN 'pg_type'::regclass THEN EXISTS (SELECT FROM pg_type t WHERE t.oid = h.objid
+             AND (t.oid = h.reltype OR t.typelem = h.reltype))
+        WHEN 'pg_constraint'::regclass THEN NOT h.of_type AND EXISTS (SELECT FROM pg_constraint k WHERE k.oid = h.objid
+             AND (k.conrelid = h.gone OR k.contype = 'f' AND k.confrelid = h.gone AND k.conparentid = 0))
+        WHEN 'pg_attrdef'::regclass THEN EXISTS (SELECT FROM pg_attrdef a JOIN gone ON gone.oid = a.adrelid
+                                                 WHERE a.oid = h.objid)
+             OR NOT h.of_type AND EXISTS (SELECT FROM pg_attrdef a, it WHERE a.oid = h.objid AND a.adrelid = it.oid)
+        WHEN 'pg_trigger'::regclass THEN NOT h.of_type AND EXISTS (SELECT FROM pg_trigger t WHERE t.oid = h.objid
+             AND (t.tgrelid = h.gone OR t.tgisinternal))
+        WHEN 'pg_policy'::regclass THEN NOT h.of_type AND EXISTS (SELECT FROM pg_policy p WHERE p.oid = h.objid
+             AND p.polrelid = h.gone)
+        WHEN 'pg_rewrite'::regclass THEN NOT h.of_type AND EXISTS (
+             SELECT FROM pg_rewrite r JOIN pg_class c ON c.oid = r.ev_class
+             WHERE r.oid = h.objid AND (c.oid = h.gone OR c.relkind IN ('v', 'm') AND r.rulename = '_RETURN'))
+             AND h.gone IN (SELECT oid FROM dropped)
+        WHEN 'pg_statistic_ext'::regclass THEN NOT h.of_type
+        ELSE false END
+    UNION
+    SELECT 'partitioning: it is a partitioned table' FROM it WHERE relkind = 'p'
+    UNION
+    SELECT 'inheritance of or by ' || i.inhparent::regclass || ' and ' || i.inhrelid::regclass
+    FROM pg_inherits i, it WHERE it.oid IN (i.inhparent, i.inhrelid)
+    UNION
+    SELECT format('membership of %s in extension %s', pg_describe_object(d.classid, d.objid, 0), e.extname)
+    FROM pg_depend d JOIN pg_extension e ON e.oid = d.refobjid JOIN gone ON gone.oid = d.objid
+    WHERE d.classid = 'pg_class'::regclass AND d.deptype = 'e' AND d.refclassid = 'pg_extension'::regclass
+    UNION
+    SELECT format('%s, which depends on extension %s', pg_describe_object(d.classid, d.objid, 0), e.extname)
+    FROM pg_depend d JOIN pg_extension e ON e.oid = d.refobjid
+    LEFT JOIN pg_trigger t ON d.classid = 'pg_trigger'::regclass AND t.oid = d.objid
+    LEFT JOIN pg_index i ON d.classid = 'pg_class'::regclass AND i.indexrelid = d.objid
+    JOIN gone ON gone.oid IN (t.tgrelid, i.indrelid, CASE d.classid WHEN 'pg_class'::regclass THEN d.objid END)
+    WHERE d.deptype = 'x' AND d.refclassid = 'pg_extension'::regclass
+    UNION
+    SELECT 'publication ' || p.pubname FROM pg_publication p WHERE p.puballtables
+    UNION
+    SELECT 'publication ' || t.pubname FROM pg_publication_tables t, it
+    WHERE t.schemaname = (SELECT nspname FROM pg_namespace WHERE oid = it.relnamespace) AND t.tablename = it.relname
+    UNION
+    SELECT 'a subscription to it' FROM pg_subscription_rel s, it WHERE s.srrelid = it.oid
+    UNION
+    SELECT 'security label of ' || l.provider FROM pg_seclabel l JOIN gone ON gone.oid = l.objoid
+    WHERE l.classoid = 'pg_class'::regclass
+    UNION
+    SELECT format('check %s, which reads the whole row or a system column', k.conname) FROM pg_constraint k, it
+    WHERE k.conrelid = it.oid AND k.contype = 'c' AND k.conbin::text ~ '[:]varattno (0|-[0-9]+) '
+    UNION
+    SELECT format('index %s, which reads the whole row', i.indexrelid::regclass) FROM pg_index i, it
+    WHERE i.indrelid = it.oid AND concat(i.indexprs::text, i.indpred::text) ~ '[:]varattno (0|-[0-9]+) '
+    UNION
+    SELECT format('NOT NULL constraint %s, which is not valid or not inherited', k.conname) FROM pg_constraint k, it
+    WHERE k.conrelid = it.oid AND k.contype = 'n' AND (k.connoinherit OR NOT k.convalidated)
+    UNION
+    SELECT 'a comment on its row type' FROM it WHERE obj_description(it.reltype, 'pg_type') IS NOT NULL
+    UNION
+    SELECT 'grants on its row type' FROM it JOIN pg_type t ON t.oid = it.reltype WHERE t.typacl IS NOT NULL
+    UNION
+    SELECT format('trigger %s of a foreign key, which is disabled', t.tgname) FROM pg_trigger t, it
+    WHERE t.tgisinternal AND t.tgenabled <> 'O' AND it.oid IN (t.tgrelid, t.tgconstrrelid)
+    UNION
+    SELECT format('a grant by %s, as whom role %s may not act', pg_get_userbyid(acl.grantor), current_user)
+    FROM it JOIN pg_class c ON c.oid = it.oid LEFT JOIN pg_attribute a ON a.attrelid = c.oid,
+         LATERAL (SELECT * FROM aclexplode(c.relacl) UNION SELECT * FROM aclexplode(a.attacl)) acl
+    WHERE acl.grantor <> it.relowner AND NOT pg_has_role(acl.grantor, 'MEMBER')
+    UNION
+    SELECT format('view %s, which belongs to %s', v.ev_class::regclass, pg_get_userbyid(c.relowner))
+    FROM hanging h JOIN pg_rewrite v ON h.classid = 'pg_rewrite'::regclass AND v.oid = h.objid
+    JOIN pg_class c ON c.oid = v.ev_class WHERE NOT pg_has_role(c.relowner, 'USAGE')
+    ORDER BY 1
+""")
+
+# Row and statement triggers that an INSERT fires, unless they are disabled.
+_INSERT_TRIGGERS = sa.text("""
+    SELECT tgname FROM pg_trigger
+    WHERE tgrelid = :oid AND NOT tgisinternal AND tgenabled <> 'D' AND tgtype::int & 4 = 4
+    ORDER BY tgname
+""")
+
+# The rule that makes a view is on SELECT.
+_RULES = sa.text("""
+    SELECT rulename FROM pg_rewrite
+    WHERE ev_class = :oid AND rulename <> '_RETURN' AND ev_enabled IN ('O', 'A')
+      AND ev_type::text = ANY (CAST(:events AS text[]))
+    ORDER BY rulename
+""")
