@@ -4,40 +4,63 @@ The statements name the relation and not its OID: the ones read from the table t
 replaces it, and reading them again must give the same ones.
 """
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
 
 import sqlalchemy as sa
 
 from airflow_ingest_provider.core.names import Name
 
 
-def attached(conn: sa.Connection, oid: int, name: Name, gone: Collection[str] = ()) -> tuple[str, ...]:
-    """The statements, in the order to run them, that give `name` the relation's grants and all else.
+@dataclass(frozen=True)
+class Attached:
+    """A statement that hangs something on a relation again; `part` is the column, constraint or index it belongs to."""
+
+    statement: str
+    part: str | None = None
+
+
+def attached(conn: sa.Connection, oid: int, gone: Collection[str] = ()) -> tuple[str, ...]:
+    """The statements, in the order to run them, that give a relation of the same name the grants and all else.
 
     Left out is what belongs to the columns, constraints and indexes that are `gone`.
     """
-    rows = conn.execute(_ATTACHED, {"oid": oid, "name": name.quoted}).all()
-    wanted = [row.statement for row in rows if row.step not in _OF_PARTS or row.part not in gone]
-    return (*_grants(conn, oid, name, gone), *wanted)
+    return tuple(one.statement for one in attached_to_each(conn, [oid])[oid] if one.part not in gone)
 
 
-def _grants(conn: sa.Connection, oid: int, name: Name, gone: Collection[str]) -> Iterator[str]:
+def attached_to_each(conn: sa.Connection, oids: Collection[int]) -> Mapping[int, list[Attached]]:
+    """The same for several relations at once: planning the query takes longer than running it."""
+    found: dict[int, list[Attached]] = {oid: [] for oid in oids}
+    at = {"oids": list(oids)}
+    grants: dict[int, list[Any]] = {oid: [] for oid in oids}
+    for row in conn.execute(_GRANTS, at):
+        grants[row.oid].append(row)
+    for oid, rows in grants.items():
+        found[oid] += _grants(rows)
+    for row in conn.execute(_ATTACHED, at):
+        found[row.oid].append(Attached(row.statement, row.part if row.step in _OF_PARTS else None))
+    return found
+
+
+def _grants(left: list[Any]) -> Iterator[Attached]:
     """All grants, each made by who made it: those who grant on come after they were granted that."""
-    left = [row for row in conn.execute(_GRANTS, {"oid": oid, "name": name.quoted}) if row.part not in gone]
     granting = {row.owner for row in left}
     while left:
-        ready = [row for row in left if row.grantor in granting] or left
+        ready = [row for row in left if row.grantor in granting] or left.copy()
         for row in ready:
-            if row.grantor == row.owner:
-                yield row.statement
-            else:
-                yield from (f"SET LOCAL ROLE {row.as_grantor}", row.statement, f"SET LOCAL ROLE {row.as_ourselves}")
+            grant = Attached(row.statement, row.part or None)
+            if row.grantor != row.owner:
+                yield Attached(f"SET LOCAL ROLE {row.as_grantor}")
+            yield grant
+            if row.grantor != row.owner:
+                yield Attached(f"SET LOCAL ROLE {row.as_ourselves}")
             left.remove(row)
         granting |= {row.grantee for row in ready if row.is_grantable}
 
 
 def revokes(conn: sa.Connection, oid: int, name: Name) -> tuple[str, ...]:
-    """What takes away every grant on a new relation, those of default privileges too."""
+    """What takes away every grant on a new relation that is to be called so, those of default privileges too."""
     return tuple(conn.scalars(_REVOKES, {"oid": oid, "name": name.quoted}))
 
 
@@ -49,14 +72,14 @@ def settings(conn: sa.Connection, oid: int) -> str:
 _OF_PARTS = frozenset({61, 62, 63})
 """The steps whose `part` is a column, constraint or index: those that a new definition may have dropped."""
 
-# Statements in the order of `step`; what is named by the relation uses :name, the name to hang it on.
+# Statements in the order of `step`, by relation.
 _ATTACHED = sa.text("""
     WITH it AS (
-        SELECT c.*, n.nspname, CAST(:name AS text) AS target
-        FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = :oid
+        SELECT c.*, n.nspname, format('%I.%I', n.nspname, c.relname) AS target
+        FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = ANY (CAST(:oids AS oid[]))
     )
-    SELECT step, part, statement FROM (
-        SELECT 20 AS step, p.polname::text AS part,
+    SELECT oid::bigint AS oid, step, part, statement FROM (
+        SELECT it.oid, 20 AS step, p.polname::text AS part,
                  format('CREATE POLICY %I ON %s AS %s FOR %s TO %s%s%s', p.polname, target,
                  CASE WHEN p.polpermissive THEN 'PERMISSIVE' ELSE 'RESTRICTIVE' END,
                  CASE p.polcmd WHEN 'r' THEN 'SELECT' WHEN 'a' THEN 'INSERT' WHEN 'w' THEN 'UPDATE'
@@ -67,126 +90,130 @@ _ATTACHED = sa.text("""
                  ' WITH CHECK (' || pg_get_expr(p.polwithcheck, p.polrelid) || ')') AS statement
         FROM it JOIN pg_policy p ON p.polrelid = it.oid
       UNION ALL
-        SELECT 21, '', format('ALTER TABLE %s ENABLE ROW LEVEL SECURITY', target) FROM it WHERE relrowsecurity
+        SELECT it.oid, 21, '', format('ALTER TABLE %s ENABLE ROW LEVEL SECURITY', target) FROM it WHERE relrowsecurity
       UNION ALL
-        SELECT 22, '', format('ALTER TABLE %s FORCE ROW LEVEL SECURITY', target) FROM it WHERE relforcerowsecurity
+        SELECT it.oid, 22, '', format('ALTER TABLE %s FORCE ROW LEVEL SECURITY', target)
+        FROM it WHERE relforcerowsecurity
       UNION ALL
-        SELECT 30, t.tgname, pg_get_triggerdef(t.oid)
+        SELECT it.oid, 30, t.tgname, pg_get_triggerdef(t.oid)
         FROM it JOIN pg_trigger t ON t.tgrelid = it.oid WHERE NOT t.tgisinternal
       UNION ALL
-        SELECT 31, t.tgname, format('ALTER TABLE %s %s TRIGGER %I', target,
+        SELECT it.oid, 31, t.tgname, format('ALTER TABLE %s %s TRIGGER %I', target,
                  CASE t.tgenabled WHEN 'D' THEN 'DISABLE' WHEN 'R' THEN 'ENABLE REPLICA' ELSE 'ENABLE ALWAYS' END,
                  t.tgname)
         FROM it JOIN pg_trigger t ON t.tgrelid = it.oid WHERE NOT t.tgisinternal AND t.tgenabled <> 'O'
       UNION ALL
-        SELECT 32, r.rulename, pg_get_ruledef(r.oid)
+        SELECT it.oid, 32, r.rulename, pg_get_ruledef(r.oid)
         FROM it JOIN pg_rewrite r ON r.ev_class = it.oid WHERE r.rulename <> '_RETURN'
       UNION ALL
-        SELECT 33, r.rulename, format('ALTER TABLE %s %s RULE %I', target,
+        SELECT it.oid, 33, r.rulename, format('ALTER TABLE %s %s RULE %I', target,
                  CASE r.ev_enabled WHEN 'D' THEN 'DISABLE' WHEN 'R' THEN 'ENABLE REPLICA' ELSE 'ENABLE ALWAYS' END,
                  r.rulename)
         FROM it JOIN pg_rewrite r ON r.ev_class = it.oid WHERE r.rulename <> '_RETURN' AND r.ev_enabled <> 'O'
       UNION ALL
-        SELECT 34, a.attname, format('ALTER VIEW %s ALTER COLUMN %I SET DEFAULT %s', target, a.attname,
+        SELECT it.oid, 34, a.attname, format('ALTER VIEW %s ALTER COLUMN %I SET DEFAULT %s', target, a.attname,
                                      pg_get_expr(d.adbin, d.adrelid))
         FROM it JOIN pg_attrdef d ON d.adrelid = it.oid
         JOIN pg_attribute a ON a.attrelid = it.oid AND a.attnum = d.adnum
         WHERE it.relkind = 'v'
       UNION ALL
-        SELECT 40, s.stxname, pg_get_statisticsobjdef(s.oid)
+        SELECT it.oid, 40, s.stxname, pg_get_statisticsobjdef(s.oid)
         FROM it JOIN pg_statistic_ext s ON s.stxrelid = it.oid WHERE it.relkind = 'm'
       UNION ALL
-        SELECT 41, s.stxname, format('ALTER STATISTICS %I.%I OWNER TO %I', sn.nspname, s.stxname,
+        SELECT it.oid, 41, s.stxname, format('ALTER STATISTICS %I.%I OWNER TO %I', sn.nspname, s.stxname,
                                      pg_get_userbyid(s.stxowner))
         FROM it JOIN pg_statistic_ext s ON s.stxrelid = it.oid JOIN pg_namespace sn ON sn.oid = s.stxnamespace
         WHERE it.relkind = 'm'
       UNION ALL
-        SELECT 42, s.stxname, format('ALTER STATISTICS %I.%I SET STATISTICS %s', sn.nspname, s.stxname, s.stxstattarget)
+        SELECT it.oid, 42, s.stxname, format('ALTER STATISTICS %I.%I SET STATISTICS %s', sn.nspname, s.stxname,
+                                     s.stxstattarget)
         FROM it JOIN pg_statistic_ext s ON s.stxrelid = it.oid JOIN pg_namespace sn ON sn.oid = s.stxnamespace
         WHERE it.relkind = 'm' AND s.stxstattarget >= 0
       UNION ALL
-        SELECT 50, '', format('ALTER TABLE %s REPLICA IDENTITY %s', target, CASE relreplident WHEN 'n' THEN 'NOTHING'
+        SELECT it.oid, 50, '', format('ALTER TABLE %s REPLICA IDENTITY %s', target,
+                 CASE relreplident WHEN 'n' THEN 'NOTHING'
                  WHEN 'f' THEN 'FULL' ELSE 'USING INDEX ' || (SELECT quote_ident(x.relname) FROM pg_index i
                      JOIN pg_class x ON x.oid = i.indexrelid WHERE i.indrelid = it.oid AND i.indisreplident) END)
         FROM it WHERE relkind = 'r' AND relreplident <> 'd'
       UNION ALL
-        SELECT 51, '', format('ALTER TABLE %s CLUSTER ON %I', target, x.relname)
+        SELECT it.oid, 51, '', format('ALTER TABLE %s CLUSTER ON %I', target, x.relname)
         FROM it JOIN pg_index i ON i.indrelid = it.oid AND i.indisclustered JOIN pg_class x ON x.oid = i.indexrelid
       UNION ALL
-        SELECT 60, '', format('COMMENT ON %s %s IS %L', CASE relkind WHEN 'v' THEN 'VIEW' WHEN 'm'
+        SELECT it.oid, 60, '', format('COMMENT ON %s %s IS %L', CASE relkind WHEN 'v' THEN 'VIEW' WHEN 'm'
                  THEN 'MATERIALIZED VIEW' WHEN 'S' THEN 'SEQUENCE' ELSE 'TABLE' END, target,
                  obj_description(oid, 'pg_class'))
         FROM it WHERE obj_description(oid, 'pg_class') IS NOT NULL
       UNION ALL
-        SELECT 61, a.attname, format('COMMENT ON COLUMN %s.%I IS %L', target, a.attname,
+        SELECT it.oid, 61, a.attname, format('COMMENT ON COLUMN %s.%I IS %L', target, a.attname,
                                       col_description(it.oid, a.attnum))
         FROM it JOIN pg_attribute a ON a.attrelid = it.oid AND a.attnum > 0 AND NOT a.attisdropped
         WHERE col_description(it.oid, a.attnum) IS NOT NULL
       UNION ALL
-        SELECT 62, k.conname, format('COMMENT ON CONSTRAINT %I ON %s IS %L', k.conname, target,
+        SELECT it.oid, 62, k.conname, format('COMMENT ON CONSTRAINT %I ON %s IS %L', k.conname, target,
                                      obj_description(k.oid, 'pg_constraint'))
         FROM it JOIN pg_constraint k ON k.conrelid = it.oid WHERE obj_description(k.oid, 'pg_constraint') IS NOT NULL
       UNION ALL
-        SELECT 63, x.relname, format('COMMENT ON INDEX %I.%I IS %L', it.nspname, x.relname,
+        SELECT it.oid, 63, x.relname, format('COMMENT ON INDEX %I.%I IS %L', it.nspname, x.relname,
                                       obj_description(x.oid, 'pg_class'))
         FROM it JOIN pg_index i ON i.indrelid = it.oid JOIN pg_class x ON x.oid = i.indexrelid
         WHERE obj_description(x.oid, 'pg_class') IS NOT NULL
       UNION ALL
-        SELECT 64, t.tgname, format('COMMENT ON TRIGGER %I ON %s IS %L', t.tgname, target,
+        SELECT it.oid, 64, t.tgname, format('COMMENT ON TRIGGER %I ON %s IS %L', t.tgname, target,
                                      obj_description(t.oid, 'pg_trigger'))
         FROM it JOIN pg_trigger t ON t.tgrelid = it.oid WHERE obj_description(t.oid, 'pg_trigger') IS NOT NULL
       UNION ALL
-        SELECT 65, p.polname, format('COMMENT ON POLICY %I ON %s IS %L', p.polname, target,
+        SELECT it.oid, 65, p.polname, format('COMMENT ON POLICY %I ON %s IS %L', p.polname, target,
                                      obj_description(p.oid, 'pg_policy'))
         FROM it JOIN pg_policy p ON p.polrelid = it.oid WHERE obj_description(p.oid, 'pg_policy') IS NOT NULL
       UNION ALL
-        SELECT 66, r.rulename, format('COMMENT ON RULE %I ON %s IS %L', r.rulename, target,
+        SELECT it.oid, 66, r.rulename, format('COMMENT ON RULE %I ON %s IS %L', r.rulename, target,
                                       obj_description(r.oid, 'pg_rewrite'))
         FROM it JOIN pg_rewrite r ON r.ev_class = it.oid WHERE obj_description(r.oid, 'pg_rewrite') IS NOT NULL
       UNION ALL
-        SELECT 67, s.stxname, format('COMMENT ON STATISTICS %I.%I IS %L', sn.nspname, s.stxname,
+        SELECT it.oid, 67, s.stxname, format('COMMENT ON STATISTICS %I.%I IS %L', sn.nspname, s.stxname,
                                      obj_description(s.oid, 'pg_statistic_ext'))
         FROM it JOIN pg_statistic_ext s ON s.stxrelid = it.oid JOIN pg_namespace sn ON sn.oid = s.stxnamespace
         WHERE it.relkind = 'm' AND obj_description(s.oid, 'pg_statistic_ext') IS NOT NULL
       UNION ALL
-        SELECT 70, '', format(
+        SELECT it.oid, 70, '', format(
                  'ALTER SEQUENCE %s AS %s INCREMENT BY %s MINVALUE %s MAXVALUE %s START WITH %s CACHE %s %s',
                  target, format_type(q.seqtypid, NULL), q.seqincrement, q.seqmin, q.seqmax, q.seqstart, q.seqcache,
                  CASE WHEN q.seqcycle THEN 'CYCLE' ELSE 'NO CYCLE' END)
         FROM it JOIN pg_sequence q ON q.seqrelid = it.oid
       UNION ALL
-        SELECT 71, '', format('ALTER SEQUENCE %s SET %s', target,
+        SELECT it.oid, 71, '', format('ALTER SEQUENCE %s SET %s', target,
                               CASE it.relpersistence WHEN 'u' THEN 'UNLOGGED' ELSE 'LOGGED' END)
         FROM it JOIN pg_depend d ON d.classid = 'pg_class'::regclass AND d.objid = it.oid AND d.deptype = 'i'
         JOIN pg_class t ON d.refclassid = 'pg_class'::regclass AND t.oid = d.refobjid
         WHERE it.relkind = 'S' AND t.relpersistence <> it.relpersistence
     ) steps
-    ORDER BY step, part, statement
+    ORDER BY oid, step, part, statement
 """)
 
 # One statement for each grantor, grantee and column; grants of no column have an empty `part`.
 _GRANTS = sa.text("""
     WITH it AS (
-        SELECT c.*, CASE relkind WHEN 'S' THEN 'SEQUENCE ' ELSE '' END || CAST(:name AS text) AS target
-        FROM pg_class c WHERE c.oid = :oid
+        SELECT c.*, format('%s%I.%I', CASE relkind WHEN 'S' THEN 'SEQUENCE ' END, n.nspname, c.relname) AS target
+        FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = ANY (CAST(:oids AS oid[]))
     ), granted AS (
-        SELECT '' AS part, NULL::name AS attname, acl.*
+        SELECT it.oid AS relation, '' AS part, NULL::name AS attname, acl.*
         FROM it, aclexplode(coalesce(relacl, acldefault(CASE relkind WHEN 'S' THEN 's' ELSE 'r' END::"char", relowner)))
                  acl
         UNION ALL
-        SELECT a.attname::text, a.attname, acl.*
+        SELECT it.oid, a.attname::text, a.attname, acl.*
         FROM it JOIN pg_attribute a ON a.attrelid = it.oid AND NOT a.attisdropped, aclexplode(a.attacl) acl
     )
-    SELECT part, pg_get_userbyid(relowner)::text AS owner, pg_get_userbyid(grantor)::text AS grantor,
+    SELECT relation::bigint AS oid, part, pg_get_userbyid(relowner)::text AS owner,
+           pg_get_userbyid(grantor)::text AS grantor,
            pg_get_userbyid(grantee)::text AS grantee, is_grantable,
            quote_ident(pg_get_userbyid(grantor)) AS as_grantor, quote_ident(current_user) AS as_ourselves,
            format('GRANT %s ON %s TO %s%s',
                   string_agg(concat(privilege_type, ' (' || quote_ident(attname) || ')'), ', ' ORDER BY privilege_type),
                   target, CASE grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(grantee)) END,
                   CASE WHEN is_grantable THEN ' WITH GRANT OPTION' ELSE '' END) AS statement
-    FROM granted, it
-    GROUP BY part, relowner, grantor, grantee, is_grantable, target
-    ORDER BY part, grantor <> relowner, grantor, grantee, is_grantable
+    FROM granted JOIN it ON it.oid = relation
+    GROUP BY relation, part, relowner, grantor, grantee, is_grantable, target
+    ORDER BY relation, part, grantor <> relowner, grantor, grantee, is_grantable
 """)
 
 # One statement for everybody who has a grant on the relation, its owner included.

@@ -7,7 +7,7 @@ from typing import Any
 import sqlalchemy as sa
 from psycopg import sql
 
-from airflow_ingest_provider.core.names import Name, default_name
+from airflow_ingest_provider.core.names import Name
 from airflow_ingest_provider.core.session import run
 from airflow_ingest_provider.core.shape import (
     ColumnShape,
@@ -151,13 +151,9 @@ def type_owner(conn: sa.Connection, type_: str) -> tuple[Name, str, str | None]:
     return Name(row.schema, row.name), row.owner, row.comment
 
 
-def free_name(conn: sa.Connection, table: Name, wanted: str) -> str:
-    """The name, or, as PostgreSQL does where another relation of the schema has it, the name and a number."""
-    name, number = wanted, 0
-    while find(conn, table.schema, name)[1] is not None:
-        number += 1
-        name = default_name(wanted)[: 63 - len(str(number))] + str(number)
-    return name
+def taken_names(conn: sa.Connection, oid: int, wanted: Collection[str]) -> frozenset[str]:
+    """Those of the names, and of these with a number, that other relations of the schema than the table's own have."""
+    return frozenset(conn.scalars(_TAKEN, {"oid": oid, "wanted": list(wanted)}))
 
 
 def enum_labels(conn: sa.Connection, schema: str | None, name: str) -> tuple[str, ...] | None:
@@ -425,6 +421,17 @@ _COMPUTED_FROM = sa.text("""
     JOIN pg_attribute g ON g.attrelid = :oid AND g.attnum = coalesce(x.adnum, d.objsubid) AND g.attgenerated <> ''
     WHERE d.refclassid = 'pg_class'::regclass AND d.refobjid = :oid AND a.attnum <> g.attnum
       AND (x.oid IS NOT NULL OR d.classid = 'pg_class'::regclass AND d.objid = d.refobjid)
+""")
+
+# The table's own are its indexes and the sequences that its columns own.
+_TAKEN = sa.text("""
+    SELECT c.relname::text
+    FROM pg_class t JOIN pg_class c ON c.relnamespace = t.relnamespace
+    WHERE t.oid = :oid AND rtrim(c.relname::text, '0123456789') IN (
+              SELECT rtrim(name, '0123456789') FROM unnest(CAST(:wanted AS text[])) name)
+      AND NOT EXISTS (SELECT FROM pg_index i WHERE i.indexrelid = c.oid AND i.indrelid = t.oid)
+      AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid
+                        AND d.refclassid = 'pg_class'::regclass AND d.refobjid = t.oid AND c.relkind = 'S')
 """)
 
 # An index of a constraint has the constraint's name.

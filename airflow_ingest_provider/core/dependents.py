@@ -1,13 +1,13 @@
 """What depends on a table and lives on without it: views, foreign keys of others, statistics and sequences."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import sqlalchemy as sa
 
 from airflow_ingest_provider.core import catalog
-from airflow_ingest_provider.core.attachments import attached, settings
+from airflow_ingest_provider.core.attachments import attached, attached_to_each, settings
 from airflow_ingest_provider.core.names import Name
 from airflow_ingest_provider.core.shape import TableShape
 
@@ -31,7 +31,7 @@ class Dependent:
     owner: str
     storage: str
     attached: tuple[str, ...]
-    shape: TableShape
+    shape: TableShape | None
 
     @property
     def word(self) -> str:
@@ -66,14 +66,16 @@ class StatisticsObject:
 
 def dependents(conn: sa.Connection, oid: int) -> tuple[Dependent, ...]:
     """The views on the relation, those that others read first."""
-    return tuple(_dependent(conn, row) for row in conn.execute(_DEPENDENTS, {"oid": oid}).all())
+    rows = conn.execute(_DEPENDENTS, {"oid": oid}).all()
+    attached = attached_to_each(conn, [row.oid for row in rows]) if rows else {}
+    return tuple(_dependent(conn, row, [one.statement for one in attached[row.oid]]) for row in rows)
 
 
-def _dependent(conn: sa.Connection, row: sa.Row[tuple[object, ...]]) -> Dependent:
-    name = Name(row.schema, row.name)
+def _dependent(conn: sa.Connection, row: sa.Row[tuple[object, ...]], attached: Sequence[str]) -> Dependent:
+    is_stored = row.relkind == "m"
     return Dependent(
         oid=row.oid,
-        name=name,
+        name=Name(row.schema, row.name),
         kind=row.relkind,
         definition=row.definition.rstrip().rstrip(";"),
         options=row.options,
@@ -81,19 +83,19 @@ def _dependent(conn: sa.Connection, row: sa.Row[tuple[object, ...]]) -> Dependen
         populated=row.relispopulated,
         may_alter=row.may_alter,
         owner=row.owner,
-        storage=settings(conn, row.oid) if row.relkind == "m" else "",
-        attached=attached(conn, row.oid, name),
-        shape=catalog.table_shape(conn, row.oid),
+        storage=settings(conn, row.oid) if is_stored else "",
+        attached=tuple(attached),
+        shape=catalog.table_shape(conn, row.oid) if is_stored else None,
     )
 
 
-def described(conn: sa.Connection, oid: int, name: Name) -> tuple[str, ...]:
+def described(conn: sa.Connection, oid: int) -> tuple[str, ...]:
     """What hangs on the table, a line each, for people."""
     views = [f"{view.word.lower()} {view.name}" for view in dependents(conn, oid)]
     keys = [f"foreign key {key.name} of {key.table}" for key in inbound_keys(conn, oid)]
     counted = Counter(
         next((what for what in _KINDS if what in statement), "")
-        for statement in attached(conn, oid, name)
+        for statement in attached(conn, oid)
         if not statement.startswith("COMMENT ON TABLE")  # it is where the state is kept
     )
     own = [f"{count} x {what}" for what, count in counted.items() if what]
@@ -150,6 +152,41 @@ def used_columns(conn: sa.Connection, oid: int) -> dict[str, tuple[str, ...]]:
     """Views, rules, policies and triggers, and the columns of the table that each uses, by name."""
     return {row.user: tuple(row.columns) for row in conn.execute(_USED, {"oid": oid})}
 
+
+def fingerprint(conn: sa.Connection, oid: int) -> str:
+    """Another text after any change of the relation's definition, of the views over it, or of what hangs on them."""
+    return str(conn.scalar(_FINGERPRINT, {"oid": oid}))
+
+
+# Every row of the catalog that is theirs, by the transaction that wrote it: one query in place of all those that read.
+_FINGERPRINT = sa.text("""
+    WITH RECURSIVE theirs(oid) AS (
+        SELECT CAST(:oid AS oid)
+        UNION
+        SELECT r.ev_class
+        FROM theirs JOIN pg_depend d ON d.refclassid = 'pg_class'::regclass AND d.refobjid = theirs.oid
+        JOIN pg_rewrite r ON d.classid = 'pg_rewrite'::regclass AND r.oid = d.objid
+    )
+    SELECT md5(string_agg(part, ',' ORDER BY part)) FROM (
+        SELECT concat('class', c.oid, ':', c.xmin) AS part FROM pg_class c JOIN theirs USING (oid)
+        UNION ALL SELECT concat('column', a.attrelid, '.', a.attnum, ':', a.xmin)
+        FROM pg_attribute a JOIN theirs ON oid = attrelid
+        UNION ALL SELECT concat('constraint', k.oid, ':', k.xmin)
+        FROM pg_constraint k JOIN theirs ON theirs.oid IN (k.conrelid, k.confrelid)
+        UNION ALL SELECT concat('index', i.indexrelid, ':', i.xmin, ':', c.xmin)
+        FROM pg_index i JOIN theirs ON oid = indrelid JOIN pg_class c ON c.oid = i.indexrelid
+        UNION ALL SELECT concat('trigger', t.oid, ':', t.xmin) FROM pg_trigger t JOIN theirs ON theirs.oid = tgrelid
+        UNION ALL SELECT concat('policy', p.oid, ':', p.xmin) FROM pg_policy p JOIN theirs ON theirs.oid = polrelid
+        UNION ALL SELECT concat('rule', r.oid, ':', r.xmin) FROM pg_rewrite r JOIN theirs ON theirs.oid = ev_class
+        UNION ALL SELECT concat('default', d.oid, ':', d.xmin) FROM pg_attrdef d JOIN theirs ON theirs.oid = adrelid
+        UNION ALL SELECT concat('statistics', s.oid, ':', s.xmin)
+        FROM pg_statistic_ext s JOIN theirs ON theirs.oid = stxrelid
+        UNION ALL SELECT concat('comment', d.objoid, '.', d.objsubid, ':', d.xmin)
+        FROM pg_description d JOIN theirs ON oid = objoid AND classoid = 'pg_class'::regclass
+        UNION ALL SELECT concat('dependent', d.classid, '.', d.objid, '.', d.objsubid)
+        FROM pg_depend d JOIN theirs ON refclassid = 'pg_class'::regclass AND refobjid = oid
+    ) parts
+""")
 
 # Views and materialized views over the relation, at any depth, by their longest path to it: each comes after
 # all that it reads. pg_get_viewdef names the relation as it is called now.

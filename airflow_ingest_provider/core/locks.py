@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
@@ -60,16 +60,17 @@ def exclusively(conn: sa.Connection, names: Collection[Name], options: Options, 
     deadlock_timeout = conn.scalar(sa.text("SELECT setting::int FROM pg_settings WHERE name = 'deadlock_timeout'"))
     milliseconds = options.lock_timeout / timedelta(milliseconds=1)
     timeout = max(1, min(round(milliseconds), int(deadlock_timeout or 1000) // 2))
+    oids = conn.scalars(_RELATED, {"names": [name.quoted for name in names]}).all()
     try:
-        return _attempts(conn, timeout, options.lock_patience, work)
+        return _attempts(conn, oids, timeout, options.lock_patience, work)
     except sa.exc.DBAPIError as error:
         if not _lost_the_race(error):
             raise
-        in_the_way = _holders(conn, names)
+        in_the_way = _holders(conn, oids)
         if options.end_blockers:
             _end(conn, in_the_way)
             with suppress(sa.exc.DBAPIError):
-                return _attempts(conn, timeout, _AFTER_ENDING, work)
+                return _attempts(conn, oids, timeout, _AFTER_ENDING, work)
         described = ", ".join(map(str, in_the_way)) or "nobody any more"
         raise LockNotAcquired(
             f"no exclusive lock within lock_patience ({options.lock_patience}); in the way: {described}: "
@@ -87,7 +88,9 @@ def hold_writers(conn: sa.Connection, table: Name, options: Options) -> None:
     exclusively(conn, [table], options, lambda: run(conn, share))
 
 
-def _attempts(conn: sa.Connection, milliseconds: int, patience: timedelta, work: Callable[[], Result]) -> Result:
+def _attempts(
+    conn: sa.Connection, oids: Sequence[int], milliseconds: int, patience: timedelta, work: Callable[[], Result]
+) -> Result:
     attempts = Retrying(
         retry=retry_if_exception(_lost_the_race),
         stop=stop_after_delay(patience),
@@ -95,14 +98,16 @@ def _attempts(conn: sa.Connection, milliseconds: int, patience: timedelta, work:
         before_sleep=_log_attempt,
         reraise=True,
     )
-    result: Result = attempts(_attempt, conn, milliseconds, work)
+    result: Result = attempts(_attempt, conn, oids, milliseconds, work)
     return result
 
 
-def _attempt(conn: sa.Connection, milliseconds: int, work: Callable[[], Result]) -> Result:
+def _attempt(conn: sa.Connection, oids: Sequence[int], milliseconds: int, work: Callable[[], Result]) -> Result:
     kept = conn.info.setdefault(_KEPT, Kept())
+    _wait_for_a_gap(conn, oids)
     began = time.monotonic()
     kept.attempts += 1
+    kept.until = began + milliseconds / 1000
     try:
         with conn.begin_nested():
             before = _set_lock_timeout(conn, f"{milliseconds}ms")
@@ -115,6 +120,29 @@ def _attempt(conn: sa.Connection, milliseconds: int, work: Callable[[], Result])
     return result
 
 
+def _wait_for_a_gap(conn: sa.Connection, oids: Sequence[int]) -> None:
+    """Wait a while, in no queue, as long as somebody holds a lock for longer than a quick query takes.
+
+    Whoever stood in the queue behind us would wait for them too.
+    """
+    deadline = time.monotonic() + _GAP_PATIENCE
+    while conn.scalar(_IS_HELD, {"oids": list(oids)}) and time.monotonic() < deadline:
+        time.sleep(_GAP_PAUSE)
+
+
+_GAP_PATIENCE = 2.0
+_GAP_PAUSE = 0.01
+
+
+def shorten(conn: sa.Connection) -> None:
+    """Let the next statement of an attempt wait for no longer than what is left of the attempt's time.
+
+    With a timeout for each of several locks their sum would decide who yields in a deadlock: a reader, in the end.
+    """
+    left = conn.info[_KEPT].until - time.monotonic()
+    run(conn, f"SET LOCAL lock_timeout = '{max(1, round(left * 1000))}ms'")
+
+
 @dataclass
 class Kept:
     """How often exclusive locks were asked for, and how long others had to wait behind that, at most."""
@@ -123,6 +151,8 @@ class Kept:
     seconds: float = 0.0
     since: float | None = None
     """When the attempt began whose locks are held until the transaction ends, on the monotonic clock."""
+    until: float = 0.0
+    """When the attempt gives up waiting for locks."""
 
 
 _KEPT = "airflow_ingest_provider.kept"
@@ -163,8 +193,8 @@ class Holder:
         return f"pid {self.pid} of {self.user} (for {self.age})"
 
 
-def _holders(conn: sa.Connection, names: Collection[Name]) -> list[Holder]:
-    found = conn.execute(_HOLDERS, {"names": [name.quoted for name in names]})
+def _holders(conn: sa.Connection, oids: Sequence[int]) -> list[Holder]:
+    found = conn.execute(_HOLDERS, {"oids": list(oids)})
     return [Holder(row.pid, row.usename, row.age) for row in found]
 
 
@@ -182,8 +212,8 @@ def _end(conn: sa.Connection, holders: Iterable[Holder]) -> None:
             ) from error
 
 
-# Who else holds any lock on one of the relations, on a view over it, or on a table at the other end of a foreign key.
-_HOLDERS = sa.text("""
+# The relations, the views over them, and the tables at the other end of a foreign key.
+_RELATED = sa.text("""
     WITH RECURSIVE named AS (
         SELECT to_regclass(name)::oid AS oid FROM unnest(CAST(:names AS text[])) name
     ), above(oid) AS (
@@ -191,18 +221,28 @@ _HOLDERS = sa.text("""
         UNION
         SELECT r.ev_class FROM above JOIN pg_depend d ON d.refclassid = 'pg_class'::regclass AND d.refobjid = above.oid
         JOIN pg_rewrite r ON d.classid = 'pg_rewrite'::regclass AND r.oid = d.objid
-    ), related AS (
-        SELECT oid FROM above
-        UNION
-        SELECT unnest(ARRAY[k.conrelid, k.confrelid])
-        FROM pg_constraint k JOIN named ON named.oid IN (k.conrelid, k.confrelid) WHERE k.contype = 'f'
     )
+    SELECT oid::bigint FROM above
+    UNION
+    SELECT unnest(ARRAY[k.conrelid, k.confrelid])::bigint
+    FROM pg_constraint k JOIN named ON named.oid IN (k.conrelid, k.confrelid) WHERE k.contype = 'f'
+""")
+
+# Whether somebody else's transaction of more than 20 ms holds a lock on one of them.
+_IS_HELD = sa.text("""
+    SELECT EXISTS (
+        SELECT FROM pg_locks l JOIN pg_stat_activity a ON a.pid = l.pid
+        WHERE l.relation = ANY (CAST(:oids AS oid[])) AND l.granted AND l.pid <> pg_backend_pid()
+          AND l.database = a.datid AND a.xact_start < clock_timestamp() - interval '20 ms')
+""")
+
+# Who else holds any lock on one of them.
+_HOLDERS = sa.text("""
     SELECT a.pid, a.usename::text,
            date_trunc('second', clock_timestamp() - min(coalesce(a.query_start, a.xact_start))) AS age
     FROM pg_locks l
     JOIN pg_stat_activity a ON a.pid = l.pid
-    WHERE l.relation IN (SELECT oid FROM related) AND l.granted AND l.pid <> pg_backend_pid()
-      AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+    WHERE l.relation = ANY (CAST(:oids AS oid[])) AND l.granted AND l.pid <> pg_backend_pid() AND l.database = a.datid
     GROUP BY a.pid, a.usename
     ORDER BY a.pid
 """)

@@ -108,7 +108,7 @@ def planned(
         computed_from=catalog.computed_from(conn, oid),
         needed=catalog.needed_indexes(conn, oid),
         bytes=catalog.size(conn, oid),
-        carried=dependents.described(conn, oid, name),
+        carried=dependents.described(conn, oid),
         conversions=_of_table(conversions, name),
     )
     return Planned(plan(live, declared, facts), live, declared, facts)

@@ -1,6 +1,7 @@
 """Qualified and temporary names of relations."""
 
 import hashlib
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from psycopg import sql
@@ -75,3 +76,12 @@ def check_length(identifier: str) -> str:
 def default_name(*parts: str) -> str:
     """A name made of parts as PostgreSQL makes them: joined by underscores, and cut to what it stores."""
     return "_".join(parts).encode()[:MAX_BYTES].decode(errors="ignore")
+
+
+def free_name(wanted: str, taken: Collection[str]) -> str:
+    """The name, or, as PostgreSQL does where it is taken, the name and a number."""
+    name, number = wanted, 0
+    while name in taken:
+        number += 1
+        name = default_name(wanted)[: MAX_BYTES - len(str(number))] + str(number)
+    return name

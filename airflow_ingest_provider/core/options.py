@@ -81,7 +81,7 @@ class Options:
     conversions: Mapping[str, str] = field(default_factory=dict, kw_only=True)
     replace: str = field(default=Replace.AUTO, kw_only=True)
     end_blockers: bool = field(default=False, kw_only=True)
-    lock_timeout: timedelta = field(default=timedelta(milliseconds=200), kw_only=True)
+    lock_timeout: timedelta = field(default=timedelta(milliseconds=50), kw_only=True)
     lock_patience: timedelta = field(default=timedelta(minutes=5), kw_only=True)
     maintenance_work_mem: str | None = field(default=None, kw_only=True)
 

@@ -8,7 +8,6 @@ import sqlalchemy as sa
 from airflow_ingest_provider.core import attachments, catalog, dependents
 from airflow_ingest_provider.core.errors import DefinitionError
 from airflow_ingest_provider.core.hidden import HiddenTable
-from airflow_ingest_provider.core.names import Name
 
 _DEFINITION = "definition of "
 
@@ -16,16 +15,16 @@ Properties = Mapping[str, object]
 """What each property is called for people, and its value."""
 
 
-def properties(conn: sa.Connection, oid: int, table: Name, gone: Collection[str]) -> Properties:
+def properties(conn: sa.Connection, oid: int, gone: Collection[str]) -> Properties:
     """All that hangs on the table, but for what belongs to parts that are gone."""
-    return dict(_properties(conn, oid, table, gone))
+    return dict(_properties(conn, oid, gone))
 
 
 def check(conn: sa.Connection, before: Properties, hidden: HiddenTable) -> None:
     """Raise DefinitionError where the table that has the live one's name now lost or changed what was not to change."""
     table = hidden.live.name
     _, oid = catalog.find(conn, table.schema, table.name)
-    after = properties(conn, oid or 0, table, ())
+    after = properties(conn, oid or 0, ())
     meant = _meant_to_change(hidden)
     if _retyped(hidden):
         meant |= {what for what in before if what.startswith(_DEFINITION)}  # their casts follow the types
@@ -37,7 +36,7 @@ def check(conn: sa.Connection, before: Properties, hidden: HiddenTable) -> None:
         )
 
 
-def _properties(conn: sa.Connection, oid: int, table: Name, gone: Collection[str]) -> Iterator[tuple[str, object]]:
+def _properties(conn: sa.Connection, oid: int, gone: Collection[str]) -> Iterator[tuple[str, object]]:
     shape = catalog.table_shape(conn, oid)
     yield "its owner", catalog.may_own(conn, oid)[2]
     yield "its storage", (shape.persistence, attachments.settings(conn, oid))
@@ -47,7 +46,7 @@ def _properties(conn: sa.Connection, oid: int, table: Name, gone: Collection[str
     for part in shape.parts:
         if part.name not in gone:
             yield f"{part.name} of the table", part
-    for statement in attachments.attached(conn, oid, table, gone):
+    for statement in attachments.attached(conn, oid, gone):
         if not statement.startswith("COMMENT ON TABLE"):  # it is where the state is kept
             yield statement, True
     for statistics in dependents.statistics_objects(conn, oid):
@@ -64,7 +63,7 @@ def _properties(conn: sa.Connection, oid: int, table: Name, gone: Collection[str
             f"{view.word.lower()} {view.name}",
             (view.owner, view.options, view.storage, view.populated, view.attached),
         )
-        if view.kind == "m":
+        if view.shape is not None:
             yield f"indexes of {view.name}", view.shape.indexes
     for user, columns in dependents.used_columns(conn, oid).items():
         yield f"columns that {user} uses", columns

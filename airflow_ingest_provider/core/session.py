@@ -1,6 +1,6 @@
 """A run's transactions, and the one way in which SQL of our own is run."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -16,6 +16,13 @@ def run(conn: sa.Connection, statement: str | sql.Composable) -> sa.CursorResult
     """Run one statement as it stands: neither `:word` nor `%` means anything in it."""
     text = statement if isinstance(statement, str) else statement.as_string(None)
     return conn.exec_driver_sql(text, execution_options=_UNPARSED)
+
+
+def run_all(conn: sa.Connection, statements: Iterable[str | sql.Composable]) -> None:
+    """Run statements in their order, in one round trip."""
+    texts = [one if isinstance(one, str) else one.as_string(None) for one in statements]
+    if texts:
+        run(conn, ";\n".join(texts))
 
 
 @contextmanager

@@ -26,7 +26,7 @@ from airflow_ingest_provider.core.differences import (
     Way,
 )
 from airflow_ingest_provider.core.locks import exclusively, hold_writers
-from airflow_ingest_provider.core.names import Name, default_name, is_temporary, temporary_name
+from airflow_ingest_provider.core.names import Name, default_name, free_name, is_temporary, temporary_name
 from airflow_ingest_provider.core.options import Options
 from airflow_ingest_provider.core.plan import TablePlan
 from airflow_ingest_provider.core.session import run
@@ -146,10 +146,10 @@ class Steps:
             case ConstraintAdded() if self._live.kind == "p":
                 pass
             case ConstraintAdded(key):
-                free = catalog.free_name(conn, self._table, wanted)
+                free = free_name(wanted, catalog.taken_names(conn, self._live.oid, [wanted]))
                 run(conn, statements.add_key_using_index(self._table, key, free, name))
             case IndexAdded():
-                free = catalog.free_name(conn, self._table, wanted)
+                free = free_name(wanted, catalog.taken_names(conn, self._live.oid, [wanted]))
                 run(conn, statements.rename("INDEX", self._table.sibling(name), free))
 
     def _wanted_name(self, difference: Difference) -> str:

@@ -8,13 +8,14 @@ import sqlalchemy as sa
 from psycopg import sql
 
 from airflow_ingest_provider.core import attachments, catalog, dependents, proof, statements, walls
-from airflow_ingest_provider.core.dependents import Dependent, StatisticsObject
+from airflow_ingest_provider.core.dependents import Dependent, InboundKey, StatisticsObject
 from airflow_ingest_provider.core.errors import ConcurrentIngestError, DefinitionError
 from airflow_ingest_provider.core.hidden import HiddenTable
-from airflow_ingest_provider.core.locks import exclusively
-from airflow_ingest_provider.core.names import Name, default_name, is_temporary, temporary_name
+from airflow_ingest_provider.core.locks import exclusively, shorten
+from airflow_ingest_provider.core.names import Name, default_name, free_name, is_temporary, temporary_name
 from airflow_ingest_provider.core.options import Options
-from airflow_ingest_provider.core.session import run, sqlstate
+from airflow_ingest_provider.core.session import run, run_all, sqlstate
+from airflow_ingest_provider.core.shape import TableShape
 from airflow_ingest_provider.core.steps import create_index
 
 _INVALID_TABLE_DEFINITION = "42P16"
@@ -30,99 +31,148 @@ class Replaced:
 
 
 @dataclass(frozen=True)
-class Hanging:
-    """What hangs on the live table, read once nobody can change it any more."""
+class Prepared:
+    """What a swap has to know of a live table and what hangs on it, read before anybody is kept waiting for it."""
 
+    hidden: HiddenTable
+    fingerprint: str
+    before: proof.Properties
     views: tuple[Dependent, ...]
     attached: tuple[str, ...]
     statistics: tuple[StatisticsObject, ...]
     sequences: tuple[tuple[str, Name], ...]
     identities: Mapping[str, tuple[str, ...]]
     """What hangs on the sequences of identity columns, by column."""
+    new: TableShape
+    """The hidden table as it is before the swap, its sequences included."""
+    revokes: tuple[str, ...]
+    inbound: tuple[InboundKey, ...]
+    taken: frozenset[str]
+    """Names that other relations of the schema have, of those that the new table's parts are to have."""
+
+    @property
+    def table(self) -> Name:
+        return self.hidden.live.name
 
 
 def swap(conn: sa.Connection, hiddens: Sequence[HiddenTable], options: Options) -> None:
     """Let the hidden tables take the places of the live ones, in the open transaction.
 
     Takes ACCESS EXCLUSIVE on the tables and on the views that read them, until the transaction ends; how it waits for
-    that, `exclusively` says. Tables that refer to others come before them. What hangs on a table is read once the
-    locks are held, and again at the end: raises DefinitionError where anything is lost that was not meant to go.
+    that, `exclusively` says. Tables that refer to others come before them. What hangs on a table is read before, and
+    known to be the same once the locks are held. It is read again at the end: raises DefinitionError where anything is
+    lost that was not meant to go.
     """
     names = [hidden.live.name for hidden in hiddens]
     for hidden in hiddens:
         _refer_inbound_keys(conn, hidden, names)
+        _give_owner(conn, hidden.live.oid, hidden.name)
+    prepared = [_prepare(conn, hidden, names) for hidden in hiddens]
 
     def swap_all() -> None:
-        proofs = [_swap_one(conn, hidden) for hidden in hiddens]
-        for hidden, before in zip(hiddens, proofs, strict=True):
-            proof.check(conn, before, hidden)
+        for one in prepared:
+            _lock(conn, one)
+        for one in prepared:
+            _swap_one(conn, one)
+        for one in prepared:
+            proof.check(conn, one.before, one.hidden)
 
     exclusively(conn, names, options, swap_all)
 
 
-def _swap_one(conn: sa.Connection, hidden: HiddenTable) -> proof.Properties:
+def _prepare(conn: sa.Connection, hidden: HiddenTable, swapped: Collection[Name]) -> Prepared:
     live, table = hidden.live, hidden.live.name
-    _lock(conn, hidden)
-    hanging = _read(conn, hidden)
-    before = proof.properties(conn, live.oid, table, _gone(hidden))
-    old = Replaced("TABLE", table.sibling(temporary_name(hidden.token, "old")))
-    _give_owner(conn, live.oid, hidden.name)
-    run(conn, statements.rename("TABLE", table, old.name.name))
-    run(conn, statements.rename("TABLE", hidden.name, table.name))
-    _move_sequences(conn, hidden, hanging)
-    replaced = [old, *_repoint(conn, hidden, hanging.views)]
-    _move_inbound_keys(conn, hidden)
-    with _explained(table):
-        for relation in reversed(replaced):
-            run(conn, sql.SQL("DROP {} {}").format(sql.SQL(relation.word), relation.name.sql))
-    _give_names(conn, hidden, hanging)
-    _attach(conn, table, hanging.attached)
-    _finish_remade(conn, hanging.views, {relation.name.name for relation in replaced}, hidden.token)
-    for type_ in hidden.retired:
-        run(conn, sql.SQL("DROP TYPE {}").format(type_.sql))
-    for column in hidden.shape.columns:
-        if column.comment is not None:
-            place = sql.SQL(".").join((table.sql, sql.Identifier(column.name)))
-            run(conn, sql.SQL("COMMENT ON COLUMN {} IS {}").format(place, sql.Literal(column.comment)))
-    return before
+    fingerprint = dependents.fingerprint(conn, live.oid)
+    if catalog.table_shape(conn, live.oid) != live:
+        raise _altered(table)
+    _, oid = catalog.find(conn, hidden.name.schema, hidden.name.name)
+    new = catalog.table_shape(conn, oid or 0)
+    wanted = [part.name for part in hidden.shape.parts] + [name.name for _, name in _sequence_names(hidden, new)]
+    return Prepared(
+        hidden,
+        fingerprint,
+        proof.properties(conn, live.oid, _gone(hidden)),
+        dependents.dependents(conn, live.oid),
+        attachments.attached(conn, live.oid, _gone(hidden)),
+        tuple(hidden.statistics_objects(conn)),
+        dependents.owned_sequences(conn, live.oid),
+        _attached_to_identities(conn, hidden),
+        new,
+        attachments.revokes(conn, new.oid, table),
+        tuple(key for key in dependents.inbound_keys(conn, live.oid) if key.table not in swapped),
+        catalog.taken_names(conn, live.oid, wanted),
+    )
 
 
-def _lock(conn: sa.Connection, hidden: HiddenTable) -> None:
-    """Take ACCESS EXCLUSIVE on the views, outermost first, and on the table last: the order in which readers come."""
-    live = hidden.live
-    views = dependents.dependents(conn, live.oid)
-    for view in reversed(views):
-        if view.may_alter:
-            # LOCK TABLE on a view would lock all that it reads; this locks the view alone and changes nothing.
-            run(conn, f"ALTER {view.word} {view.name.quoted} OWNER TO {sql.Identifier(view.owner).as_string(None)}")
-    run(conn, sql.SQL("LOCK TABLE ONLY {} IN ACCESS EXCLUSIVE MODE").format(live.name.sql))
-    now = dependents.dependents(conn, live.oid)
-    if catalog.table_shape(conn, live.oid) != live or _names(now) != _names(views):
-        raise ConcurrentIngestError(f"{live.name} was altered, or a view on it was, during this run: run again")
+def _altered(table: Name) -> ConcurrentIngestError:
+    return ConcurrentIngestError(f"{table} was altered, or a view on it was, during this run: run again")
 
 
-def _names(views: Iterable[Dependent]) -> list[tuple[int, Name, str]]:
-    return [(view.oid, view.name, view.definition) for view in views]
-
-
-def _read(conn: sa.Connection, hidden: HiddenTable) -> Hanging:
-    live = hidden.live
-    kept = {column.name for column in hidden.shape.columns if live.column(column.name) == column}
+def _attached_to_identities(conn: sa.Connection, hidden: HiddenTable) -> dict[str, tuple[str, ...]]:
+    kept = {column.name for column in hidden.shape.columns if hidden.live.column(column.name) == column}
     identities = {}
-    for column in live.columns:
+    for column in hidden.live.columns:
         if column.identity and column.sequence is not None:
             _, oid = catalog.find(conn, column.sequence.schema, column.sequence.name)
-            own = attachments.attached(conn, oid or 0, column.sequence)
+            own = attachments.attached(conn, oid or 0)
             # The limits of a sequence belong to the type of its column.
             as_it_was = [one for one in own if column.name in kept or " AS " not in one.partition(" INCREMENT")[0]]
             identities[column.name] = tuple(as_it_was)
-    return Hanging(
-        views=dependents.dependents(conn, live.oid),
-        attached=attachments.attached(conn, live.oid, live.name, _gone(hidden)),
-        statistics=tuple(hidden.statistics_objects(conn)),
-        sequences=dependents.owned_sequences(conn, live.oid),
-        identities=identities,
+    return identities
+
+
+def _lock(conn: sa.Connection, prepared: Prepared) -> None:
+    """Take ACCESS EXCLUSIVE on the views, outermost first, and on the table last: the order in which readers come."""
+    for view in reversed(prepared.views):
+        if view.may_alter:
+            shorten(conn)
+            # LOCK TABLE on a view would lock all that it reads; this locks the view alone and changes nothing.
+            run(conn, f"ALTER {view.word} {view.name.quoted} OWNER TO {sql.Identifier(view.owner).as_string(None)}")
+    shorten(conn)
+    run(conn, sql.SQL("LOCK TABLE ONLY {} IN ACCESS EXCLUSIVE MODE").format(prepared.table.sql))
+    if dependents.fingerprint(conn, prepared.hidden.live.oid) != prepared.fingerprint:
+        raise _altered(prepared.table)
+
+
+def _swap_one(conn: sa.Connection, prepared: Prepared) -> None:
+    hidden, table = prepared.hidden, prepared.table
+    old = Replaced("TABLE", table.sibling(temporary_name(hidden.token, "old")))
+    run_all(
+        conn,
+        [
+            statements.rename("TABLE", table, old.name.name),
+            statements.rename("TABLE", hidden.name, table.name),
+            *_move_sequences(prepared),
+        ],
     )
+    replaced = [old, *_repoint(conn, hidden, prepared.views)]
+    for place, key in enumerate(prepared.inbound):
+        shorten(conn)
+        run_all(conn, _move_inbound_key(key, _inbound_name(hidden, place)))
+    drops = [sql.SQL("DROP {} {}").format(sql.SQL(one.word), one.name.sql) for one in reversed(replaced)]
+    with _explained(table):
+        run_all(conn, drops)
+    run_all(
+        conn,
+        [
+            *_give_names(prepared),
+            *prepared.revokes,
+            *prepared.attached,
+            *(sql.SQL("DROP TYPE {}").format(type_.sql) for type_ in hidden.retired),
+            *_comments(table, hidden.shape),
+        ],
+    )
+    for column, name in _sequence_names(hidden, prepared.new, prepared.taken):
+        if column in prepared.identities:
+            _attach(conn, name, prepared.identities[column])
+    _finish_remade(conn, prepared.views, {relation.name.name for relation in replaced}, hidden.token)
+
+
+def _comments(table: Name, shape: TableShape) -> Iterator[sql.Composable]:
+    for column in shape.columns:
+        if column.comment is not None:
+            place = sql.SQL(".").join((table.sql, sql.Identifier(column.name)))
+            yield sql.SQL("COMMENT ON COLUMN {} IS {}").format(place, sql.Literal(column.comment))
 
 
 def _gone(hidden: HiddenTable) -> frozenset[str]:
@@ -158,26 +208,21 @@ def _attach(conn: sa.Connection, name: Name, statements_: Iterable[str]) -> None
         run(conn, statement)
 
 
-def _move_sequences(conn: sa.Connection, hidden: HiddenTable, hanging: Hanging) -> None:
+def _move_sequences(prepared: Prepared) -> Iterator[sql.Composable]:
     """Owned sequences change hands with their value; an identity's goes on where the old one stopped."""
-    table = hidden.live.name
-    _, oid = catalog.find(conn, table.schema, table.name)
-    now = catalog.table_shape(conn, oid or 0)
-    for column in now.columns:
-        before = hidden.live.column(column.name)
+    live, new = prepared.hidden.live, prepared.new
+    for column in new.columns:
+        before = live.column(column.name)
         if before is not None and before.sequence is not None and column.identity and column.sequence:
-            run(
-                conn,
-                sql.SQL("SELECT setval({}, last_value, is_called) FROM {}").format(
-                    sql.Literal(column.sequence.quoted), before.sequence.sql
-                ),
+            yield sql.SQL("SELECT setval({}, last_value, is_called) FROM {}").format(
+                sql.Literal(column.sequence.quoted), before.sequence.sql
             )
-    for name, sequence in hanging.sequences:
-        column_, before = now.column(name), hidden.live.column(name)
+    for name, sequence in prepared.sequences:
+        column_, before = new.column(name), live.column(name)
         drawn_from = before is not None and before.serial and before.sequence == sequence
         if column_ is not None and (not drawn_from or (before and column_.default == before.default)):
-            owner = sql.SQL(".").join((table.sql, sql.Identifier(name)))
-            run(conn, sql.SQL("ALTER SEQUENCE {} OWNED BY {}").format(sequence.sql, owner))
+            owner = sql.SQL(".").join((prepared.table.sql, sql.Identifier(name)))
+            yield sql.SQL("ALTER SEQUENCE {} OWNED BY {}").format(sequence.sql, owner)
 
 
 def _repoint(conn: sa.Connection, hidden: HiddenTable, views: Sequence[Dependent]) -> list[Replaced]:
@@ -222,7 +267,7 @@ def _finish_remade(conn: sa.Connection, views: Sequence[Dependent], replaced: se
         if temporary_name(token, f"view{place}") not in replaced:
             continue
         run(conn, f"ALTER {view.word} {view.name.quoted} OWNER TO {sql.Identifier(view.owner).as_string(None)}")
-        if view.kind == "m":
+        if view.shape is not None:
             for column in view.shape.columns:
                 for action in column.tuning:
                     name = sql.Identifier(column.name).as_string(None)
@@ -255,43 +300,47 @@ def _refer_inbound_keys(conn: sa.Connection, hidden: HiddenTable, swapped: Colle
             run(conn, sql.SQL("ALTER TABLE {} VALIDATE CONSTRAINT {}").format(key.table.sql, sql.Identifier(name)))
 
 
-def _move_inbound_keys(conn: sa.Connection, hidden: HiddenTable) -> None:
-    for place, key in enumerate(dependents.inbound_keys(conn, hidden.live.oid)):
-        run(conn, statements.drop_constraint(key.table, key.name))
-        run(conn, statements.rename_constraint(key.table, _inbound_name(hidden, place), key.name))
-        if key.comment is not None:
-            comment = sql.SQL("COMMENT ON CONSTRAINT {} ON {} IS {}")
-            run(conn, comment.format(sql.Identifier(key.name), key.table.sql, sql.Literal(key.comment)))
+def _move_inbound_key(key: InboundKey, temporary: str) -> Iterator[sql.Composable]:
+    yield statements.drop_constraint(key.table, key.name)
+    yield statements.rename_constraint(key.table, temporary, key.name)
+    if key.comment is not None:
+        comment = sql.SQL("COMMENT ON CONSTRAINT {} ON {} IS {}")
+        yield comment.format(sql.Identifier(key.name), key.table.sql, sql.Literal(key.comment))
 
 
 def _inbound_name(hidden: HiddenTable, place: int) -> str:
     return temporary_name(hidden.token, f"fkey{place}")
 
 
-def _give_names(conn: sa.Connection, hidden: HiddenTable, hanging: Hanging) -> None:
+def _give_names(prepared: Prepared) -> Iterator[sql.Composable]:
     """Give indexes, constraints, statistics and sequences their names, which the old table's had until now."""
-    table = hidden.live.name
+    hidden, table = prepared.hidden, prepared.table
     for place, constraint in enumerate(hidden.shape.constraints):
         if constraint.kind != "c":
-            free = catalog.free_name(conn, table, constraint.name)
-            run(conn, statements.rename_constraint(table, hidden.temporary(place), free))
+            free = free_name(constraint.name, prepared.taken)
+            yield statements.rename_constraint(table, hidden.temporary(place), free)
     for place, index in enumerate(hidden.shape.indexes, start=len(hidden.shape.constraints)):
-        free = catalog.free_name(conn, table, index.name)
-        run(conn, statements.rename("INDEX", table.sibling(hidden.temporary(place)), free))
-    for place, one in enumerate(hanging.statistics):
-        run(conn, statements.rename("STATISTICS", hidden.statistics_name(place, one), one.name.name))
-        run(conn, sql.SQL("ALTER STATISTICS {} OWNER TO {}").format(one.name.sql, sql.Identifier(one.owner)))
+        free = free_name(index.name, prepared.taken)
+        yield statements.rename("INDEX", table.sibling(hidden.temporary(place)), free)
+    for place, one in enumerate(prepared.statistics):
+        yield statements.rename("STATISTICS", hidden.statistics_name(place, one), one.name.name)
+        yield sql.SQL("ALTER STATISTICS {} OWNER TO {}").format(one.name.sql, sql.Identifier(one.owner))
         if one.comment is not None:
-            run(conn, sql.SQL("COMMENT ON STATISTICS {} IS {}").format(one.name.sql, sql.Literal(one.comment)))
-    _, oid = catalog.find(conn, table.schema, table.name)
-    for column in catalog.table_shape(conn, oid or 0).columns:
+            yield sql.SQL("COMMENT ON STATISTICS {} IS {}").format(one.name.sql, sql.Literal(one.comment))
+    for column, name in _sequence_names(hidden, prepared.new, prepared.taken):
+        now = prepared.new.column(column)
+        if now is not None and now.sequence is not None:
+            yield statements.rename("SEQUENCE", now.sequence, name.name)
+
+
+def _sequence_names(hidden: HiddenTable, new: TableShape, taken: Collection[str] = ()) -> Iterator[tuple[str, Name]]:
+    """The columns whose sequence came with the hidden table, and what it is to be called."""
+    table = hidden.live.name
+    for column in new.columns:
         if column.sequence and is_temporary(column.sequence.name):
             before = hidden.live.column(column.name)
             named = before.sequence.name if before and before.sequence else None
-            free = catalog.free_name(conn, table, named or default_name(table.name, column.name, "seq"))
-            run(conn, statements.rename("SEQUENCE", column.sequence, free))
-            if column.name in hanging.identities:
-                _attach(conn, table.sibling(free), hanging.identities[column.name])
+            yield column.name, table.sibling(free_name(named or default_name(table.name, column.name, "seq"), taken))
 
 
 def check_swappable(conn: sa.Connection, oid: int, name: Name, why: str) -> None:

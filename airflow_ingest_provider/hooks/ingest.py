@@ -87,7 +87,7 @@ class IngestHook(PostgresHook):
         conversions: Mapping[str, str] = MappingProxyType({}),
         replace: str = Replace.AUTO,
         end_blockers: bool = False,
-        lock_timeout: timedelta = timedelta(milliseconds=200),
+        lock_timeout: timedelta = timedelta(milliseconds=50),
         lock_patience: timedelta = timedelta(minutes=5),
         maintenance_work_mem: str | None = None,
     ) -> IngestResult:

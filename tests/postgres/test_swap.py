@@ -2,14 +2,18 @@
 
 import threading
 from collections.abc import Iterator
+from contextlib import ExitStack
 from datetime import timedelta
 from typing import Any
 
+import psycopg
 import pytest
 import sqlalchemy as sa
 
-from airflow_ingest_provider import DefinitionError, Delete, LockNotAcquired, ingest
-from airflow_ingest_provider.core import attachments, catalog, dependents
+from airflow_ingest_provider import DefinitionError, Delete, LockNotAcquired, Replace, ingest
+from airflow_ingest_provider.core import attachments, catalog, dependents, locks
+from airflow_ingest_provider.core import swap as swap_module
+from airflow_ingest_provider.demo.server import Server
 from tests.postgres.helpers import is_usable, load, people, rows_of
 
 ROLES = ("ingest_reader", "ingest_writer", "ingest_owner")
@@ -59,11 +63,20 @@ def roles(other: sa.Connection) -> Iterator[None]:
 def hanging(conn: sa.Connection, name: str = "people") -> Any:
     """All that hangs on a relation and on the views over it, as statements; without the state in the comment."""
     with conn.begin():
-        found, oid = catalog.find(conn, "public", name)
+        _, oid = catalog.find(conn, "public", name)
         assert oid is not None
-        own = [one for one in attachments.attached(conn, oid, found) if not one.startswith("COMMENT ON TABLE")]
+        own = [one for one in attachments.attached(conn, oid) if not one.startswith("COMMENT ON TABLE")]
         views = [
-            (one.name, one.kind, one.definition, one.options, one.populated, one.owner, one.attached, one.shape.indexes)
+            (
+                one.name,
+                one.kind,
+                one.definition,
+                one.options,
+                one.populated,
+                one.owner,
+                one.attached,
+                one.shape and one.shape.indexes,
+            )
             for one in dependents.dependents(conn, oid)
         ]
         shape = catalog.table_shape(conn, oid)
@@ -274,3 +287,105 @@ def test_a_reader_in_the_way_is_named_once_patience_is_over(conn: sa.Connection,
             )
     assert rows_of(conn) == [(1, "a", 1)]
     assert is_usable(conn)
+
+
+def test_it_is_the_swap_that_gives_way_in_a_deadlock_and_never_a_reader(
+    conn: sa.Connection, other: sa.Connection, dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A timeout for each of six views would add up to more than deadlock_timeout, and the reader would be ended."""
+    monkeypatch.setattr(locks, "_GAP_PATIENCE", 0.0)
+    load(conn, people(), [(1, "a", 1)])
+    for number in range(6):
+        other.exec_driver_sql(f"CREATE VIEW v{number} AS SELECT id FROM people")
+    with ExitStack() as stack:
+        holders = [stack.enter_context(psycopg.connect(dsn)) for _ in range(5)]
+        for number, holder in enumerate(holders):
+            holder.execute(f"SELECT count(*) FROM v{number} WHERE false")
+        reader = stack.enter_context(psycopg.connect(dsn))
+        reader.execute("SELECT count(*) FROM people")
+        refresh = threading.Thread(
+            target=load,
+            args=(conn, people(), [(2, "b", 2)]),
+            kwargs={"delete": Delete.BEFORE_FIRST_BATCH, "lock_timeout": timedelta(milliseconds=200)},
+        )
+        refresh.start()
+        waits = sa.text("SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'v4'::regclass")
+        while not other.scalar(waits):
+            pass
+        reading = threading.Thread(target=reader.execute, args=("SELECT count(*) FROM v5",))
+        reading.start()
+        for holder in reversed(holders):
+            reading.join(0.18)
+            holder.commit()
+        reading.join()
+        reader.commit()  # fails where the reader was ended
+        refresh.join()
+    assert rows_of(conn) == [(2, "b", 2)]
+
+
+def test_backends_in_the_way_are_ended_if_asked_for(conn: sa.Connection, other: sa.Connection, dsn: str) -> None:
+    load(conn, people(), [(1, "a", 1)])
+    impatient = {"delete": Delete.BEFORE_FIRST_BATCH, "lock_patience": timedelta(milliseconds=300)}
+    with psycopg.connect(dsn) as reader:
+        reader.execute("SELECT * FROM people")
+        with pytest.raises(LockNotAcquired, match=rf"pid {reader.info.backend_pid} of postgres .*end_blockers=True"):
+            load(conn, people(), [(2, "b", 2)], **impatient)
+        assert reader.execute("SELECT count(*) FROM people").fetchone() == (1,)
+        result = load(conn, people(), [(3, "c", 3)], end_blockers=True, **impatient)
+        with pytest.raises(psycopg.OperationalError):
+            reader.execute("SELECT 1")
+    assert rows_of(conn) == [(3, "c", 3)]
+    assert result.lock_attempts > 1
+    assert 0 < result.readers_kept < 60
+
+
+@pytest.mark.usefixtures("roles")
+def test_backends_of_others_are_not_ended_without_the_right_to(
+    server: Server, database: str, other: sa.Connection, dsn: str
+) -> None:
+    other.exec_driver_sql("ALTER ROLE ingest_owner LOGIN; GRANT CREATE ON SCHEMA public TO ingest_owner")
+    engine = sa.create_engine(server.url("psycopg", database).set(username="ingest_owner"), poolclass=sa.NullPool)
+    with engine.connect() as plain, psycopg.connect(dsn) as reader:
+        load(plain, people(), [(1, "a", 1)])
+        reader.execute("SELECT * FROM people")
+        with pytest.raises(LockNotAcquired, match="the role may not end it"):
+            load(
+                plain,
+                people(),
+                [(2, "b", 2)],
+                delete=Delete.BEFORE_FIRST_BATCH,
+                lock_patience=timedelta(milliseconds=300),
+                end_blockers=True,
+            )
+        assert reader.execute("SELECT count(*) FROM people").fetchone() == (1,)
+        assert is_usable(plain)
+    engine.dispose()
+
+
+def test_the_way_to_replace_rows_can_be_insisted_on(conn: sa.Connection, other: sa.Connection) -> None:
+    load(conn, people(), [(1, "a", 1), (2, "b", 2)])
+    table = oid_of(conn, "people")
+    result = load(conn, people(), [(2, "b", 3)], delete=Delete.BEFORE_FIRST_BATCH, replace=Replace.IN_PLACE)
+    assert (oid_of(conn, "people"), result.tables[0].deleted, result.tables[0].updated) == (table, 1, 1)
+    other.exec_driver_sql("CREATE FUNCTION of_row(people) RETURNS int LANGUAGE sql AS 'SELECT 1'")
+    with pytest.raises(DefinitionError, match=r"cannot be replaced by a swap because of function of_row\(people\)"):
+        load(conn, people(), [(3, "c", 3)], delete=Delete.BEFORE_FIRST_BATCH, replace=Replace.SWAP)
+    assert rows_of(conn) == [(2, "b", 3)]
+    other.exec_driver_sql("DROP FUNCTION of_row")
+    load(conn, people(), [(3, "c", 3)], delete=Delete.BEFORE_FIRST_BATCH, replace=Replace.SWAP)
+    assert oid_of(conn, "people") != table
+    with pytest.raises(ValueError, match="replace is 'swapped'"):
+        load(conn, people(), replace="swapped")
+
+
+def test_what_a_swap_would_lose_stops_it_by_name(
+    conn: sa.Connection, other: sa.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    load(conn, people(), [(1, "a", 1)])
+    other.exec_driver_sql("CREATE ROLE ingest_reader; GRANT SELECT ON people TO ingest_reader")
+    table = oid_of(conn, "people")
+    monkeypatch.setattr(swap_module, "_give_names", lambda prepared: [])
+    with pytest.raises(DefinitionError, match=r"which would not have as they are: people_pkey of the table"):
+        load(conn, people(), [(2, "b", 2)], delete=Delete.BEFORE_FIRST_BATCH)
+    assert (oid_of(conn, "people"), rows_of(conn)) == (table, [(1, "a", 1)])
+    other.exec_driver_sql("DROP OWNED BY ingest_reader CASCADE; DROP ROLE ingest_reader")
