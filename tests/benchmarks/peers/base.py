@@ -1,0 +1,101 @@
+"""What a peer is, and the plain SQL that several of them need."""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+import psycopg
+from sqlalchemy.dialects import postgresql
+from sqlalchemy.schema import CreateTable
+
+from tests.benchmarks.scenarios import SCHEMA, TABLE, Job, Kind
+
+PIECE = 1 << 20
+"""Characters sent to COPY at once."""
+
+Run = Callable[[], object]
+
+
+@dataclass(frozen=True)
+class Peer:
+    """Somebody who loads rows. `prepare` builds the source and connects, and gives what is timed.
+
+    `lacks` says, for what the peer does not do, why. A peer that keeps state beside the rows fills the table for later
+    runs by itself.
+    """
+
+    name: str
+    title: str
+    distribution: str
+    module: str
+    prepare: Callable[[Job], Run]
+    fills: bool = False
+    lacks: Mapping[Kind, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Script:
+    """A load by hand: one COPY with statements before and after it, in one transaction."""
+
+    before: tuple[str, ...]
+    into: str
+    after: tuple[str, ...] = ()
+
+
+def table_name() -> str:
+    return f"{SCHEMA}.{TABLE}"
+
+
+def create_table(job: Job) -> str:
+    return str(CreateTable(job.table()).compile(dialect=postgresql.dialect()))  # type: ignore[no-untyped-call]
+
+
+def make_table(job: Job) -> None:
+    """The empty table, for peers that leave that to others; outside of what is timed."""
+    with psycopg.connect(job.dsn) as connection:
+        connection.execute(create_table(job).encode())
+
+
+def script(job: Job) -> Script:
+    """What somebody who knows PostgreSQL would do for the job."""
+    table, columns = table_name(), job.shape.columns
+    sets = ", ".join(f"{name} = excluded.{name}" for name in columns[1:])
+    match job.scenario.kind:
+        case Kind.LOAD:
+            without_key = create_table(job).replace(", \n\tPRIMARY KEY (id)", "")
+            key = (f"ALTER TABLE {table} ADD PRIMARY KEY (id)",) if job.scenario.keyed else ()
+            return Script((without_key,), table, key)
+        case Kind.REFRESH:
+            return Script((f"TRUNCATE {table}",), table)
+        case Kind.UPSERT:
+            new = f"CREATE TEMPORARY TABLE incoming (LIKE {table}) ON COMMIT DROP"
+            merge = f"INSERT INTO {table} SELECT * FROM incoming ON CONFLICT (id) DO UPDATE SET {sets}"
+            return Script((new,), "incoming", (merge,))
+        case Kind.MIGRATE:
+            change = "ALTER id TYPE bigint" if job.scenario.rewrites else "ADD note text"
+            return Script((f"ALTER TABLE {table} {change}",), f"{table} ({', '.join(columns)})")
+
+
+def pieces(lines: Iterator[str]) -> Iterator[bytes]:
+    """The lines in large pieces."""
+    waiting: list[str] = []
+    size = 0
+    for line in lines:
+        waiting.append(line)
+        size += len(line)
+        if size >= PIECE:
+            yield "".join(waiting).encode()
+            waiting, size = [], 0
+    yield "".join(waiting).encode()
+
+
+def fill(job: Job) -> None:
+    """The table with all its rows, as a run before would have left it."""
+    load = script(job.filling)
+    with psycopg.connect(job.dsn) as connection:
+        for statement in load.before:
+            connection.execute(statement.encode())
+        with connection.cursor().copy(f"COPY {load.into} FROM STDIN".encode()) as copy:
+            for piece in pieces(job.shape.lines(job.all_keys)):
+                copy.write(piece)
+        for statement in load.after:
+            connection.execute(statement.encode())
