@@ -119,11 +119,19 @@ Recognise = Callable[[Any], TableBuffer | None]
 
 @dataclass(frozen=True)
 class Arrived:
-    """A batch's rows, of which the first are there; `all_read` where those are all, `is_empty` where there are none."""
+    """A batch's rows, of which the `first` are there; `all_read` where those are all."""
 
     rows: Iterator[Any]
+    first: Sequence[Any]
     all_read: bool
-    is_empty: bool
+
+    @property
+    def is_empty(self) -> bool:
+        return not self.first
+
+    def first_of(self, recognise: Callable[[Any], bool]) -> list[Any]:
+        """The first rows of a table, Arrow objects left out."""
+        return [pair[1] for pair in self.first if type(pair[1]) in _ROWS and recognise(pair[0])]
 
 
 def started(rows: Iterable[Any]) -> Arrived:
@@ -138,7 +146,7 @@ def started(rows: Iterable[Any]) -> Arrived:
     frame = first[-1][1] if first and _ends_with_frame(first) else None
     if frame is not None:
         first[-1] = (first[-1][0], _arrow().begun(frame))
-    return Arrived(chain(first, iterator), all_read=frame is None and len(first) < CHUNK_ROWS, is_empty=not first)
+    return Arrived(chain(first, iterator), first, all_read=frame is None and len(first) < CHUNK_ROWS)
 
 
 def _next_pairs(pairs: Iterator[Any]) -> list[Any]:

@@ -125,6 +125,11 @@ def needed_indexes(conn: sa.Connection, oid: int) -> Mapping[str, str]:
     return {row.name: row.reason for row in conn.execute(_NEEDED, {"oid": oid})}
 
 
+def estimated_rows(conn: sa.Connection, oid: int) -> float:
+    """How many rows the table had when it was last analyzed."""
+    return float(conn.scalar(sa.text("SELECT reltuples FROM pg_class WHERE oid = :oid"), {"oid": oid}) or 0)
+
+
 def cannot_publish_deletes(conn: sa.Connection, oid: int) -> bool:
     """Whether a publication has the table's deleted rows, and nothing tells them apart."""
     return bool(conn.scalar(_CANNOT_PUBLISH, {"oid": oid}))

@@ -17,7 +17,7 @@ from airflow_ingest_provider.core import catalog, statements
 from airflow_ingest_provider.core.errors import DefinitionError
 from airflow_ingest_provider.core.names import Name, check_length, temporary_name
 from airflow_ingest_provider.core.session import rolled_back, run
-from airflow_ingest_provider.core.shape import ForeignKeyShape, TableShape
+from airflow_ingest_provider.core.shape import ColumnShape, ConstraintShape, ForeignKeyShape, IndexShape, TableShape
 
 
 @dataclass(frozen=True)
@@ -52,6 +52,8 @@ def tables_of(metadata: object) -> tuple[sa.Table, ...]:
 def _check(table: sa.Table) -> None:
     if not table.columns:
         raise DefinitionError(f"table {table.fullname!r} has no columns: there is nothing to load into it")
+    if any(str(prefix).upper() in ("TEMP", "TEMPORARY") for prefix in table._prefixes):
+        raise DefinitionError(f"table {table.fullname!r} is a temporary one: expected one that outlives the run")
     identifiers = [table.name, *table.columns.keys(), *filter(None, [table.schema])]
     try:
         for identifier in identifiers:
@@ -65,32 +67,110 @@ def create(conn: sa.Connection, metadata: sa.MetaData, missing: Sequence[sa.Tabl
     source = metadata
     if any(_is_concurrent(index) for table in missing for index in table.indexes):
         source = sa.MetaData(naming_convention=metadata.naming_convention)
-        copies = {table.key: table.to_metadata(source) for table in metadata.tables.values()}
+        copies = {table.key: copied(table, source) for table in metadata.tables.values()}
         missing = [_not_concurrent(copies[table.key]) for table in missing]
     source.create_all(conn, tables=list(missing))
 
 
-def declared_shape(conn: sa.Connection, table: sa.Table, name: Name) -> TableShape:
+def declared_shape(conn: sa.Connection, table: sa.Table, live: TableShape) -> TableShape:
     """The shape that the declared table has once it is created; nothing of it stays.
+
+    PostgreSQL prints some expressions otherwise once it has read its own printing, which is how a rebuild makes them:
+    an expression is given as the live table has it, where that is one of its two prints.
 
     Takes no lock on the live table. Needs TEMPORARY on the database, as loading does. Enum types whose labels are
     declared otherwise give up their names in the savepoint, so that the declared ones are made.
     """
     with rolled_back(conn):
+        # Else a temporary table that is called as a type or a relation of the catalog would be taken for it.
+        conn.execute(sa.text("SELECT set_config('search_path', current_setting('search_path') || ', pg_temp', true)"))
         for enum in declared_enums(conn, table):
             there = catalog.enum_labels(conn, enum.schema, enum.name)
             if there is not None and there != enum.labels:
                 run(conn, statements.rename_type(enum.quoted, temporary_name("declared", "type")))
-        copy = _not_concurrent(table.to_metadata(sa.MetaData(naming_convention=table.metadata.naming_convention)))
+        copy = _not_concurrent(copied(table, sa.MetaData(naming_convention=table.metadata.naming_convention)))
         for key in tuple(copy.foreign_key_constraints):
             copy.constraints.discard(key)
         copy.schema = "pg_temp"
         copy.create(conn, checkfirst=True)  # for the enum types, which are there from the second run on
-        oid = conn.scalar(
-            sa.text("SELECT to_regclass('pg_temp.' || quote_ident(:name))::oid::bigint"), {"name": name.name}
-        )
-        shape = catalog.table_shape(conn, oid)
-    return replace(shape, name=name, foreign_keys=tuple(_foreign_keys(conn, table, name)))
+        shape = _temporary_shape(conn, table.name)
+        if not _expressions(live).issuperset(_expressions(shape)):
+            shape = _printed_as(live, shape, _reprinted(conn, shape))
+    return replace(shape, name=live.name, foreign_keys=tuple(_foreign_keys(conn, table, live.name)))
+
+
+def _temporary_shape(conn: sa.Connection, name: str) -> TableShape:
+    oid = conn.scalar(sa.text("SELECT to_regclass('pg_temp.' || quote_ident(:name))::oid::bigint"), {"name": name})
+    return catalog.table_shape(conn, oid)
+
+
+def _reprinted(conn: sa.Connection, shape: TableShape) -> TableShape:
+    """The shape, once PostgreSQL has read its own printing of it."""
+    name = Name("pg_temp", temporary_name("declared"))
+    run(conn, statements.create_hidden(name, shape, ""))
+    called = {}
+    parts: list[ConstraintShape | IndexShape] = [*shape.constraints, *shape.indexes]
+    for place, part in enumerate(parts):
+        passing = temporary_name("declared", f"part{place}")  # its own name is taken, by the table that was read
+        called[passing] = part.name
+        if isinstance(part, ConstraintShape):
+            run(conn, statements.add_constraint(name, part, passing))
+        else:
+            run(conn, statements.create_index(name, part, passing))
+    again = _temporary_shape(conn, name.name)
+    return replace(
+        again,
+        constraints=tuple(replace(one, name=called[one.name]) for one in again.constraints if one.name in called),
+        indexes=tuple(replace(one, name=called[one.name]) for one in again.indexes),
+    )
+
+
+def _expressions(shape: TableShape) -> set[str | None]:
+    """The texts of columns, constraints and indexes that may hold an expression."""
+    columns = {column.default for column in shape.columns}
+    constraints = {constraint.definition for constraint in shape.constraints}
+    return columns | constraints | {text for index in shape.indexes for text in (index.definition, index.predicate)}
+
+
+def _printed_as(live: TableShape, shape: TableShape, again: TableShape) -> TableShape:
+    """The shape, with those expressions as they are printed again that the live table has so."""
+    there = _expressions(live)
+    constraints = {one.name: one for one in again.constraints}
+    indexes = {one.name: one for one in again.indexes}
+
+    def column_of(one: ColumnShape) -> ColumnShape:
+        other = again.column(one.name)
+        return replace(one, default=other.default) if other and other.default in there else one
+
+    def constraint_of(one: ConstraintShape) -> ConstraintShape:
+        other = constraints.get(one.name, one)
+        return replace(one, definition=other.definition, index=other.index) if other.definition in there else one
+
+    def index_of(one: IndexShape) -> IndexShape:
+        other = indexes[one.name]
+        if other.definition in there:
+            one = replace(one, definition=other.definition)
+        return replace(one, predicate=other.predicate) if other.predicate in there else one
+
+    return replace(
+        shape,
+        columns=tuple(map(column_of, shape.columns)),
+        constraints=tuple(map(constraint_of, shape.constraints)),
+        indexes=tuple(map(index_of, shape.indexes)),
+    )
+
+
+_NAMED = (sa.Enum, postgresql.DOMAIN)
+
+
+def copied(table: sa.Table, metadata: sa.MetaData, **options: Any) -> sa.Table:
+    """What Table.to_metadata gives, but with the schemas and variants of named types, which it loses."""
+    copy = table.to_metadata(metadata, **options)
+    for there, here in zip(table.columns, copy.columns, strict=True):
+        if isinstance(there.type, _NAMED) and isinstance(here.type, _NAMED):
+            here.type.schema = there.type.schema
+            here.type._variant_mapping = there.type._variant_mapping
+    return copy
 
 
 def declared_enums(conn: sa.Connection, table: sa.Table) -> tuple[EnumShape, ...]:
@@ -136,10 +216,10 @@ def _foreign_key_options(constraint: sa.ForeignKeyConstraint) -> str:
     options = ""
     if constraint.match and constraint.match.upper() != "SIMPLE":
         options += f" MATCH {constraint.match.upper()}"
-    if constraint.onupdate and constraint.onupdate.upper() != "NO ACTION":
-        options += f" ON UPDATE {constraint.onupdate.upper()}"
-    if constraint.ondelete and constraint.ondelete.upper() != "NO ACTION":
-        options += f" ON DELETE {constraint.ondelete.upper()}"
+    for event, declared in (("UPDATE", constraint.onupdate), ("DELETE", constraint.ondelete)):
+        action, parenthesis, of_columns = (declared or "").partition("(")  # SET NULL (column)
+        if action and action.upper() != "NO ACTION":
+            options += f" ON {event} {action.upper()}{parenthesis}{of_columns}"
     deferred = bool(constraint.initially and constraint.initially.upper() == "DEFERRED")
     if constraint.deferrable or deferred:
         options += " DEFERRABLE"

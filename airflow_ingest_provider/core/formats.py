@@ -8,6 +8,7 @@ import sqlalchemy as sa
 from sqlalchemy.types import TypeEngine, UserDefinedType
 
 from airflow_ingest_provider.core.encode import ColumnFormat
+from airflow_ingest_provider.core.errors import DefinitionError
 from airflow_ingest_provider.core.shape import ColumnShape
 
 Prepare = Callable[[Any], Any]
@@ -24,7 +25,13 @@ def column_formats(table: sa.Table, columns: Sequence[ColumnShape], dialect: sa.
 
 def _by_name(table: sa.Table, name: str) -> sa.Column[Any]:
     """The column of that name in the database, which its key in Python need not be."""
-    return next(column for column in table.columns if column.name == name)
+    for column in table.columns:
+        if column.name == name:
+            return column
+    raise DefinitionError(
+        f"table {table.fullname!r} has a column {name!r} that its definition lacks, from a table that it inherits: "
+        "declare that column too"
+    )
 
 
 def _prepare(kind: TypeEngine[Any], dialect: sa.Dialect) -> Prepare | None:

@@ -25,7 +25,13 @@ from airflow_ingest_provider.core.migrate import Planned
 from airflow_ingest_provider.core.names import Name
 from airflow_ingest_provider.core.options import Delete, HighWatermark, Migrate, Options, Replace, Upsert, Visibility
 from airflow_ingest_provider.core.plan import Action
-from airflow_ingest_provider.core.refresh import check_rules, choose_refresh, is_first_load
+from airflow_ingest_provider.core.refresh import (
+    changed_after_all,
+    check_rules,
+    choose_refresh,
+    hardly_changes,
+    is_first_load,
+)
 from airflow_ingest_provider.core.result import IngestResult
 from airflow_ingest_provider.core.session import set_maintenance_work_mem, sqlstate, transaction
 from airflow_ingest_provider.core.steps import Steps, clear_leftovers
@@ -329,11 +335,14 @@ class _Run:
         began = time.monotonic()
         with self._alone():
             self._check_untouched()
+            tried = self._try_in_place(arrived)
             parts = self._parts(few=arrived.all_read)
             for part in parts:
                 if part.way is Way.UPSERT and not arrived.is_empty:
                     check_rules(conn, part.loaded, INSERT, UPDATE)
             self._copy(parts, arrived.rows)
+            with _explained():
+                self._swap_after_all([part for part in parts if part.loaded in tried])
             resolved = watermark.resolved(mark)
             merged = self._merge(parts)
             self._call_back(parts, batch_metadata)
@@ -347,6 +356,27 @@ class _Run:
                     self._save(loaded, resolved if loaded is self._first else None)
         self._last_mark = resolved.value
         self._committed(parts, merged, time.monotonic() - began)
+
+    def _try_in_place(self, arrived: Arrived) -> list[LoadedTable]:
+        """Tables to be swapped of which the first rows hardly changed: those are replaced in place, if it stays so."""
+        if self._options.replace != Replace.AUTO:
+            return []
+        tried = []
+        for loaded in self._tables:
+            rows = arrived.first_of(loaded.is_of)
+            with _explained():
+                if hardly_changes(self._conn, loaded, rows, self._token(loaded, "first rows")):
+                    loaded.refresh = Refresh.IN_PLACE
+                    tried.append(loaded)
+        return tried
+
+    def _swap_after_all(self, parts: list[BatchTable]) -> None:
+        for part in parts:
+            if changed_after_all(self._conn, part):
+                part.loaded.refresh = Refresh.SWAP
+                part.turn_to_hidden(self._conn, self._token(part.loaded, "after all"))
+            else:
+                logger.info("%s: few rows are new or changed, so they are replaced in place", part.loaded.name)
 
     def _parts(self, *, few: bool) -> list[BatchTable]:
         upserts = self._options.upserts

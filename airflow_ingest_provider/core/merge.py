@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import sqlalchemy as sa
 from psycopg import sql
@@ -60,6 +61,25 @@ def upsert(conn: sa.Connection, staged: Name, shape: TableShape, key: Sequence[s
     look_up = received < int(conn.scalar(_PAGES, {"oid": shape.oid}) or 0)
     latest, inserted, updated = map(int, run(conn, _insert_or_update(staged, shape, key, look_up=look_up)).one())
     return Merged(inserted, updated, latest - inserted - updated, superseded=received - latest)
+
+
+def count_unchanged(
+    conn: sa.Connection, staged: Name, shape: TableShape, key: Sequence[str], percent: float = 100.0
+) -> tuple[int, int]:
+    """Of a random share of the staged rows: how many they are, and how many are in the table to the byte."""
+    sample = sql.SQL(" TABLESAMPLE BERNOULLI ({})").format(sql.Literal(percent)) if percent < 100 else sql.SQL("")
+    statement = sql.SQL(
+        "SELECT count(*), count(*) FILTER (WHERE unchanged) FROM (SELECT EXISTS (SELECT FROM {rows} AS live"
+        " WHERE {matching}{same} OFFSET 0) AS unchanged FROM {staged} AS latest{sample}) looked_up"
+    ).format(
+        rows=_rows_of(shape),
+        matching=_matching(key, "latest"),
+        same=_unchanged(_updates(shape, key)),
+        staged=staged.sql,
+        sample=sample,
+    )
+    found: Any = run(conn, statement).one()
+    return int(found[0]), int(found[1])
 
 
 def delete_vanished(conn: sa.Connection, staged: Name, shape: TableShape, key: Sequence[str]) -> int:

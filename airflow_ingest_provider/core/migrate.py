@@ -100,7 +100,7 @@ def planned(
         raise DefinitionError(
             f"{name} is not a table (relkind {live.kind!r}): expected a table, or nothing, of that name"
         )
-    declared = declared_shape(conn, table, name)
+    declared = declared_shape(conn, table, live)
     facts = Facts(
         text=state.text,
         comment=table.comment,

@@ -424,7 +424,8 @@ def _named_alike(live: Iterable[Described], declared: Iterable[Described]) -> tu
 
 
 def _live_foreign_key(live: TableShape, wanted: ForeignKeyShape) -> ForeignKeyShape | None:
-    return next((key for key in _lasting(live.foreign_keys) if _same_key(key, wanted)), None)
+    same = [key for key in _lasting(live.foreign_keys) if _same_key(key, wanted)]
+    return next((key for key in same if key.name == wanted.name), same[0] if same else None)
 
 
 def _same_key(one: ForeignKeyShape, other: ForeignKeyShape) -> bool:

@@ -2,15 +2,16 @@
 
 import logging
 from collections.abc import Collection
+from typing import Any
 
 import sqlalchemy as sa
 
 from airflow_ingest_provider.core import callback, catalog, dependents, walls
 from airflow_ingest_provider.core.callback import OnBeforeVisible, do_nothing
-from airflow_ingest_provider.core.errors import DefinitionError
+from airflow_ingest_provider.core.errors import DefinitionError, RowError
 from airflow_ingest_provider.core.names import Name
 from airflow_ingest_provider.core.options import Options, Replace
-from airflow_ingest_provider.core.target import LoadedTable, Refresh
+from airflow_ingest_provider.core.target import BatchTable, LoadedTable, Refresh, share_changed
 
 logger = logging.getLogger(__name__)
 
@@ -78,6 +79,36 @@ def _check_in_place(conn: sa.Connection, loaded: LoadedTable) -> None:
             f"{loaded.name} is published and has no replica identity, without which PostgreSQL deletes no row of it: "
             "declare a primary key, or ALTER TABLE ... REPLICA IDENTITY FULL"
         )
+
+
+FEW = 0.1
+"""The share of rows up to which replacing in place is the shorter way. Measured with 300,000 rows, a key and an index:
+in place with 0, 1, 5, 10 and 20 % changed wrote 0.6, 1.1, 5, 11 and 25 MB of WAL in 1.2, 1.1, 1.3, 1.4 and 1.9 times
+the time of a swap, which always wrote 20 MB."""
+
+_SAMPLED = 2000
+
+
+def hardly_changes(conn: sa.Connection, loaded: LoadedTable, rows: list[Any], token: str) -> bool:
+    """Whether few of the first rows are new or changed, so that replacing in place is worth trying."""
+    may = loaded.refresh is Refresh.SWAP and loaded.key and loaded.planned and not loaded.planned.plan.differences
+    if not may or not rows:
+        return False
+    try:
+        _check_in_place(conn, loaded)
+        changed = share_changed(conn, loaded, rows, token)
+    except (DefinitionError, RowError):
+        return False  # a row that does not fit is told by the load
+    logger.info("%s: %.0f %% of the first %s rows are new or changed", loaded.name, 100 * changed, len(rows))
+    return changed <= FEW
+
+
+def changed_after_all(conn: sa.Connection, part: BatchTable) -> bool:
+    """Whether many of all rows are new, changed or gone, though few of the first were."""
+    received = part.buffer.received
+    if catalog.estimated_rows(conn, part.loaded.live.oid) > received * (1 + FEW):
+        return True
+    return part.share_changed(conn, _SAMPLED) > FEW
 
 
 def check_rules(conn: sa.Connection, loaded: LoadedTable, *events: str) -> None:

@@ -3,19 +3,23 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum
+from typing import Any
 
 import sqlalchemy as sa
 
 from airflow_ingest_provider.core import catalog, hidden, merge, walls
 from airflow_ingest_provider.core.batches import TableBuffer
+from airflow_ingest_provider.core.declared import copied
 from airflow_ingest_provider.core.errors import DefinitionError, RowError
 from airflow_ingest_provider.core.formats import column_formats
 from airflow_ingest_provider.core.hidden import HiddenTable
 from airflow_ingest_provider.core.load import Target as CopyTarget
+from airflow_ingest_provider.core.load import copy_rows
 from airflow_ingest_provider.core.merge import Merged
 from airflow_ingest_provider.core.migrate import Planned
 from airflow_ingest_provider.core.names import Name
 from airflow_ingest_provider.core.result import TableResult
+from airflow_ingest_provider.core.session import rolled_back
 from airflow_ingest_provider.core.shape import TableShape
 from airflow_ingest_provider.core.watermark import State
 
@@ -28,7 +32,7 @@ class Refresh(Enum):
     IN_PLACE = "in place"
 
 
-@dataclass
+@dataclass(eq=False)
 class LoadedTable:
     """A declared table, its live one, and the counts of the run."""
 
@@ -44,6 +48,11 @@ class LoadedTable:
 
     def __post_init__(self) -> None:
         self.result = TableResult(str(self.name))
+
+    def is_of(self, table: object) -> bool:
+        """Whether rows that come with the table are rows of this one."""
+        same = isinstance(table, sa.Table) and (table.schema, table.name) == (self.table.schema, self.table.name)
+        return table is self.table or same
 
     @property
     def live(self) -> TableShape:
@@ -117,7 +126,19 @@ class BatchTable:
         if self.hidden is None:
             return self.loaded.table
         where = self.hidden.name
-        return self.loaded.table.to_metadata(sa.MetaData(), name=where.name, schema=where.schema)
+        return copied(self.loaded.table, sa.MetaData(), name=where.name, schema=where.schema)
+
+    def share_changed(self, conn: sa.Connection, sampled: int) -> float:
+        """How many of the staged rows are new or changed, from 0 to 1, by a look at about so many of them."""
+        percent = 100 * sampled / max(self.buffer.received, sampled)
+        looked_at, unchanged = merge.count_unchanged(conn, self._destination, self._shape, self.loaded.key, percent)
+        return 1 - unchanged / looked_at if looked_at else 1.0
+
+    def turn_to_hidden(self, conn: sa.Connection, token: str) -> None:
+        """Bring the staged rows into a hidden table: replacing in place turned out to be the longer way."""
+        staged, self.way = self._destination, Way.HIDDEN
+        self._destination = self._make_destination(conn, token)
+        merge.insert(conn, staged, self._shape)
 
     def delete_vanished(self, conn: sa.Connection) -> int:
         """The deleting half of a replacement in place: rows that stay are not deleted, whatever refers to them."""
@@ -151,6 +172,18 @@ class BatchTable:
             merge.advance_sequences(conn, self.loaded.live, table)
 
 
+def share_changed(conn: sa.Connection, loaded: LoadedTable, rows: Sequence[Any], token: str) -> float:
+    """How many of some rows are new or changed, from 0 to 1: they are staged for it, and gone afterwards.
+
+    Raises RowError for a row that does not fit.
+    """
+    with rolled_back(conn):
+        part = BatchTable(conn, loaded, token, Way.STAGED, upserts=True)
+        part.buffer.add(list(rows))
+        copy_rows(conn, part.copy_target, iter(part.buffer.take_all()), 1, binary=False)
+        return part.share_changed(conn, len(rows))
+
+
 def way(loaded: LoadedTable, tables: Sequence[LoadedTable], *, upserts: bool) -> Way:
     """Where a batch's rows of one table go."""
     if loaded.refresh in (Refresh.SWAP, Refresh.FIRST_LOAD):
@@ -170,6 +203,11 @@ def find_table(conn: sa.Connection, table: sa.Table) -> tuple[Name, int | None]:
     if not name.schema:
         raise DefinitionError(
             f"table {table.name!r} has no schema, and no schema of the search_path exists: give it one"
+        )
+    if name.schema == "pg_catalog":
+        raise DefinitionError(
+            f"table {table.name!r} is called as one of PostgreSQL's own in pg_catalog, which comes before all schemas: "
+            "give it a schema, or another name"
         )
     return name, oid
 

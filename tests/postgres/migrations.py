@@ -584,7 +584,7 @@ CASES = {
         (1, "x"),
         (
             "dropped index i: USING btree (a, b)",
-            "added index USING btree (a DESC NULLS LAST, b COLLATE \"C\") WITH (fillfactor=50)",
+            'added index USING btree (a DESC NULLS LAST, b COLLATE "C") WITH (fillfactor=50)',
         ),
         STEPS,
         ("CREATE INDEX i ON t (a, b)",),

@@ -50,7 +50,7 @@ def whole(bits: int) -> st.SearchStrategy[int]:
 
 
 def decimals(places: int, digits: int) -> st.SearchStrategy[Decimal]:
-    most = Decimal(10) ** (digits - places) - 1
+    most = Decimal("9" * (digits - places))
     return st.decimals(-most, most, places=places, allow_nan=False, allow_infinity=False)
 
 

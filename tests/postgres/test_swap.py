@@ -10,7 +10,7 @@ import psycopg
 import pytest
 import sqlalchemy as sa
 
-from airflow_ingest_provider import DefinitionError, Delete, LockNotAcquired, Replace, ingest
+from airflow_ingest_provider import DefinitionError, Delete, LockNotAcquired, Replace, RowError, ingest
 from airflow_ingest_provider.core import attachments, catalog, dependents, locks
 from airflow_ingest_provider.core import swap as swap_module
 from airflow_ingest_provider.demo.server import Server
@@ -389,3 +389,89 @@ def test_what_a_swap_would_lose_stops_it_by_name(
         load(conn, people(), [(2, "b", 2)], delete=Delete.BEFORE_FIRST_BATCH)
     assert (oid_of(conn, "people"), rows_of(conn)) == (table, [(1, "a", 1)])
     other.exec_driver_sql("DROP OWNED BY ingest_reader CASCADE; DROP ROLE ingest_reader")
+
+
+def refreshed(conn: sa.Connection, rows: list[Any], **options: Any) -> Any:
+    """What a full refresh says that it did, and whether the table is another one afterwards."""
+    before = oid_of(conn, "people")
+    result = load(conn, people(), rows, delete=Delete.BEFORE_FIRST_BATCH, **options)
+    return result.tables[0], oid_of(conn, "people") != before
+
+
+def test_a_refresh_that_hardly_changes_anything_is_done_in_place(conn: sa.Connection, other: sa.Connection) -> None:
+    rows = [(n, f"name {n}", n) for n in range(20_000)]
+    load(conn, people(), rows)
+    where = sa.text("SELECT pg_current_wal_insert_lsn() - '0/0'")
+    before = other.scalar(where)
+    assert refreshed(conn, rows, replace=Replace.SWAP)[1]
+    between = other.scalar(where)
+    result, is_swapped = refreshed(conn, rows)
+    assert (is_swapped, result.unchanged, result.inserted, result.updated, result.deleted) == (False, 20_000, 0, 0, 0)
+    assert other.scalar(where) - between < (between - before) / 4
+    result, is_swapped = refreshed(conn, rows[200:] + [(n, "changed", n) for n in range(100, 200)])
+    assert (is_swapped, result.unchanged, result.updated, result.deleted) == (False, 19_800, 100, 100)
+
+
+def test_a_refresh_that_changes_more_than_its_first_rows_do_is_swapped_after_all(conn: sa.Connection) -> None:
+    rows = [(n, f"name {n}", n) for n in range(5000)]
+    load(conn, people(), rows)
+    changed = rows[:1000] + [(n, "changed", n) for n in range(1000, 5000)] + [(4999, "last", 1)]
+    result, is_swapped = refreshed(conn, changed)
+    assert (is_swapped, result.received, result.inserted, result.superseded) == (True, 5001, 5000, 1)
+    assert rows_of(conn, "SELECT count(*) FILTER (WHERE name = 'changed'), max(name) FROM people") == [
+        (3999, "name 999")
+    ]
+    assert rows_of(conn, "SELECT * FROM people WHERE id = 4999") == [(4999, "last", 1)]
+    result, is_swapped = refreshed(conn, rows[:1000])
+    assert is_swapped
+    assert rows_of(conn, "SELECT count(*) FROM people") == [(1000,)]
+
+
+def test_a_first_row_that_does_not_fit_is_told_as_ever(conn: sa.Connection) -> None:
+    load(conn, people(), [(1, "a", 1)])
+    with pytest.raises(RowError) as refused:
+        load(conn, people(), [(1, "a", 1), (2, "b", "x")], delete=Delete.BEFORE_FIRST_BATCH)
+    assert (refused.value.column, refused.value.row_number) == ("age", 2)
+    assert rows_of(conn) == [(1, "a", 1)]
+
+
+def test_expressions_that_are_printed_otherwise_once_they_were_read_stay_and_plan_nothing(
+    conn: sa.Connection, other: sa.Connection
+) -> None:
+    table = sa.Table(
+        "orders",
+        sa.MetaData(),
+        sa.Column("id", sa.Integer, primary_key=True),
+        sa.Column("status", sa.String(9), server_default=sa.text("(ARRAY['new'::varchar, 'old'::varchar]::text[])[1]")),
+        sa.Column("is_open", sa.Boolean, sa.Computed("status IN ('new', 'paid')", persisted=True)),
+        sa.CheckConstraint("status IN ('new', 'paid', 'done') AND status NOT IN ('x', 'y')", name="known"),
+        sa.CheckConstraint("status BETWEEN 'a' AND 'z' AND id > -1", name="ordered"),
+        sa.Index("open_orders", "id", postgresql_where=sa.text("status IN ('new', 'paid')")),
+        sa.Index("open_first", sa.text("(status IN ('new', 'paid'))")),
+    )
+    rows = [(1, "new"), (2, "done")]
+    load(conn, table, rows)
+    for statement in (
+        "CREATE VIEW open_orders_view AS SELECT * FROM orders WHERE status IN ('new', 'paid') AND id IN (1, 2)",
+        "CREATE POLICY mine ON orders FOR SELECT USING (status IN ('new', 'paid'))",
+        "CREATE STATISTICS open_stats ON (status IN ('new', 'paid')), id FROM orders",
+        "CREATE FUNCTION nothing() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END'",
+        "CREATE TRIGGER tell AFTER DELETE ON orders FOR ROW WHEN (OLD.status IN ('a', 'b')) EXECUTE FUNCTION nothing()",
+    ):
+        other.exec_driver_sql(statement)
+    for _ in range(3):
+        before = oid_of(conn, "orders")
+        result = load(conn, table, rows, delete=Delete.BEFORE_FIRST_BATCH, replace=Replace.SWAP)
+        assert result.tables[0].migration == ()
+        assert oid_of(conn, "orders") != before
+        assert rows_of(conn, "SELECT id FROM open_orders_view") == [(1,)]
+
+
+def test_an_expression_that_casts_otherwise_is_another_definition(conn: sa.Connection) -> None:
+    def checked(kind: str) -> sa.Table:
+        limit = sa.CheckConstraint(f"value::{kind} < 100", name="limited")
+        return sa.Table("measured", sa.MetaData(), sa.Column("value", sa.Numeric), limit)
+
+    load(conn, checked("integer"), [(1,)])
+    changes = load(conn, checked("bigint"), [(2,)]).tables[0].migration
+    assert "bigint" in "".join(changes)

@@ -97,7 +97,8 @@ CASES: dict[str, tuple[Any, list[Any]]] = {
 def test_values_come_back_as_they_were(conn: sa.Connection, kind: Any, values: list[Any]) -> None:
     table = sa.Table("t", sa.MetaData(), sa.Column("id", sa.Integer, primary_key=True), sa.Column("value", kind))
     rows = list(enumerate([*values, None]))
-    for options in ({}, {}, {"delete": Delete.BEFORE_FIRST_BATCH}):
+    refresh = {"delete": Delete.BEFORE_FIRST_BATCH, "replace": "swap"}
+    for options in ({}, {}, refresh, refresh):
         result = load(conn, table, rows, **options)
         assert result.tables[0].migration == ()
         with conn.begin():
