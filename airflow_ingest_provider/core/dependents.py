@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from airflow_ingest_provider.core import catalog
 from airflow_ingest_provider.core.attachments import attached, attached_to_each, settings
 from airflow_ingest_provider.core.names import Name
-from airflow_ingest_provider.core.shape import TableShape
+from airflow_ingest_provider.core.shape import IndexShape, TableShape
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,10 @@ class Dependent:
     @property
     def word(self) -> str:
         return "MATERIALIZED VIEW" if self.kind == "m" else "VIEW"
+
+    @property
+    def indexes(self) -> tuple[IndexShape, ...]:
+        return self.shape.indexes if self.shape else ()
 
 
 @dataclass(frozen=True)

@@ -7,16 +7,16 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 from psycopg import sql
 
-from airflow_ingest_provider.core import attachments, catalog, dependents, proof, statements, walls
+from airflow_ingest_provider.core import attachments, catalog, dependents, matviews, proof, statements, walls
 from airflow_ingest_provider.core.dependents import Dependent, InboundKey, StatisticsObject
 from airflow_ingest_provider.core.errors import ConcurrentIngestError, DefinitionError
 from airflow_ingest_provider.core.hidden import HiddenTable
 from airflow_ingest_provider.core.locks import exclusively, shorten
+from airflow_ingest_provider.core.matviews import Built
 from airflow_ingest_provider.core.names import Name, default_name, free_name, is_temporary, temporary_name
 from airflow_ingest_provider.core.options import Options
 from airflow_ingest_provider.core.session import run, run_all, sqlstate
 from airflow_ingest_provider.core.shape import TableShape
-from airflow_ingest_provider.core.steps import create_index
 
 _INVALID_TABLE_DEFINITION = "42P16"
 _DEPENDENT_OBJECTS_STILL_EXIST = "2BP01"
@@ -49,6 +49,8 @@ class Prepared:
     inbound: tuple[InboundKey, ...]
     taken: frozenset[str]
     """Names that other relations of the schema have, of those that the new table's parts are to have."""
+    built: Mapping[int, Built]
+    """The materialized views that are ready, by the OID of the live one."""
 
     @property
     def table(self) -> Name:
@@ -67,7 +69,9 @@ def swap(conn: sa.Connection, hiddens: Sequence[HiddenTable], options: Options) 
     for hidden in hiddens:
         _refer_inbound_keys(conn, hidden, names)
         _give_owner(conn, hidden.live.oid, hidden.name)
-    prepared = [_prepare(conn, hidden, names) for hidden in hiddens]
+    oids = [hidden.live.oid for hidden in hiddens]
+    built = [matviews.build_early(conn, hidden, oids) for hidden in hiddens]
+    prepared = [_prepare(conn, hidden, names, ready) for hidden, ready in zip(hiddens, built, strict=True)]
 
     def swap_all() -> None:
         for one in prepared:
@@ -80,10 +84,13 @@ def swap(conn: sa.Connection, hiddens: Sequence[HiddenTable], options: Options) 
     exclusively(conn, names, options, swap_all)
 
 
-def _prepare(conn: sa.Connection, hidden: HiddenTable, swapped: Collection[Name]) -> Prepared:
+def _prepare(
+    conn: sa.Connection, hidden: HiddenTable, swapped: Collection[Name], built: Mapping[int, Built]
+) -> Prepared:
     live, table = hidden.live, hidden.live.name
     fingerprint = dependents.fingerprint(conn, live.oid)
-    if catalog.table_shape(conn, live.oid) != live:
+    views = dependents.dependents(conn, live.oid)
+    if catalog.table_shape(conn, live.oid) != live or not {one.view for one in built.values()} <= set(views):
         raise _altered(table)
     _, oid = catalog.find(conn, hidden.name.schema, hidden.name.name)
     new = catalog.table_shape(conn, oid or 0)
@@ -92,7 +99,7 @@ def _prepare(conn: sa.Connection, hidden: HiddenTable, swapped: Collection[Name]
         hidden,
         fingerprint,
         proof.properties(conn, live.oid, _gone(hidden)),
-        dependents.dependents(conn, live.oid),
+        views,
         attachments.attached(conn, live.oid, _gone(hidden)),
         tuple(hidden.statistics_objects(conn)),
         dependents.owned_sequences(conn, live.oid),
@@ -101,6 +108,7 @@ def _prepare(conn: sa.Connection, hidden: HiddenTable, swapped: Collection[Name]
         attachments.revokes(conn, new.oid, table),
         tuple(key for key in dependents.inbound_keys(conn, live.oid) if key.table not in swapped),
         catalog.taken_names(conn, live.oid, wanted),
+        built,
     )
 
 
@@ -145,7 +153,7 @@ def _swap_one(conn: sa.Connection, prepared: Prepared) -> None:
             *_move_sequences(prepared),
         ],
     )
-    replaced = [old, *_repoint(conn, hidden, prepared.views)]
+    replaced = [old, *_repoint(conn, prepared)]
     for place, key in enumerate(prepared.inbound):
         shorten(conn)
         run_all(conn, _move_inbound_key(key, _inbound_name(hidden, place)))
@@ -165,7 +173,7 @@ def _swap_one(conn: sa.Connection, prepared: Prepared) -> None:
     for column, name in _sequence_names(hidden, prepared.new, prepared.taken):
         if column in prepared.identities:
             _attach(conn, name, prepared.identities[column])
-    _finish_remade(conn, prepared.views, {relation.name.name for relation in replaced}, hidden.token)
+    _finish_remade(conn, prepared, {relation.name.name for relation in replaced})
 
 
 def _comments(table: Name, shape: TableShape) -> Iterator[sql.Composable]:
@@ -225,19 +233,22 @@ def _move_sequences(prepared: Prepared) -> Iterator[sql.Composable]:
             yield sql.SQL("ALTER SEQUENCE {} OWNED BY {}").format(sequence.sql, owner)
 
 
-def _repoint(conn: sa.Connection, hidden: HiddenTable, views: Sequence[Dependent]) -> list[Replaced]:
+def _repoint(conn: sa.Connection, prepared: Prepared) -> list[Replaced]:
     """Let the views read the new table: in place where PostgreSQL can, made again where it cannot.
 
-    A materialized view that reads the table is built anew; one that reads a view stays as it is.
+    A materialized view that reads the table is built anew, if it is not yet; one that reads a view stays as it is.
     """
-    stale = {hidden.live.oid}
+    stale = {prepared.hidden.live.oid}
     replaced = []
-    for place, view in enumerate(views):
+    for place, view in enumerate(prepared.views):
         if not view.reads & stale or (view.kind == "v" and _replaced_in_place(conn, view)):
             continue
-        old = Replaced(view.word, view.name.sibling(temporary_name(hidden.token, f"view{place}")))
+        old = Replaced(view.word, view.name.sibling(temporary_name(prepared.hidden.token, f"view{place}")))
         run(conn, statements.rename(view.word, view.name, old.name.name))
-        run(conn, _create_view(view))
+        if view.oid in prepared.built:
+            run(conn, statements.rename(view.word, prepared.built[view.oid].name, view.name.name))
+        else:
+            run(conn, _create_view(view))
         stale.add(view.oid)
         replaced.append(old)
     return replaced
@@ -257,26 +268,21 @@ def _replaced_in_place(conn: sa.Connection, view: Dependent) -> bool:
 def _create_view(view: Dependent) -> str:
     if view.kind == "v":
         return f"CREATE VIEW {view.name.quoted}{view.options} AS {view.definition}"
-    data = "WITH DATA" if view.populated else "WITH NO DATA"
-    return f"CREATE MATERIALIZED VIEW {view.name.quoted}{view.storage} AS {view.definition} {data}"
+    return matviews.create(view, view.name, view.definition)
 
 
-def _finish_remade(conn: sa.Connection, views: Sequence[Dependent], replaced: set[str], token: str) -> None:
+def _finish_remade(conn: sa.Connection, prepared: Prepared, replaced: set[str]) -> None:
     """Give the views that were made again their owner, indexes, grants and all else."""
-    for place, view in enumerate(views):
-        if temporary_name(token, f"view{place}") not in replaced:
+    for place, view in enumerate(prepared.views):
+        if temporary_name(prepared.hidden.token, f"view{place}") not in replaced:
             continue
-        run(conn, f"ALTER {view.word} {view.name.quoted} OWNER TO {sql.Identifier(view.owner).as_string(None)}")
-        if view.shape is not None:
-            for column in view.shape.columns:
-                for action in column.tuning:
-                    name = sql.Identifier(column.name).as_string(None)
-                    run(conn, f"ALTER MATERIALIZED VIEW {view.name.quoted} ALTER COLUMN {name} {action}")
-            for index in view.shape.indexes:
-                create_index(conn, view.name, index, index.name)
+        if view.oid in prepared.built:
+            run_all(conn, prepared.built[view.oid].name_indexes())
+        else:
+            matviews.finish(conn, view, view.name, [index.name for index in view.indexes])
         _attach(conn, view.name, view.attached)
-        if view.kind == "m" and view.populated:
-            run(conn, f"ANALYZE {view.name.quoted}")
+        if view.oid not in prepared.built or any("CREATE STATISTICS" in one for one in view.attached):
+            matviews.analyze(conn, view, view.name)
 
 
 def _refer_inbound_keys(conn: sa.Connection, hidden: HiddenTable, swapped: Collection[Name]) -> None:

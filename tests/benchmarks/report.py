@@ -44,7 +44,8 @@ they are steadier than time. Compare the ratios: the rows per second are this ma
   (ANALYZE, a sample of 30,000 rows whatever the size). Nobody else does, and it is in the time of its first load with a
   key, refresh and rewrite.
 - **dlt** knows the key but builds no index for it, so it writes less.
-- **An upsert** brings every fifth row of the table: half of them changed, or all as they are stored.
+- **An upsert** brings every fifth row of the table, **a full refresh** all: half of them changed, or none. From rows,
+  this package then replaces in place what hardly changed; Arrow data it always swaps in.
 - **A migration** adds a nullable column at the end, which changes the catalog alone, or makes the key bigint, which
   rewrites the table; the run brings one new row.
 - **Rows/s** are the rows of the batch; for a migration, those of the table.

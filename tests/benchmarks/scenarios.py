@@ -34,7 +34,7 @@ class Scenario:
     kind: Kind
     keyed: bool = True
     changes: bool = False
-    """Of an upsert: whether half of its rows differ from those stored."""
+    """Of an upsert or a refresh: whether half of its rows differ from those stored."""
     rewrites: bool = False
     """Of a migration: whether it needs every row to be written anew."""
 
@@ -44,7 +44,8 @@ SCENARIOS = {
     for scenario in (
         Scenario("first-load", "First load, no key", Kind.LOAD, keyed=False),
         Scenario("first-load-key", "First load, primary key", Kind.LOAD),
-        Scenario("refresh", "Full refresh", Kind.REFRESH),
+        Scenario("refresh", "Full refresh, half changed", Kind.REFRESH, changes=True),
+        Scenario("refresh-unchanged", "Full refresh, none changed", Kind.REFRESH),
         Scenario("upsert-half", "Upsert, half changed", Kind.UPSERT, changes=True),
         Scenario("upsert-unchanged", "Upsert, none changed", Kind.UPSERT),
         Scenario("migrate-catalog", "Migration of the catalog", Kind.MIGRATE),

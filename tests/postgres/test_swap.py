@@ -475,3 +475,39 @@ def test_an_expression_that_casts_otherwise_is_another_definition(conn: sa.Conne
     load(conn, checked("integer"), [(1,)])
     changes = load(conn, checked("bigint"), [(2,)]).tables[0].migration
     assert "bigint" in "".join(changes)
+
+
+def test_nobody_waits_for_the_query_of_a_materialized_view(conn: sa.Connection, other: sa.Connection) -> None:
+    load(conn, people(), [(1, "a", 1)])
+    other.exec_driver_sql("""
+        CREATE TABLE towns (name text);
+        INSERT INTO towns VALUES ('b');
+        CREATE MATERIALIZED VIEW slow AS
+            SELECT p.id, t.name, pg_sleep(0.5)::text AS slept FROM people p JOIN towns t USING (name);
+        CREATE UNIQUE INDEX slow_id ON slow (id);
+        CREATE INDEX slow_upper ON slow (upper(name));
+        COMMENT ON MATERIALIZED VIEW slow IS 'slowly';
+        CREATE VIEW upon AS SELECT * FROM slow;
+    """)
+    before = other.exec_driver_sql("SHOW search_path").scalar()
+    result = load(conn, people(), [(2, "b", 2), (3, "c", 3)], delete=Delete.BEFORE_FIRST_BATCH)
+    assert result.readers_kept < 0.4
+    assert rows_of(conn, "SELECT id, name FROM upon") == [(2, "b")]
+    assert rows_of(conn, "SELECT indexname FROM pg_indexes WHERE tablename = 'slow' ORDER BY 1") == [
+        ("slow_id",),
+        ("slow_upper",),
+    ]
+    assert rows_of(conn, "SHOW search_path") == [(before,)]
+    assert rows_of(conn, "SELECT nspname FROM pg_namespace WHERE nspname LIKE '%ingest%'") == []
+
+
+def test_a_materialized_view_that_reads_views_too_is_built_on_the_new_rows(
+    conn: sa.Connection, other: sa.Connection
+) -> None:
+    load(conn, people(), [(1, "a", 1)])
+    other.exec_driver_sql("""
+        CREATE VIEW names AS SELECT id, name FROM people;
+        CREATE MATERIALIZED VIEW both_ways AS SELECT p.age, n.name FROM people p JOIN names n USING (id);
+    """)
+    load(conn, people(), [(2, "b", 2)], delete=Delete.BEFORE_FIRST_BATCH)
+    assert rows_of(conn, "SELECT * FROM both_ways") == [(2, "b")]
