@@ -118,7 +118,7 @@ class TypeChanged(Difference):
 
     @property
     def risk(self) -> str | None:
-        if self.conversion or widens(self.before, self.after.type):
+        if self.conversion or holds_all(self.before, self.after.type):
             return None
         return f"refused if a value of {self.column} would change as {self.after.type}"
 
@@ -366,6 +366,19 @@ def widens(before: str, after: str) -> bool:
         return new_limits[0] >= old_limits[0] and new_limits[1] == old_limits[1]
     return new_limits[0] >= old_limits[0]
 
+
+def holds_all(before: str, after: str) -> bool:
+    """Whether the other type has every value of the one, so that no row needs to be looked at."""
+    return widens(before, after) or after in WIDER.get(before, ())
+
+
+WIDER = {
+    "smallint": ("integer", "bigint", "numeric", "real", "double precision", "text"),
+    "integer": ("bigint", "numeric", "double precision", "text"),
+    "bigint": ("numeric", "text"),
+    "real": ("double precision",),
+}
+"""Numbers that are exact in the other type too, by the spelling of both."""
 
 _WIDENABLE = frozenset({"character varying", "numeric", "bit varying"})
 _UNLIMITED = {"character varying": "text"}

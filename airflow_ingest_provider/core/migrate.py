@@ -19,6 +19,7 @@ from airflow_ingest_provider.core.differences import (
     NotNullAdded,
     TypeChanged,
     Way,
+    holds_all,
 )
 from airflow_ingest_provider.core.errors import DefinitionError
 from airflow_ingest_provider.core.locks import exclusively, one_run_at_a_time
@@ -222,7 +223,9 @@ def _check_rows(conn: sa.Connection, this: Planned) -> None:
                     lossy.append(f"column {column_name!r}: {count} rows hold a label that {type_} no longer has")
             case TypeChanged(column_name) if not difference.conversion and not difference.after.generated:
                 before = this.live.column(column_name)
-                found = before and hidden.lossy(conn, name, before, difference.after)
+                if before is None or holds_all(before.type, difference.after.type):
+                    continue
+                found = hidden.lossy(conn, name, before, difference.after)
                 if found:
                     lossy.append(f"column {column_name!r}: {found}")
     if lossy:

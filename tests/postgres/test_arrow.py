@@ -50,8 +50,9 @@ def whole(bits: int) -> st.SearchStrategy[int]:
 
 
 def decimals(places: int, digits: int) -> st.SearchStrategy[Decimal]:
-    most = Decimal("9" * (digits - places))
-    return st.decimals(-most, most, places=places, allow_nan=False, allow_infinity=False)
+    # Not st.decimals: its limits are rounded to the 28 digits of decimal's context.
+    most = 10**digits - 1
+    return st.integers(-most, most).map(lambda number: Decimal(f"{number}e-{places}"))
 
 
 def json_text(text: str) -> Json:
