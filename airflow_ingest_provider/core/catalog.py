@@ -37,6 +37,11 @@ def find(conn: sa.Connection, schema: str | None, name: str) -> tuple[Name, int 
     return Name(home or "", name), None
 
 
+def oid_of(conn: sa.Connection, name: Name) -> int:
+    """The OID of a relation that should be there; 0, which nothing has, if it has gone."""
+    return find(conn, name.schema, name.name)[1] or 0
+
+
 def schema_exists(conn: sa.Connection, schema: str) -> bool:
     """Whether the schema is there: CREATE SCHEMA IF NOT EXISTS needs rights even where it is."""
     return conn.scalar(_SCHEMA, {"schema": schema}) is not None
@@ -102,6 +107,11 @@ def table_shape(conn: sa.Connection, oid: int) -> TableShape:
         foreign_keys=tuple(_foreign_key(row) for row in constraints if row.contype == "f"),
         indexes=tuple(_index(row) for row in conn.execute(_INDEXES, at)),
     )
+
+
+def inbound_keys(conn: sa.Connection, oid: int) -> tuple[tuple[Name, ForeignKeyShape], ...]:
+    """Foreign keys of other tables to this one, each with its table."""
+    return tuple((Name(row.schema, row.table), _foreign_key(row)) for row in conn.execute(_INBOUND, {"oid": oid}))
 
 
 def pinned_columns(conn: sa.Connection, oid: int) -> Mapping[str, tuple[str, ...]]:
@@ -356,8 +366,8 @@ _TYPES = sa.text("""
 
 # Keys, unique, check and exclusion constraints and foreign keys, in a stable order. NOT NULL constraints
 # (18+) belong to their columns. What another constraint or parent made (conparentid) is not our own.
-_CONSTRAINTS = sa.text("""
-    SELECT k.conname, k.contype::text, k.condeferrable, k.convalidated,
+_EACH_CONSTRAINT = """
+    SELECT n.nspname AS schema, c.relname AS table, k.conname, k.contype::text, k.condeferrable, k.convalidated,
            regexp_replace(pg_get_constraintdef(k.oid), ' NOT VALID$', '') AS definition,
            ARRAY(SELECT a.attname::text FROM unnest(k.conkey) WITH ORDINALITY key(num, place)
                  JOIN pg_attribute a ON a.attrelid = k.conrelid AND a.attnum = key.num
@@ -381,13 +391,30 @@ _CONSTRAINTS = sa.text("""
            coalesce(array_to_string(ix.reloptions, ', '), '') AS index_options,
            obj_description(k.oid, 'pg_constraint') AS comment
     FROM pg_constraint k
+    JOIN pg_class c ON c.oid = k.conrelid
+    JOIN pg_namespace n ON n.oid = c.relnamespace
     LEFT JOIN pg_class f ON f.oid = k.confrelid
     LEFT JOIN pg_namespace fn ON fn.oid = f.relnamespace
     LEFT JOIN pg_class ix ON ix.oid = k.conindid AND k.contype IN ('p', 'u', 'x')
     LEFT JOIN pg_tablespace ts ON ts.oid = ix.reltablespace
+"""
+
+_CONSTRAINTS = sa.text(
+    _EACH_CONSTRAINT
+    + """
     WHERE k.conrelid = :oid AND k.contype IN ('p', 'u', 'c', 'x', 'f') AND k.conparentid = 0
     ORDER BY k.contype, definition, k.conname
-""")
+    """
+)
+
+# Foreign keys that other tables have to this one.
+_INBOUND = sa.text(
+    _EACH_CONSTRAINT
+    + """
+    WHERE k.contype = 'f' AND k.confrelid = :oid AND k.conrelid <> :oid AND k.conparentid = 0
+    ORDER BY 1, 2, 3
+    """
+)
 
 # Indexes that no constraint made, in a stable order.
 _INDEXES = sa.text("""

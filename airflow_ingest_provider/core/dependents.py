@@ -1,7 +1,7 @@
 """What depends on a table and lives on without it: views, foreign keys of others, statistics and sequences."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import sqlalchemy as sa
@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from airflow_ingest_provider.core import catalog
 from airflow_ingest_provider.core.attachments import attached, attached_to_each, settings
 from airflow_ingest_provider.core.names import Name
-from airflow_ingest_provider.core.shape import IndexShape, TableShape
+from airflow_ingest_provider.core.shape import ForeignKeyShape, IndexShape, TableShape
 
 
 @dataclass(frozen=True)
@@ -42,17 +42,11 @@ class Dependent:
         return self.shape.indexes if self.shape else ()
 
 
-@dataclass(frozen=True)
-class InboundKey:
+@dataclass(frozen=True, kw_only=True)
+class InboundKey(ForeignKeyShape):
     """A foreign key of another table that refers to this one."""
 
     table: Name
-    name: str
-    columns: tuple[str, ...]
-    target_columns: tuple[str, ...]
-    options: str
-    validated: bool
-    comment: str | None
 
 
 @dataclass(frozen=True)
@@ -121,20 +115,7 @@ _KINDS = (
 
 def inbound_keys(conn: sa.Connection, oid: int) -> tuple[InboundKey, ...]:
     """Foreign keys of other tables to this one; the table's own references to itself are its definition's."""
-
-    def keys() -> Iterator[InboundKey]:
-        for row in conn.execute(_INBOUND, {"oid": oid}):
-            yield InboundKey(
-                Name(row.schema, row.table),
-                row.name,
-                tuple(row.columns),
-                tuple(row.target_columns),
-                row.options,
-                row.valid,
-                row.comment,
-            )
-
-    return tuple(keys())
+    return tuple(InboundKey(**vars(key), table=table) for table, key in catalog.inbound_keys(conn, oid))
 
 
 def statistics_objects(conn: sa.Connection, oid: int) -> tuple[StatisticsObject, ...]:
@@ -214,31 +195,6 @@ _DEPENDENTS = sa.text("""
     JOIN pg_class c ON c.oid = v.oid
     JOIN pg_namespace n ON n.oid = c.relnamespace
     ORDER BY v.depth, c.oid
-""")
-
-# Foreign keys that other tables have to this one, with what pg_get_constraintdef prints behind the columns.
-_INBOUND = sa.text("""
-    SELECT n.nspname AS schema, c.relname AS table, k.conname AS name, k.convalidated AS valid,
-           ARRAY(SELECT a.attname::text FROM unnest(k.conkey) WITH ORDINALITY key(num, place)
-                 JOIN pg_attribute a ON a.attrelid = k.conrelid AND a.attnum = key.num ORDER BY place) AS columns,
-           ARRAY(SELECT a.attname::text FROM unnest(k.confkey) WITH ORDINALITY key(num, place)
-                 JOIN pg_attribute a ON a.attrelid = k.confrelid AND a.attnum = key.num ORDER BY place)
-               AS target_columns,
-           substr(regexp_replace(pg_get_constraintdef(k.oid), ' NOT VALID$', ''),
-                  length(format('FOREIGN KEY (%s) REFERENCES %s(%s)',
-                      (SELECT string_agg(quote_ident(a.attname), ', ' ORDER BY place)
-                       FROM unnest(k.conkey) WITH ORDINALITY key(num, place)
-                       JOIN pg_attribute a ON a.attrelid = k.conrelid AND a.attnum = key.num),
-                      k.confrelid::regclass,
-                      (SELECT string_agg(quote_ident(a.attname), ', ' ORDER BY place)
-                       FROM unnest(k.confkey) WITH ORDINALITY key(num, place)
-                       JOIN pg_attribute a ON a.attrelid = k.confrelid AND a.attnum = key.num))) + 1) AS options,
-           obj_description(k.oid, 'pg_constraint') AS comment
-    FROM pg_constraint k
-    JOIN pg_class c ON c.oid = k.conrelid
-    JOIN pg_namespace n ON n.oid = c.relnamespace
-    WHERE k.contype = 'f' AND k.confrelid = :oid AND k.conrelid <> :oid AND k.conparentid = 0
-    ORDER BY 1, 2, 3
 """)
 
 # Statistics of expressions alone have no kinds to name. The columns are those that they cannot do without.

@@ -80,7 +80,7 @@ def _retire_enums(conn: sa.Connection, plan: TablePlan, token: str) -> tuple[Nam
         old = name.sibling(temporary_name(token, f"type{place}"))
         run(conn, statements.rename_type(name.quoted, old.name))
         run(conn, statements.create_enum(name, one.after))
-        run(conn, sql.SQL("ALTER TYPE {} OWNER TO {}").format(name.sql, sql.Identifier(owner)))
+        run(conn, statements.give_owner("TYPE", name, owner))
         if comment is not None:
             run(conn, sql.SQL("COMMENT ON TYPE {} IS {}").format(name.sql, sql.Literal(comment)))
         retired.append(old)

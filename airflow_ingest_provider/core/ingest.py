@@ -362,7 +362,7 @@ class _Run:
         if self._options.replace != Replace.AUTO:
             return []
         tried = []
-        for loaded in self._tables:
+        for loaded in [one for one in self._tables if one.refresh is Refresh.SWAP]:
             rows = arrived.first_of(loaded.is_of)
             with _explained():
                 if hardly_changes(self._conn, loaded, rows, self._token(loaded, "first rows")):
@@ -517,14 +517,14 @@ class _Run:
         watermark.save(self._conn, loaded.name, loaded.state)
 
     def _check_role(self, loaded: LoadedTable) -> None:
-        _, oid = catalog.find(self._conn, loaded.name.schema, loaded.name.name)
-        may, role, owner = catalog.may_own(self._conn, oid or 0)
+        oid = catalog.oid_of(self._conn, loaded.name)
+        may, role, owner = catalog.may_own(self._conn, oid)
         if not may:
             raise DefinitionError(
                 f"role {role!r} does not own {loaded.name}, and the high watermark is kept in the table's comment: "
                 f"expected the owner {owner!r} or a member of it; GRANT {owner} TO {role}, or connect as the owner"
             )
-        if catalog.hides_rows(self._conn, oid or 0):
+        if catalog.hides_rows(self._conn, oid):
             raise DefinitionError(
                 f"{loaded.name} has row security forced on its owner, which may hide rows from role {role!r}: expected "
                 "to see all of them; ALTER TABLE ... NO FORCE ROW LEVEL SECURITY, or use a role with BYPASSRLS"

@@ -85,11 +85,10 @@ def create(view: Dependent, name: Name, query: str) -> str:
 
 def finish(conn: sa.Connection, view: Dependent, name: Name, indexes: Collection[str]) -> None:
     """Give a view that was made again its owner and, if it is a materialized one, its settings and indexes."""
-    run(conn, f"ALTER {view.word} {name.quoted} OWNER TO {sql.Identifier(view.owner).as_string(None)}")
-    for column in view.shape.columns if view.shape else ():
-        for action in column.tuning:
-            quoted = sql.Identifier(column.name).as_string(None)
-            run(conn, f"ALTER MATERIALIZED VIEW {name.quoted} ALTER COLUMN {quoted} {action}")
+    run(conn, statements.give_owner(view.word, name, view.owner))
+    if view.shape is not None:
+        for statement in statements.tune(name, view.shape):
+            run(conn, statement)
     for index, called in zip(view.indexes, indexes, strict=True):
         create_index(conn, name, index, called)
 

@@ -51,8 +51,8 @@ class Facts:
 
     `text` is the part of the live comment that people wrote, `comment` the declared one. `pinned` are columns that
     other objects use, and which; `computed_from` those that generated columns use. `needed` are indexes that
-    something else needs, and what. `bytes` is the size of the table with its indexes, `carried` what hangs on it,
-    `walls` what of that no swap can carry over. `conversions` are expressions of the caller's for new values.
+    something else needs, and what. `bytes` is the size of the table with its indexes, `carried` what hangs on it.
+    `conversions` are expressions of the caller's for new values.
     """
 
     text: str | None = None
@@ -62,7 +62,6 @@ class Facts:
     needed: Mapping[str, str] = field(default_factory=dict)
     bytes: int = 0
     carried: tuple[str, ...] = ()
-    walls: tuple[str, ...] = ()
     conversions: Mapping[str, str] = field(default_factory=dict)
 
 

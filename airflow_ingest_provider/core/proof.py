@@ -28,8 +28,7 @@ def properties(conn: sa.Connection, oid: int, gone: Collection[str]) -> Properti
 def check(conn: sa.Connection, before: Properties, hidden: HiddenTable) -> None:
     """Raise DefinitionError where the table that has the live one's name now lost or changed what was not to change."""
     table = hidden.live.name
-    _, oid = catalog.find(conn, table.schema, table.name)
-    after = properties(conn, oid or 0, ())
+    after = properties(conn, catalog.oid_of(conn, table), ())
     plain = {_plain(what): _plain(value) for what, value in after.items()}
     meant = _meant_to_change(hidden)
     if _retyped(hidden):

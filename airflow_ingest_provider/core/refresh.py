@@ -90,9 +90,8 @@ _SAMPLED = 2000
 
 
 def hardly_changes(conn: sa.Connection, loaded: LoadedTable, rows: list[Any], token: str) -> bool:
-    """Whether few of the first rows are new or changed, so that replacing in place is worth trying."""
-    may = loaded.refresh is Refresh.SWAP and loaded.key and loaded.planned and not loaded.planned.plan.differences
-    if not may or not rows:
+    """Whether few of the first rows of a table to be swapped are new or changed: in place is then worth trying."""
+    if not rows or not loaded.key or loaded.planned is None or loaded.planned.plan.differences:
         return False
     try:
         _check_in_place(conn, loaded)

@@ -57,7 +57,7 @@ def create_hidden(name: Name, shape: TableShape, settings: str) -> Statement:
 
 
 def tune(table: Name, shape: TableShape) -> Iterator[Statement]:
-    """Give the columns their storage, compression, statistics targets and options."""
+    """Give the columns of a table or materialized view their storage, compression, statistics targets and options."""
     for column in shape.columns:
         for action in column.tuning:
             yield sql.SQL("ALTER TABLE {} ALTER COLUMN {} {}").format(
@@ -170,6 +170,11 @@ def create_enum(type_: Name, labels: Sequence[str]) -> Statement:
 def rename(kind: str, old: Name, new: str) -> Statement:
     """Rename a relation; `kind` is its word in ALTER."""
     return sql.SQL("ALTER {} {} RENAME TO {}").format(sql.SQL(kind), old.sql, sql.Identifier(new))
+
+
+def give_owner(kind: str, name: Name, owner: str) -> Statement:
+    """Make a role the owner; `kind` is the object's word in ALTER."""
+    return sql.SQL("ALTER {} {} OWNER TO {}").format(sql.SQL(kind), name.sql, sql.Identifier(owner))
 
 
 def migrate_in_place(table: Name, difference: Difference, text: str | None) -> Statement:

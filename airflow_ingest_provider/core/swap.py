@@ -92,8 +92,7 @@ def _prepare(
     views = dependents.dependents(conn, live.oid)
     if catalog.table_shape(conn, live.oid) != live or not {one.view for one in built.values()} <= set(views):
         raise _altered(table)
-    _, oid = catalog.find(conn, hidden.name.schema, hidden.name.name)
-    new = catalog.table_shape(conn, oid or 0)
+    new = catalog.table_shape(conn, catalog.oid_of(conn, hidden.name))
     wanted = [part.name for part in hidden.shape.parts] + [name.name for _, name in _sequence_names(hidden, new)]
     return Prepared(
         hidden,
@@ -121,8 +120,7 @@ def _attached_to_identities(conn: sa.Connection, hidden: HiddenTable) -> dict[st
     identities = {}
     for column in hidden.live.columns:
         if column.identity and column.sequence is not None:
-            _, oid = catalog.find(conn, column.sequence.schema, column.sequence.name)
-            own = attachments.attached(conn, oid or 0)
+            own = attachments.attached(conn, catalog.oid_of(conn, column.sequence))
             # The limits of a sequence belong to the type of its column.
             as_it_was = [one for one in own if column.name in kept or " AS " not in one.partition(" INCREMENT")[0]]
             identities[column.name] = tuple(as_it_was)
@@ -135,7 +133,7 @@ def _lock(conn: sa.Connection, prepared: Prepared) -> None:
         if view.may_alter:
             shorten(conn)
             # LOCK TABLE on a view would lock all that it reads; this locks the view alone and changes nothing.
-            run(conn, f"ALTER {view.word} {view.name.quoted} OWNER TO {sql.Identifier(view.owner).as_string(None)}")
+            run(conn, statements.give_owner(view.word, view.name, view.owner))
     shorten(conn)
     run(conn, sql.SQL("LOCK TABLE ONLY {} IN ACCESS EXCLUSIVE MODE").format(prepared.table.sql))
     if dependents.fingerprint(conn, prepared.hidden.live.oid) != prepared.fingerprint:
@@ -207,12 +205,11 @@ def _explained(table: Name) -> Iterator[None]:
 def _give_owner(conn: sa.Connection, live: int, table: Name) -> None:
     may, role, owner = catalog.may_own(conn, live)
     if may and owner != role:
-        run(conn, sql.SQL("ALTER TABLE {} OWNER TO {}").format(table.sql, sql.Identifier(owner)))
+        run(conn, statements.give_owner("TABLE", table, owner))
 
 
 def _attach(conn: sa.Connection, name: Name, statements_: Iterable[str]) -> None:
-    _, oid = catalog.find(conn, name.schema, name.name)
-    for statement in (*attachments.revokes(conn, oid or 0, name), *statements_):
+    for statement in (*attachments.revokes(conn, catalog.oid_of(conn, name), name), *statements_):
         run(conn, statement)
 
 
@@ -290,20 +287,9 @@ def _refer_inbound_keys(conn: sa.Connection, hidden: HiddenTable, swapped: Colle
     inbound = [key for key in dependents.inbound_keys(conn, hidden.live.oid) if key.table not in swapped]
     for place, key in enumerate(inbound):
         name = _inbound_name(hidden, place)
-        add = sql.SQL("ALTER TABLE {} ADD CONSTRAINT {} FOREIGN KEY ({}) REFERENCES {} ({}){} NOT VALID")
-        run(
-            conn,
-            add.format(
-                key.table.sql,
-                sql.Identifier(name),
-                statements.columns(key.columns),
-                hidden.name.sql,
-                statements.columns(key.target_columns),
-                sql.SQL(key.options),
-            ),
-        )
+        run(conn, statements.add_foreign_key(key.table, key, name, hidden.name, valid=False))
         if key.validated:
-            run(conn, sql.SQL("ALTER TABLE {} VALIDATE CONSTRAINT {}").format(key.table.sql, sql.Identifier(name)))
+            run(conn, statements.validate(key.table, name))
 
 
 def _move_inbound_key(key: InboundKey, temporary: str) -> Iterator[sql.Composable]:
@@ -330,7 +316,7 @@ def _give_names(prepared: Prepared) -> Iterator[sql.Composable]:
         yield statements.rename("INDEX", table.sibling(hidden.temporary(place)), free)
     for place, one in enumerate(prepared.statistics):
         yield statements.rename("STATISTICS", hidden.statistics_name(place, one), one.name.name)
-        yield sql.SQL("ALTER STATISTICS {} OWNER TO {}").format(one.name.sql, sql.Identifier(one.owner))
+        yield statements.give_owner("STATISTICS", one.name, one.owner)
         if one.comment is not None:
             yield sql.SQL("COMMENT ON STATISTICS {} IS {}").format(one.name.sql, sql.Literal(one.comment))
     for column, name in _sequence_names(hidden, prepared.new, prepared.taken):

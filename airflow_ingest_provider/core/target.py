@@ -214,5 +214,4 @@ def find_table(conn: sa.Connection, table: sa.Table) -> tuple[Name, int | None]:
 
 def read_shape(conn: sa.Connection, loaded: LoadedTable) -> None:
     """Read the live table's shape again, after it was migrated or swapped."""
-    _, oid = catalog.find(conn, loaded.name.schema, loaded.name.name)
-    loaded.shape = catalog.table_shape(conn, oid or 0)
+    loaded.shape = catalog.table_shape(conn, catalog.oid_of(conn, loaded.name))
