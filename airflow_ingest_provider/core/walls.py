@@ -94,8 +94,6 @@ _WALLS = sa.text("""
     JOIN gone ON gone.oid IN (t.tgrelid, i.indrelid, CASE d.classid WHEN 'pg_class'::regclass THEN d.objid END)
     WHERE d.deptype = 'x' AND d.refclassid = 'pg_extension'::regclass
     UNION
-    SELECT 'publication ' || p.pubname FROM pg_publication p WHERE p.puballtables
-    UNION
     SELECT 'publication ' || t.pubname FROM pg_publication_tables t, it
     WHERE t.schemaname = (SELECT nspname FROM pg_namespace WHERE oid = it.relnamespace) AND t.tablename = it.relname
     UNION
