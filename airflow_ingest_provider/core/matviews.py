@@ -35,13 +35,21 @@ class Built:
 def build_early(conn: sa.Connection, hidden: HiddenTable, swapped: Collection[int]) -> Mapping[int, Built]:
     """Run the queries of the live table's materialized views on the hidden one; what was built, by the live view's OID.
 
-    PostgreSQL reads a query by the names in it, so the hidden table is called as the live one for as long as that
-    takes, in a schema of its own: without CREATE on the database nothing is built. Nor is what reads other tables that
-    are `swapped`, or views on this one, which have the old rows until the swap.
+    PostgreSQL reads a query by the names in it, so the hidden table is called as the live one until it has read them,
+    in a schema of its own: without CREATE on the database nothing is built. Nor is what reads other tables that
+    are `swapped`, or views on this one, which have the old rows until the swap; or a view of somebody who may not see
+    all rows, since grants and policies come with the swap.
     """
     views = dependents.dependents(conn, hidden.live.oid)
     not_yet = ({view.oid for view in views} | set(swapped)) - {hidden.live.oid}
-    early = [view for view in views if view.kind == "m" and view.may_alter and not view.reads & not_yet]
+    early = [
+        view
+        for view in views
+        if view.kind == "m"
+        and view.may_alter
+        and not view.reads & not_yet
+        and conn.scalar(_SEES_ALL, {"owner": view.owner, "oid": hidden.live.oid})
+    ]
     if not early or not conn.scalar(_MAY_CREATE):
         return {}
     table, schema = hidden.live.name, temporary_name(hidden.token, "schema")
@@ -72,20 +80,27 @@ def build_early(conn: sa.Connection, hidden: HiddenTable, swapped: Collection[in
         ],
     )
     for one in built.values():
+        run(conn, statements.grant_select(hidden.name, one.view.owner))  # until the swap gives it its own grants
         finish(conn, one.view, one.name, one.indexes)
         analyze(conn, one.view, one.name)
     return built
 
 
 def create(view: Dependent, name: Name, query: str) -> str:
-    """The statement that builds a materialized view, and runs its query where the live one is populated."""
-    data = "WITH DATA" if view.populated else "WITH NO DATA"
-    return f"CREATE MATERIALIZED VIEW {name.quoted}{view.storage} AS {query} {data}"
+    """The statement that makes a materialized view, without its rows."""
+    return f"CREATE MATERIALIZED VIEW {name.quoted}{view.storage} AS {query} WITH NO DATA"
 
 
 def finish(conn: sa.Connection, view: Dependent, name: Name, indexes: Collection[str]) -> None:
-    """Give a view that was made again its owner and, if it is a materialized one, its settings and indexes."""
+    """Give a view that was made again its owner and, if it is a materialized one, its rows, settings and indexes.
+
+    The rows come by REFRESH, which runs the query as the owner: he sees no more than he may, and his functions do no
+    more.
+    """
     run(conn, statements.give_owner(view.word, name, view.owner))
+    if view.kind == "m" and view.populated:
+        refresh = f"REFRESH MATERIALIZED VIEW {name.quoted}"
+        run_all(conn, ["SET LOCAL row_security = on", refresh, "SET LOCAL row_security = off"])
     if view.shape is not None:
         for statement in statements.tune(name, view.shape):
             run(conn, statement)
@@ -105,5 +120,13 @@ def _set_schema(table: Name, schema: str) -> sql.Composable:
 
 # Names of the search_path's schemas are printed bare.
 _QUERY = sa.text("SELECT pg_get_viewdef(CAST(:oid AS oid))")
+
+_SEES_ALL = sa.text("""
+    SELECT has_table_privilege(r.oid, c.oid, 'SELECT')
+           AND (NOT c.relrowsecurity OR r.rolsuper OR r.rolbypassrls
+                OR NOT c.relforcerowsecurity AND pg_has_role(r.oid, c.relowner, 'USAGE'))
+    FROM pg_class c, pg_roles r
+    WHERE c.oid = :oid AND r.rolname = :owner
+""")
 
 _MAY_CREATE = sa.text("SELECT has_database_privilege(current_database(), 'CREATE')")

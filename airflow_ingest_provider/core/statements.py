@@ -177,6 +177,11 @@ def give_owner(kind: str, name: Name, owner: str) -> Statement:
     return sql.SQL("ALTER {} {} OWNER TO {}").format(sql.SQL(kind), name.sql, sql.Identifier(owner))
 
 
+def grant_select(table: Name, role: str) -> Statement:
+    """Let a role read the table."""
+    return sql.SQL("GRANT SELECT ON {} TO {}").format(table.sql, sql.Identifier(role))
+
+
 def migrate_in_place(table: Name, difference: Difference, text: str | None) -> Statement:
     """What brings one difference about in the catalog alone. Takes ACCESS EXCLUSIVE, for milliseconds.
 

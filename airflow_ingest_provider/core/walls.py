@@ -126,6 +126,11 @@ _WALLS = sa.text("""
     SELECT format('view %s, which belongs to %s', v.ev_class::regclass, pg_get_userbyid(c.relowner))
     FROM hanging h JOIN pg_rewrite v ON h.classid = 'pg_rewrite'::regclass AND v.oid = h.objid
     JOIN pg_class c ON c.oid = v.ev_class WHERE NOT pg_has_role(c.relowner, 'USAGE')
+    UNION
+    SELECT format('materialized view %s, whose owner %s may not read %s', v.oid::regclass, pg_get_userbyid(v.relowner),
+                  reads.read::regclass)
+    FROM reads JOIN dropped ON dropped.oid = reads.read JOIN pg_class v ON v.oid = reads.viewer
+    WHERE v.relispopulated AND NOT has_any_column_privilege(v.relowner, reads.read, 'SELECT')
     ORDER BY 1
 """)
 

@@ -501,6 +501,69 @@ def test_nobody_waits_for_the_query_of_a_materialized_view(conn: sa.Connection, 
     assert rows_of(conn, "SELECT nspname FROM pg_namespace WHERE nspname LIKE '%ingest%'") == []
 
 
+@pytest.fixture
+def analyst(other: sa.Connection) -> Iterator[str]:
+    """A role that may make materialized views, and is not the one that loads."""
+    role = "ingest_analyst"
+    other.exec_driver_sql(f"CREATE ROLE {role}; GRANT CREATE ON SCHEMA public TO {role}")
+    yield role
+    other.exec_driver_sql(f"DROP OWNED BY {role} CASCADE; DROP ROLE {role}")
+
+
+def _stored_by(other: sa.Connection, role: str, grants: str) -> None:
+    """A materialized view of the role's own, on what it may see; each row says who ran the query."""
+    other.exec_driver_sql(f"""
+        {grants};
+        SET ROLE {role};
+        CREATE MATERIALIZED VIEW stored AS SELECT id, name, current_user::text AS seen_by FROM people;
+        RESET ROLE;
+    """)
+
+
+def test_the_query_of_a_materialized_view_runs_as_its_owner(
+    conn: sa.Connection, other: sa.Connection, analyst: str
+) -> None:
+    load(conn, people(), [(1, "a", 1)])
+    _stored_by(other, analyst, f"GRANT SELECT ON people TO {analyst}")
+    grants = "SELECT aclexplode(relacl)::text FROM pg_class WHERE relname = 'people' ORDER BY 1"
+    before = rows_of(conn, grants)
+    load(conn, people(), [(2, "b", 2)], delete=Delete.BEFORE_FIRST_BATCH)
+    assert rows_of(conn, "SELECT * FROM stored") == [(2, "b", analyst)]
+    assert rows_of(conn, grants) == before
+
+
+@pytest.mark.parametrize(
+    "grants",
+    [
+        "GRANT SELECT (id, name) ON people TO {}",
+        """GRANT SELECT ON people TO {}; ALTER TABLE people ENABLE ROW LEVEL SECURITY;
+           CREATE POLICY old ON people USING (age > 2)""",
+    ],
+    ids=["columns", "policy"],
+)
+def test_a_materialized_view_holds_no_more_than_its_owner_may_see(
+    conn: sa.Connection, other: sa.Connection, analyst: str, grants: str
+) -> None:
+    load(conn, people(), [(1, "a", 1)])
+    _stored_by(other, analyst, grants.format(analyst))
+    load(conn, people(), [(2, "b", 2), (3, "c", 3)], delete=Delete.BEFORE_FIRST_BATCH)
+    seen = [(2, "b", analyst), (3, "c", analyst)]
+    assert rows_of(conn, "SELECT * FROM stored ORDER BY id") == (seen[1:] if "POLICY" in grants else seen)
+
+
+def test_a_materialized_view_whose_owner_may_read_no_more_stays_as_it_is(
+    conn: sa.Connection, other: sa.Connection, analyst: str
+) -> None:
+    load(conn, people(), [(1, "a", 1)])
+    _stored_by(other, analyst, f"GRANT SELECT ON people TO {analyst}")
+    other.exec_driver_sql(f"REVOKE SELECT ON people FROM {analyst}")
+    with pytest.raises(DefinitionError, match=f"materialized view stored, whose owner {analyst} may not read people"):
+        load(conn, people(), [(2, "b", 2)], delete=Delete.BEFORE_FIRST_BATCH, replace=Replace.SWAP)
+    load(conn, people(), [(2, "b", 2)], delete=Delete.BEFORE_FIRST_BATCH)
+    assert rows_of(conn) == [(2, "b", 2)]
+    assert rows_of(conn, "SELECT * FROM stored") == [(1, "a", analyst)]
+
+
 def test_a_materialized_view_that_reads_views_too_is_built_on_the_new_rows(
     conn: sa.Connection, other: sa.Connection
 ) -> None:
