@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain, groupby, islice
 from types import ModuleType
 from typing import Any, cast
@@ -118,20 +118,37 @@ Recognise = Callable[[Any], TableBuffer | None]
 
 
 @dataclass(frozen=True)
-class Arrived:
-    """A batch's rows, of which the `first` are there; `all_read` where those are all."""
+class Chunk:
+    """Rows of a batch that came one after the other, by table; then, maybe, a table and its Arrow object."""
 
-    rows: Iterator[Any]
-    first: Sequence[Any]
-    all_read: bool
+    groups: Sequence[tuple[Any, list[Any]]]
+    frame: tuple[Any, Any] | None
+
+    @property
+    def is_last(self) -> bool:
+        """Whether it is known that no more come."""
+        return self.frame is None and sum(len(rows) for _, rows in self.groups) < CHUNK_ROWS
+
+
+@dataclass(frozen=True)
+class Arrived:
+    """A batch's rows, of which the `first` are there (None: there are none); `all_read` where those are all."""
+
+    chunks: Iterator[Chunk]
+    first: Chunk | None
 
     @property
     def is_empty(self) -> bool:
-        return not self.first
+        return self.first is None
+
+    @property
+    def all_read(self) -> bool:
+        return self.first is None or self.first.is_last
 
     def first_of(self, recognise: Callable[[Any], bool]) -> list[Any]:
         """The first rows of a table, Arrow objects left out."""
-        return [pair[1] for pair in self.first if type(pair[1]) in _ROWS and recognise(pair[0])]
+        groups = self.first.groups if self.first else ()
+        return [row for table, rows in groups if recognise(table) for row in rows]
 
 
 def started(rows: Iterable[Any]) -> Arrived:
@@ -142,33 +159,51 @@ def started(rows: Iterable[Any]) -> Arrived:
         raise BatchError(
             f"the rows of a batch are a {type(rows).__name__}: expected an iterable of (table, row) pairs"
         ) from error
-    first = _next_pairs(iterator)
-    frame = first[-1][1] if first and _ends_with_frame(first) else None
-    if frame is not None:
-        first[-1] = (first[-1][0], _arrow().begun(frame))
-    return Arrived(chain(first, iterator), first, all_read=frame is None and len(first) < CHUNK_ROWS)
+    first = _next_chunk(iterator)
+    if first is None:
+        return Arrived(iter(()), None)
+    if first.frame:
+        table, frame = first.frame
+        first = replace(first, frame=(table, _arrow().begun(frame)))
+    return Arrived(chain([first], _chunks(iterator)), first)
 
 
-def _next_pairs(pairs: Iterator[Any]) -> list[Any]:
-    """Enough pairs to encode; up to the next Arrow object and no further, since each may be large."""
-    read: list[Any] = []
+def _chunks(pairs: Iterator[Any]) -> Iterator[Chunk]:
+    while (chunk := _next_chunk(pairs)) is not None:
+        yield chunk
+
+
+def _next_chunk(pairs: Iterator[Any]) -> Chunk | None:
+    """Enough rows to encode; up to the next Arrow object and no further, since each may be large. None at the end."""
+    groups: dict[int, tuple[Any, list[Any]]] = {}
+    frame = None
+    last_table: Any = _NO_TABLE
+    no_frame: type = tuple
+    pair: Any = (None, None)
     try:
         for pair in islice(pairs, CHUNK_ROWS):
-            read.append(pair)
-            if type(pair[1]) not in _ROWS and _is_frame(type(pair[1])):
-                break
-    except (TypeError, LookupError) as error:
-        if not read or _is_pair(read[-1]):
+            table, row = pair
+            if type(row) is not no_frame:
+                if _is_frame(type(row)):
+                    frame = (table, row)
+                    break
+                no_frame = type(row)
+            if table is not last_table:
+                last_table = table
+                keep = groups.setdefault(id(table), (table, []))[1].append
+            keep(row)
+    except (TypeError, ValueError) as error:
+        if _is_pair(pair):
             raise
         raise BatchError("the rows of a batch must be (table, row) pairs, and one is not") from error
-    return read
+    return Chunk(tuple(groups.values()), frame) if groups or frame else None
+
+
+_NO_TABLE = object()
 
 
 def _is_pair(pair: Any) -> bool:
     return isinstance(pair, Sequence) and not isinstance(pair, str | bytes) and len(pair) == 2
-
-
-_ROWS = frozenset({tuple, list})
 
 
 def _is_frame(type_: type) -> bool:
@@ -177,10 +212,6 @@ def _is_frame(type_: type) -> bool:
     https://arrow.apache.org/docs/format/CDataInterface/PyCapsuleInterface.html
     """
     return hasattr(type_, "__arrow_c_stream__") or hasattr(type_, "__arrow_c_array__")
-
-
-def _ends_with_frame(pairs: Sequence[Any]) -> bool:
-    return type(pairs[-1][1]) not in _ROWS and _is_frame(type(pairs[-1][1]))
 
 
 def _arrow() -> ModuleType:
@@ -215,13 +246,13 @@ def triple(batch: Any) -> tuple[Any, Any, Any]:
     return batch[0], batch[1], batch[2]
 
 
-def runs(rows: Iterator[Any], buffers: Mapping[str, TableBuffer], recognise: Recognise) -> Iterator[Run]:
+def runs(chunks: Iterator[Chunk], buffers: Mapping[str, TableBuffer], recognise: Recognise) -> Iterator[Run]:
     """Sort rows by table. A run goes on as long as its table's rows come and those of the others fit the buffer.
 
     So rows of one table are one run however many they are, and interleaved rows of many are few. An Arrow object is
     runs of its own, read as they are sent.
     """
-    router = _Router(rows, buffers, recognise)
+    router = _Router(chunks, buffers, recognise)
     while (buffer := router.next_buffer()) is not None:
         if buffer.waits:
             yield Run(buffer.table, router.chunks_of(buffer), buffer.sent + 1)
@@ -230,8 +261,8 @@ def runs(rows: Iterator[Any], buffers: Mapping[str, TableBuffer], recognise: Rec
 
 
 class _Router:
-    def __init__(self, rows: Iterator[Any], buffers: Mapping[str, TableBuffer], recognise: Recognise) -> None:
-        self._rows = rows
+    def __init__(self, chunks: Iterator[Chunk], buffers: Mapping[str, TableBuffer], recognise: Recognise) -> None:
+        self._chunks = chunks
         self._buffers = buffers
         self._recognise = recognise
 
@@ -261,36 +292,19 @@ class _Router:
 
     def _read(self) -> bool:
         """Keep the next rows, up to the next Arrow object; False at the end."""
-        pairs = _next_pairs(self._rows)
-        if not pairs:
+        chunk = next(self._chunks, None)
+        if chunk is None:
             return False
-        try:
-            tables, rows = map(list, zip(*pairs, strict=True))
-        except (TypeError, ValueError) as error:
-            raise BatchError("the rows of a batch must be (table, row) pairs, and one is not") from error
-        frame = rows.pop() if _ends_with_frame(pairs) else None
-        table_of_frame = tables.pop() if frame is not None else None
-        if len(set(map(id, tables))) == 1:
-            groups: Iterable[tuple[Any, list[Any]]] = [(tables[0], rows)]
-        else:
-            groups = _grouped(tables, rows)
-        for table, of_table in groups:
+        for table, rows in chunk.groups:
             buffer = self._recognise(table)
             if buffer is not None:
-                buffer.add(of_table)
-        if frame is not None:
-            buffer = self._recognise(table_of_frame)
+                buffer.add(rows)
+        if chunk.frame:
+            table, frame = chunk.frame
+            buffer = self._recognise(table)
             if buffer is not None:
                 buffer.add_frame(frame)
         return True
-
-
-def _grouped(tables: Iterable[Any], rows: Iterable[Any]) -> Iterable[tuple[Any, list[Any]]]:
-    """The rows of each table, in their order; tables are told apart by identity here."""
-    groups: dict[int, tuple[Any, list[Any]]] = {}
-    for table, row in zip(tables, rows, strict=True):
-        groups.setdefault(id(table), (table, []))[1].append(row)
-    return groups.values()
 
 
 def recogniser(known: Mapping[sa.Table, TableBuffer]) -> Recognise:

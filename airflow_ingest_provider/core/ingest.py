@@ -13,7 +13,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from airflow_ingest_provider.core import callback, catalog, hidden, migrate, watermark
-from airflow_ingest_provider.core.batches import Arrived, Run, closed_after, recogniser, runs, started, triple
+from airflow_ingest_provider.core.batches import Arrived, Chunk, Run, closed_after, recogniser, runs, started, triple
 from airflow_ingest_provider.core.callback import OnBeforeVisible, do_nothing
 from airflow_ingest_provider.core.declared import create_types, tables_of
 from airflow_ingest_provider.core.differences import EnumExtended
@@ -242,13 +242,18 @@ class _Run:
             # A transaction each, since a table that was swapped is held under ACCESS EXCLUSIVE until it commits.
             with self._alone(), _explained():
                 self._check_untouched()
-                steps = self._migrate(loaded)
+                self._check_role(loaded)
+                planned = self._plan(loaded)
+                steps = self._migrate(loaded, planned)
                 self._save(loaded)
+                if not planned.plan.differences:
+                    self._get_ready(loaded, planned)
+                    continue
             if steps is not None:
                 self._run(steps, loaded)
             with self._alone(), _explained():
                 self._check_untouched()
-                self._get_ready(loaded)
+                self._get_ready(loaded, self._plan(loaded))
         self._migrated = True
 
     def _parents_first(self) -> list[LoadedTable]:
@@ -256,10 +261,13 @@ class _Run:
         order = {table.key: place for place, table in enumerate(self._metadata.sorted_tables)}
         return sorted(self._tables, key=lambda loaded: order[loaded.table.key])
 
-    def _planned(self, loaded: LoadedTable) -> Planned:
-        return migrate.planned(
+    def _plan(self, loaded: LoadedTable) -> Planned:
+        """Compare the live table with its definition, and take its shape for what it is."""
+        planned = migrate.planned(
             self._conn, loaded.table, loaded.name, loaded.state, conversions=self._options.conversions
         )
+        loaded.shape = planned.live
+        return planned
 
     def _extend_enums(self, loaded: LoadedTable) -> None:
         """Committed before the table is migrated: PostgreSQL does not let a new label be used at once."""
@@ -268,7 +276,7 @@ class _Run:
         with self._alone(), _explained():
             self._check_untouched()
             self._check_role(loaded)
-            planned = self._planned(loaded)
+            planned = self._plan(loaded)
             migrate.check(self._conn, planned, self._options, rows_stay=not self._deletes)
             migrate.add_enum_labels(self._conn, loaded.table)
             self._note_migration(
@@ -276,12 +284,9 @@ class _Run:
             )
             self._save(loaded)
 
-    def _migrate(self, loaded: LoadedTable) -> Steps | None:
+    def _migrate(self, loaded: LoadedTable, planned: Planned) -> Steps | None:
         """What is done in the open transaction; the steps that are left where each takes one of its own."""
         conn, options = self._conn, self._options
-        self._check_role(loaded)
-        planned = self._planned(loaded)
-        loaded.shape = planned.live
         if self._deletes:
             swapped = {one.name for one in self._tables if one.refresh is Refresh.SWAP}
             loaded.refresh = choose_refresh(conn, loaded, swapped, self._on_before_visible, options)
@@ -320,14 +325,13 @@ class _Run:
                 clear_leftovers(self._conn, loaded.live.oid, self._options)
             raise
 
-    def _get_ready(self, loaded: LoadedTable) -> None:
-        """Read the migrated table, and see how its first rows will come."""
+    def _get_ready(self, loaded: LoadedTable, planned: Planned) -> None:
+        """See how the migrated table's first rows will come."""
         conn, options = self._conn, self._options
-        read_shape(conn, loaded)
         if loaded.refresh is None and is_first_load(conn, loaded, self._on_before_visible, upserts=options.upserts):
             loaded.refresh = Refresh.FIRST_LOAD
         if loaded.refresh in (Refresh.SWAP, Refresh.FIRST_LOAD):
-            loaded.planned = self._planned(loaded)
+            loaded.planned = planned
 
     def load(self, mark: Any, batch_metadata: Any, arrived: Arrived) -> None:
         """One batch, one transaction: all of it or nothing."""
@@ -340,7 +344,7 @@ class _Run:
             for part in parts:
                 if part.way is Way.UPSERT and not arrived.is_empty:
                     check_rules(conn, part.loaded, INSERT, UPDATE)
-            self._copy(parts, arrived.rows)
+            self._copy(parts, arrived.chunks)
             with _explained():
                 self._swap_after_all([part for part in parts if part.loaded in tried])
             resolved = watermark.resolved(mark)
@@ -403,11 +407,11 @@ class _Run:
         hold_writers(self._conn, loaded.name, self._options)
         return not catalog.has_rows(self._conn, loaded.name)
 
-    def _copy(self, parts: list[BatchTable], rows: Iterator[Any]) -> None:
+    def _copy(self, parts: list[BatchTable], chunks: Iterator[Chunk]) -> None:
         targets = {part.buffer.table: part for part in parts}
         buffers = {name: part.buffer for name, part in targets.items()}
         recognise = recogniser({part.loaded.table: part.buffer for part in parts})
-        for run in runs(rows, buffers, recognise):
+        for run in runs(chunks, buffers, recognise):
             part = targets[run.table]
             copy_rows(self._conn, part.copy_target, self._progress(run, part), run.first_row, binary=run.binary)
 

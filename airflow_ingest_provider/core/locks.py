@@ -31,15 +31,16 @@ def one_run_at_a_time(conn: sa.Connection, names: Iterable[Name], patience: time
     The locks are taken in the order of the names, so that two runs cannot wait for each other. Raises LockNotAcquired
     where another run holds one for longer than `patience`.
     """
-    before = _set_lock_timeout(conn, f"{patience / timedelta(milliseconds=1):.0f}ms")
     for name in sorted(set(names)):
-        _take_turn(conn, name, patience)
-    _set_lock_timeout(conn, before)
+        if not conn.scalar(sa.text("SELECT pg_try_advisory_xact_lock(:key)"), {"key": name.lock_key}):
+            _wait_for_turn(conn, name, patience)
 
 
-def _take_turn(conn: sa.Connection, name: Name, patience: timedelta) -> None:
+def _wait_for_turn(conn: sa.Connection, name: Name, patience: timedelta) -> None:
+    before = _set_lock_timeout(conn, f"{patience / timedelta(milliseconds=1):.0f}ms")
     try:
         conn.execute(sa.text("SELECT pg_advisory_xact_lock(:key)"), {"key": name.lock_key})
+        _set_lock_timeout(conn, before)
     except sa.exc.DBAPIError as error:
         if sqlstate(error) != _LOCK_NOT_AVAILABLE:
             raise

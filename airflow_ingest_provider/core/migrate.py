@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 
 import sqlalchemy as sa
@@ -102,16 +102,16 @@ def planned(
             f"{name} is not a table (relkind {live.kind!r}): expected a table, or nothing, of that name"
         )
     declared = declared_shape(conn, table, live)
-    facts = Facts(
-        text=state.text,
-        comment=table.comment,
-        pinned=catalog.pinned_columns(conn, oid),
-        computed_from=catalog.computed_from(conn, oid),
-        needed=catalog.needed_indexes(conn, oid),
-        bytes=catalog.size(conn, oid),
-        carried=dependents.described(conn, oid),
-        conversions=_of_table(conversions, name),
-    )
+    facts = Facts(text=state.text, comment=table.comment, conversions=_of_table(conversions, name))
+    if plan(live, declared, facts).differences:
+        facts = replace(
+            facts,
+            pinned=catalog.pinned_columns(conn, oid),
+            computed_from=catalog.computed_from(conn, oid),
+            needed=catalog.needed_indexes(conn, oid),
+            bytes=catalog.size(conn, oid),
+            carried=dependents.described(conn, oid),
+        )
     return Planned(plan(live, declared, facts), live, declared, facts)
 
 
@@ -161,9 +161,11 @@ def _check_wanted(conn: sa.Connection, this: Planned, options: Options) -> None:
 
 def _check_inbound_keys(conn: sa.Connection, this: Planned) -> None:
     """Foreign keys of other tables need the key that they refer to."""
+    dropped = [one.constraint for one in this.plan.differences if isinstance(one, ConstraintDropped)]
+    if not dropped:
+        return
     assert this.plan.target is not None, "a table that is there has a target"
     left = [frozenset(one.columns) for one in this.plan.target.constraints if one.kind in ("p", "u")]
-    dropped = [one.constraint for one in this.plan.differences if isinstance(one, ConstraintDropped)]
     for key in dependents.inbound_keys(conn, this.live.oid):
         referred = frozenset(key.target_columns)
         if referred not in left and any(referred == frozenset(one.columns) for one in dropped):
