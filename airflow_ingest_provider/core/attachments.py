@@ -21,12 +21,9 @@ class Attached:
     part: str | None = None
 
 
-def attached(conn: sa.Connection, oid: int, gone: Collection[str] = ()) -> tuple[str, ...]:
-    """The statements, in the order to run them, that give a relation of the same name the grants and all else.
-
-    Left out is what belongs to the columns, constraints and indexes that are `gone`.
-    """
-    return tuple(one.statement for one in attached_to_each(conn, [oid])[oid] if one.part not in gone)
+def attached(conn: sa.Connection, oid: int) -> list[Attached]:
+    """What hangs on a relation, in the order in which to hang it on one of the same name."""
+    return attached_to_each(conn, [oid])[oid]
 
 
 def attached_to_each(conn: sa.Connection, oids: Collection[int]) -> Mapping[int, list[Attached]]:

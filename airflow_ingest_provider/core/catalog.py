@@ -1,7 +1,7 @@
 """What PostgreSQL's catalog says of a table, read into shapes. Nothing here changes or locks anything."""
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 import sqlalchemy as sa
@@ -47,10 +47,12 @@ def schema_exists(conn: sa.Connection, schema: str) -> bool:
     return conn.scalar(_SCHEMA, {"schema": schema}) is not None
 
 
-def comment_of(conn: sa.Connection, oid: int) -> str | None:
-    """The table's comment."""
-    text: str | None = conn.scalar(_COMMENT, {"oid": oid})
-    return text
+def comments(conn: sa.Connection, names: Iterable[Name]) -> Mapping[Name, str | None]:
+    """The comments of those of the tables that are there."""
+    wanted = [(name.schema, name.name) for name in names]
+    schemas, tables = zip(*wanted, strict=True)
+    found = conn.execute(_COMMENTS, {"schemas": list(schemas), "names": list(tables)})
+    return {Name(row.schema, row.name): row.comment for row in found}
 
 
 def may_own(conn: sa.Connection, oid: int) -> tuple[bool, str, str]:
@@ -273,8 +275,13 @@ _RELATION = sa.text("""
 # One row where the schema exists, whatever the role's rights on it.
 _SCHEMA = sa.text("SELECT 1 FROM pg_namespace WHERE nspname = :schema")
 
-# The comment of the relation itself, not of its columns.
-_COMMENT = sa.text("SELECT obj_description(:oid, 'pg_class')")
+# The comments of the relations themselves, not of their columns.
+_COMMENTS = sa.text("""
+    SELECT n.nspname AS schema, c.relname AS name, obj_description(c.oid, 'pg_class') AS comment
+    FROM unnest(CAST(:schemas AS name[]), CAST(:names AS name[])) wanted(schema, name)
+    JOIN pg_class c ON c.relname = wanted.name
+    JOIN pg_namespace n ON n.oid = c.relnamespace AND n.nspname = wanted.schema
+""")
 
 # A member of the owner role, or a superuser, may do what the owner may.
 _OWNERSHIP = sa.text("""

@@ -92,9 +92,9 @@ def described(conn: sa.Connection, oid: int) -> tuple[str, ...]:
     views = [f"{view.word.lower()} {view.name}" for view in dependents(conn, oid)]
     keys = [f"foreign key {key.name} of {key.table}" for key in inbound_keys(conn, oid)]
     counted = Counter(
-        next((what for what in _KINDS if what in statement), "")
-        for statement in attached(conn, oid)
-        if not statement.startswith("COMMENT ON TABLE")  # it is where the state is kept
+        next((what for what in _KINDS if what in one.statement), "")
+        for one in attached(conn, oid)
+        if not one.statement.startswith("COMMENT ON TABLE")  # it is where the state is kept
     )
     own = [f"{count} x {what}" for what, count in counted.items() if what]
     return (*views, *keys, *own)

@@ -36,7 +36,7 @@ from airflow_ingest_provider.core.result import IngestResult
 from airflow_ingest_provider.core.session import set_maintenance_work_mem, sqlstate, transaction
 from airflow_ingest_provider.core.steps import Steps, clear_leftovers
 from airflow_ingest_provider.core.swap import swap
-from airflow_ingest_provider.core.target import BatchTable, LoadedTable, Refresh, Way, find_table, read_shape, way
+from airflow_ingest_provider.core.target import BatchTable, LoadedTable, Refresh, Way, find_table, way
 from airflow_ingest_provider.core.walls import INSERT, UPDATE
 from airflow_ingest_provider.core.watermark import State
 
@@ -213,8 +213,8 @@ class _Run:
     def starting_high_watermark(self) -> Any:
         """Read the stored state, once no other run is inside a batch, and say what `batches` is called with."""
         with self._alone(), _explained():
-            for loaded in self._tables:
-                loaded.state = self._stored(loaded)
+            for loaded, now in self._stored():
+                loaded.state = now
         stored, wanted = self._first.state, self._options.high_watermark
         self._last_mark = stored.high_watermark
         self._unfinished = stored.unfinished
@@ -350,10 +350,8 @@ class _Run:
             resolved = watermark.resolved(mark)
             merged = self._merge(parts)
             self._call_back(parts, batch_metadata)
-            hiddens = [part.hidden for part in reversed(parts) if part.hidden]
             with _explained():
-                if hiddens:
-                    swap(conn, hiddens, self._options)
+                self._swap(parts)
                 self._batches += 1
                 self._unfinished = self._unfinished or self._deletes
                 for loaded in self._tables:
@@ -457,14 +455,19 @@ class _Run:
         for part in parts:
             callback.call(self._conn, self._on_before_visible, part.ingest_table, batch_metadata)
 
+    def _swap(self, parts: list[BatchTable]) -> None:
+        """Children before parents."""
+        hiddens = {part.loaded: part.hidden for part in reversed(parts) if part.hidden}
+        if hiddens:
+            shapes = swap(self._conn, list(hiddens.values()), self._options)
+            for loaded, shape in zip(hiddens, shapes, strict=True):
+                loaded.shape = shape
+
     def _committed(self, parts: list[BatchTable], merged: dict[str, Merged], seconds: float) -> None:
         for part in parts:
             loaded = part.loaded
             unread = loaded.refresh is Refresh.SWAP
             loaded.count(part.buffer.received, merged[part.buffer.table], old_rows_unread=unread)
-            if part.hidden:
-                with transaction(self._conn):
-                    read_shape(self._conn, loaded)
             loaded.refresh = None
         received = sum(part.buffer.received for part in parts)
         logger.info(
@@ -499,16 +502,17 @@ class _Run:
             readers_kept=self._readers_kept,
         )
 
-    def _stored(self, loaded: LoadedTable) -> State:
-        _, oid = catalog.find(self._conn, loaded.name.schema, loaded.name.name)
-        if oid is None:
-            raise ConcurrentIngestError(f"{loaded.name} was dropped during this run: run again to create it anew")
-        return watermark.read(self._conn, oid)
+    def _stored(self) -> Iterator[tuple[LoadedTable, State]]:
+        """The tables, each with its state as it is now."""
+        states = watermark.read(self._conn, self._names)
+        for loaded in self._tables:
+            if loaded.name not in states:
+                raise ConcurrentIngestError(f"{loaded.name} was dropped during this run: run again to create it anew")
+            yield loaded, states[loaded.name]
 
     def _check_untouched(self) -> None:
         """Raise ConcurrentIngestError where a table's state is not the one that this run left or found."""
-        for loaded in self._tables:
-            now = self._stored(loaded)
+        for loaded, now in self._stored():
             if now.stored != loaded.state.stored:
                 raise ConcurrentIngestError(
                     f"another run has loaded {loaded.name} since this one last did: expected to be alone; nothing of "

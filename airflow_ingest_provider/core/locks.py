@@ -31,9 +31,24 @@ def one_run_at_a_time(conn: sa.Connection, names: Iterable[Name], patience: time
     The locks are taken in the order of the names, so that two runs cannot wait for each other. Raises LockNotAcquired
     where another run holds one for longer than `patience`.
     """
-    for name in sorted(set(names)):
-        if not conn.scalar(sa.text("SELECT pg_try_advisory_xact_lock(:key)"), {"key": name.lock_key}):
-            _wait_for_turn(conn, name, patience)
+    left = sorted(set(names))
+    while left:
+        taken = conn.scalar(_TAKE_LOCKS, {"keys": [name.lock_key for name in left]})
+        left = left[taken:]
+        if left:
+            _wait_for_turn(conn, left.pop(0), patience)
+
+
+# How many of the locks could be taken one after the other: none after one that somebody else holds.
+_TAKE_LOCKS = sa.text("""
+    WITH RECURSIVE lock(place, taken) AS (
+        SELECT 1, pg_try_advisory_xact_lock((CAST(:keys AS bigint[]))[1])
+      UNION ALL
+        SELECT place + 1, pg_try_advisory_xact_lock((CAST(:keys AS bigint[]))[place + 1])
+        FROM lock WHERE taken AND place < cardinality(CAST(:keys AS bigint[]))
+    )
+    SELECT count(*) FILTER (WHERE taken) FROM lock
+""")
 
 
 def _wait_for_turn(conn: sa.Connection, name: Name, patience: timedelta) -> None:

@@ -262,11 +262,9 @@ def rebuild(conn: sa.Connection, this: Planned, token: str, options: Options) ->
 
     The caller holds writers off since before it checked the rows.
     """
-    new = hidden.build(conn, this.plan, this.live, token)
+    new = hidden.prepare(conn, this.plan, this.live, token)
     with explained(this.live.name, new.known_as):
-        if catalog.has_rows(conn, new.live.name):
-            hidden.fill(conn, new, this.facts.conversions)
-        hidden.add_unvalidated_checks(conn, new)
+        hidden.copy(conn, new, this.facts.conversions)
         hidden.finish(conn, new, {}, last_row_wins=False)
     swap.swap(conn, [new], options)
 

@@ -54,7 +54,7 @@ def _plan(
     if oid is None:
         refused = f"migrate is {Migrate.OFF!r}" if options.migrate == Migrate.OFF else None
         return TablePlan(name, (), None, refused=refused)
-    loaded = LoadedTable(table, name, watermark.read(conn, oid))
+    loaded = LoadedTable(table, name, watermark.read(conn, [name])[name])
     found = migration.planned(conn, loaded.table, loaded.name, loaded.state, options.conversions)
     loaded.shape = found.live
     plan = found.plan

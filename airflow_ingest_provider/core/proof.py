@@ -6,29 +6,59 @@ read its own printing, as `IN` of a varchar shows. What columns and types they u
 
 import re
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import sqlalchemy as sa
 
 from airflow_ingest_provider.core import attachments, catalog, dependents
+from airflow_ingest_provider.core.attachments import Attached
+from airflow_ingest_provider.core.dependents import Dependent, InboundKey, StatisticsObject
 from airflow_ingest_provider.core.errors import DefinitionError
 from airflow_ingest_provider.core.hidden import HiddenTable
+from airflow_ingest_provider.core.names import Name
+from airflow_ingest_provider.core.shape import TableShape
 
 _DEFINITION = "definition of "
 
-Properties = Mapping[str, object]
-"""What each property is called for people, and its value."""
+
+@dataclass(frozen=True)
+class Observed:
+    """A table and all that hangs on it, as the catalog has it at one time."""
+
+    shape: TableShape
+    owner: str
+    settings: str
+    attached: tuple[Attached, ...]
+    statistics: tuple[StatisticsObject, ...]
+    sequences: tuple[tuple[str, Name], ...]
+    inbound: tuple[InboundKey, ...]
+    views: tuple[Dependent, ...]
+    used_columns: Mapping[str, tuple[str, ...]]
 
 
-def properties(conn: sa.Connection, oid: int, gone: Collection[str]) -> Properties:
-    """All that hangs on the table, but for what belongs to parts that are gone."""
-    return dict(_properties(conn, oid, gone))
+def observe(conn: sa.Connection, oid: int) -> Observed:
+    """Read it all."""
+    return Observed(
+        catalog.table_shape(conn, oid),
+        catalog.may_own(conn, oid)[2],
+        attachments.settings(conn, oid),
+        tuple(attachments.attached(conn, oid)),
+        dependents.statistics_objects(conn, oid),
+        dependents.owned_sequences(conn, oid),
+        dependents.inbound_keys(conn, oid),
+        dependents.dependents(conn, oid),
+        dependents.used_columns(conn, oid),
+    )
 
 
-def check(conn: sa.Connection, before: Properties, hidden: HiddenTable) -> None:
-    """Raise DefinitionError where the table that has the live one's name now lost or changed what was not to change."""
+def check(conn: sa.Connection, live: Observed, hidden: HiddenTable) -> TableShape:
+    """The shape of the table that has the live one's name now.
+
+    Raises DefinitionError where it lost or changed what was not to change.
+    """
     table = hidden.live.name
-    after = properties(conn, catalog.oid_of(conn, table), ())
+    now = observe(conn, catalog.oid_of(conn, table))
+    before, after = dict(_properties(live, hidden.gone)), dict(_properties(now, ()))
     plain = {_plain(what): _plain(value) for what, value in after.items()}
     meant = _meant_to_change(hidden)
     if _retyped(hidden):
@@ -43,6 +73,7 @@ def check(conn: sa.Connection, before: Properties, hidden: HiddenTable) -> None:
             f"{table} cannot be replaced by a new table, which would not have as they are: {'; '.join(lost)}; the old "
             "table stays: remove them and put them back afterwards, or change the definition"
         )
+    return now.shape
 
 
 _CAST = re.compile(r"""::(?:"[^"]*"|[a-z_])(?:"[^"]*"|[a-z_0-9. ]|\(\d+(?:,\d+)?\)|\[\])*""")
@@ -55,28 +86,28 @@ def _plain(value: object) -> str:
     return _BRACKETS.sub("", _CAST.sub("", repr(value)))
 
 
-def _properties(conn: sa.Connection, oid: int, gone: Collection[str]) -> Iterator[tuple[str, object]]:
-    shape = catalog.table_shape(conn, oid)
-    yield "its owner", catalog.may_own(conn, oid)[2]
-    yield "its storage", (shape.persistence, attachments.settings(conn, oid))
-    for column in shape.columns:
+def _properties(table: Observed, gone: Collection[str]) -> Iterator[tuple[str, object]]:
+    """What each property is called for people, and its value, but for what belongs to parts that are gone."""
+    yield "its owner", table.owner
+    yield "its storage", (table.shape.persistence, table.settings)
+    for column in table.shape.columns:
         if column.name not in gone:
             yield f"column {column.name}", column
-    for part in shape.parts:
+    for part in table.shape.parts:
         if part.name not in gone:
             yield f"{part.name} of the table", part
-    for statement in attachments.attached(conn, oid, gone):
-        if not statement.startswith("COMMENT ON TABLE"):  # it is where the state is kept
-            yield statement, True
-    for statistics in dependents.statistics_objects(conn, oid):
-        if not gone or not set(statistics.columns) & set(gone):
+    for one in table.attached:
+        if one.part not in gone and not one.statement.startswith("COMMENT ON TABLE"):  # it is where the state is kept
+            yield one.statement, True
+    for statistics in table.statistics:
+        if not set(statistics.columns) & set(gone):
             yield f"statistics {statistics.name}", replace(statistics, on="")  # in the order of the columns
-    for name, sequence in dependents.owned_sequences(conn, oid):
+    for name, sequence in table.sequences:
         if name not in gone:
             yield f"sequence {sequence}", name
-    for key in dependents.inbound_keys(conn, oid):
+    for key in table.inbound:
         yield f"foreign key {key.name} of {key.table}", key
-    for view in dependents.dependents(conn, oid):
+    for view in table.views:
         yield f"{_DEFINITION}{view.word.lower()} {view.name}", view.definition
         yield (
             f"{view.word.lower()} {view.name}",
@@ -84,7 +115,7 @@ def _properties(conn: sa.Connection, oid: int, gone: Collection[str]) -> Iterato
         )
         if view.shape is not None:
             yield f"indexes of {view.name}", view.shape.indexes
-    for user, columns in dependents.used_columns(conn, oid).items():
+    for user, columns in table.used_columns.items():
         yield f"columns that {user} uses", columns
 
 

@@ -62,6 +62,11 @@ class ColumnShape:
         """Whether rows hold a value for the column: computed columns have none."""
         return not self.generated
 
+    @property
+    def new_sequence(self) -> bool:
+        """Whether the default draws from a sequence that is still to be made."""
+        return self.serial and self.sequence is None
+
 
 @dataclass(frozen=True)
 class IndexShape:

@@ -56,6 +56,41 @@ def create_hidden(name: Name, shape: TableShape, settings: str) -> Statement:
     )
 
 
+def create_hidden_as(name: Name, shape: TableShape, settings: str, source: Name) -> Statement:
+    """A table of the shape's columns, cast from the same of another table, and without all that `complete` gives it."""
+    values = [
+        sql.SQL("CAST({} AS {})").format(sql.Identifier(column.name), sql.SQL(column.type)) for column in shape.columns
+    ]
+    return sql.SQL("CREATE {}TABLE {} ({}){} AS SELECT {} FROM {}").format(
+        sql.SQL("UNLOGGED " if shape.persistence == "u" else ""),
+        name.sql,
+        columns([column.name for column in shape.columns]),
+        sql.SQL(settings),
+        sql.SQL(", ").join(values),
+        source.sql,
+    )
+
+
+def complete(table: Name, shape: TableShape) -> Iterator[Statement]:
+    """Make the columns NOT NULL, all in one pass over the rows, and give them their identities and defaults."""
+    not_null = [_add_not_null(column) for column in shape.columns if column.not_null]
+    values = [_add_value(column) for column in shape.columns if column.identity or column.default is not None]
+    for actions in (not_null, values):
+        if actions:
+            yield sql.SQL("ALTER TABLE {} {}").format(table.sql, sql.SQL(", ").join(actions))
+
+
+def _add_not_null(column: ColumnShape) -> Statement:
+    if column.not_null_name:
+        return sql.SQL("ADD{} {}").format(_not_null(column), sql.Identifier(column.name))
+    return sql.SQL("ALTER COLUMN {} SET NOT NULL").format(sql.Identifier(column.name))
+
+
+def _add_value(column: ColumnShape) -> Statement:
+    add = "ADD" if column.identity else "SET"
+    return sql.SQL("ALTER COLUMN {} {}{}").format(sql.Identifier(column.name), sql.SQL(add), _value(column))
+
+
 def tune(table: Name, shape: TableShape) -> Iterator[Statement]:
     """Give the columns of a table or materialized view their storage, compression, statistics targets and options."""
     for column in shape.columns:
@@ -229,21 +264,30 @@ def _in_place(table: Name, difference: Difference, text: str | None) -> tuple[St
 
 def _definition(column: ColumnShape) -> Statement:
     """The column as CREATE TABLE and ADD COLUMN take it."""
-    kind = _SERIAL[column.type] if column.serial and column.sequence is None else column.type
-    parts = [sql.Identifier(column.name), sql.SQL(kind), _collate(column)]
+    kind = _SERIAL[column.type] if column.new_sequence else column.type
+    return sql.SQL("{} {}{}{}{}").format(
+        sql.Identifier(column.name), sql.SQL(kind), _collate(column), _value(column), _not_null(column)
+    )
+
+
+def _value(column: ColumnShape) -> Statement:
+    """Where the column's values come from that a row does not have."""
     if column.generated:
         stored = "STORED" if column.generated == "s" else "VIRTUAL"
-        parts.append(sql.SQL(f" GENERATED ALWAYS AS ({column.default}) {stored}"))
-    elif column.identity:
+        return sql.SQL(f" GENERATED ALWAYS AS ({column.default}) {stored}")
+    if column.identity:
         when = "ALWAYS" if column.identity == "a" else "BY DEFAULT"
         options = f" ({column.sequence_options})" if column.sequence_options else ""
-        parts.append(sql.SQL(f" GENERATED {when} AS IDENTITY{options}"))
-    elif column.default is not None:
-        parts.append(sql.SQL(f" DEFAULT {column.default}"))
-    if column.not_null:
-        name = sql.SQL(" CONSTRAINT {}").format(sql.Identifier(column.not_null_name or ""))
-        parts += [name if column.not_null_name else sql.SQL(""), sql.SQL(" NOT NULL")]
-    return sql.SQL(" ").join((parts[0], sql.Composed(parts[1:])))
+        return sql.SQL(f" GENERATED {when} AS IDENTITY{options}")
+    return sql.SQL("" if column.default is None else f" DEFAULT {column.default}")
+
+
+def _not_null(column: ColumnShape) -> Statement:
+    if not column.not_null:
+        return sql.SQL("")
+    if not column.not_null_name:
+        return sql.SQL(" NOT NULL")
+    return sql.SQL(" CONSTRAINT {} NOT NULL").format(sql.Identifier(column.not_null_name))
 
 
 def _collate(column: ColumnShape) -> Statement:

@@ -15,6 +15,7 @@ from airflow_ingest_provider.core.locks import exclusively, shorten
 from airflow_ingest_provider.core.matviews import Built
 from airflow_ingest_provider.core.names import Name, default_name, free_name, is_temporary, temporary_name
 from airflow_ingest_provider.core.options import Options
+from airflow_ingest_provider.core.proof import Observed
 from airflow_ingest_provider.core.session import run, run_all, sqlstate
 from airflow_ingest_provider.core.shape import TableShape
 
@@ -36,11 +37,7 @@ class Prepared:
 
     hidden: HiddenTable
     fingerprint: str
-    before: proof.Properties
-    views: tuple[Dependent, ...]
-    attached: tuple[str, ...]
-    statistics: tuple[StatisticsObject, ...]
-    sequences: tuple[tuple[str, Name], ...]
+    live: Observed
     identities: Mapping[str, tuple[str, ...]]
     """What hangs on the sequences of identity columns, by column."""
     new: TableShape
@@ -56,9 +53,22 @@ class Prepared:
     def table(self) -> Name:
         return self.hidden.live.name
 
+    @property
+    def views(self) -> tuple[Dependent, ...]:
+        return self.live.views
 
-def swap(conn: sa.Connection, hiddens: Sequence[HiddenTable], options: Options) -> None:
-    """Let the hidden tables take the places of the live ones, in the open transaction.
+    @property
+    def statistics(self) -> list[StatisticsObject]:
+        return self.hidden.of_columns_that_stay(self.live.statistics)
+
+    @property
+    def attached(self) -> list[str]:
+        """What hangs on the live table and belongs on the new one."""
+        return [one.statement for one in self.live.attached if one.part not in self.hidden.gone]
+
+
+def swap(conn: sa.Connection, hiddens: Sequence[HiddenTable], options: Options) -> list[TableShape]:
+    """Let the hidden tables take the places of the live ones, in the open transaction; the shapes that they have there.
 
     Takes ACCESS EXCLUSIVE on the tables and on the views that read them, until the transaction ends; how it waits for
     that, `exclusively` says. Tables that refer to others come before them. What hangs on a table is read before, and
@@ -73,40 +83,35 @@ def swap(conn: sa.Connection, hiddens: Sequence[HiddenTable], options: Options) 
     built = [matviews.build_early(conn, hidden, oids) for hidden in hiddens]
     prepared = [_prepare(conn, hidden, names, ready) for hidden, ready in zip(hiddens, built, strict=True)]
 
-    def swap_all() -> None:
+    def swap_all() -> list[TableShape]:
         for one in prepared:
             _lock(conn, one)
         for one in prepared:
             _swap_one(conn, one)
-        for one in prepared:
-            proof.check(conn, one.before, one.hidden)
+        return [proof.check(conn, one.live, one.hidden) for one in prepared]
 
-    exclusively(conn, names, options, swap_all)
+    return exclusively(conn, names, options, swap_all)
 
 
 def _prepare(
     conn: sa.Connection, hidden: HiddenTable, swapped: Collection[Name], built: Mapping[int, Built]
 ) -> Prepared:
-    live, table = hidden.live, hidden.live.name
-    fingerprint = dependents.fingerprint(conn, live.oid)
-    views = dependents.dependents(conn, live.oid)
-    if catalog.table_shape(conn, live.oid) != live or not {one.view for one in built.values()} <= set(views):
+    table = hidden.live.name
+    fingerprint = dependents.fingerprint(conn, hidden.live.oid)
+    live = proof.observe(conn, hidden.live.oid)
+    if live.shape != hidden.live or not {one.view for one in built.values()} <= set(live.views):
         raise _altered(table)
     new = catalog.table_shape(conn, catalog.oid_of(conn, hidden.name))
     wanted = [part.name for part in hidden.shape.parts] + [name.name for _, name in _sequence_names(hidden, new)]
     return Prepared(
         hidden,
         fingerprint,
-        proof.properties(conn, live.oid, _gone(hidden)),
-        views,
-        attachments.attached(conn, live.oid, _gone(hidden)),
-        tuple(hidden.statistics_objects(conn)),
-        dependents.owned_sequences(conn, live.oid),
+        live,
         _attached_to_identities(conn, hidden),
         new,
         attachments.revokes(conn, new.oid, table),
-        tuple(key for key in dependents.inbound_keys(conn, live.oid) if key.table not in swapped),
-        catalog.taken_names(conn, live.oid, wanted),
+        tuple(key for key in live.inbound if key.table not in swapped),
+        catalog.taken_names(conn, hidden.live.oid, wanted),
         built,
     )
 
@@ -120,7 +125,7 @@ def _attached_to_identities(conn: sa.Connection, hidden: HiddenTable) -> dict[st
     identities = {}
     for column in hidden.live.columns:
         if column.identity and column.sequence is not None:
-            own = attachments.attached(conn, catalog.oid_of(conn, column.sequence))
+            own = [one.statement for one in attachments.attached(conn, catalog.oid_of(conn, column.sequence))]
             # The limits of a sequence belong to the type of its column.
             as_it_was = [one for one in own if column.name in kept or " AS " not in one.partition(" INCREMENT")[0]]
             identities[column.name] = tuple(as_it_was)
@@ -181,11 +186,6 @@ def _comments(table: Name, shape: TableShape) -> Iterator[sql.Composable]:
             yield sql.SQL("COMMENT ON COLUMN {} IS {}").format(place, sql.Literal(column.comment))
 
 
-def _gone(hidden: HiddenTable) -> frozenset[str]:
-    """Names of the live columns, constraints and indexes that the new table has not."""
-    return hidden.live.part_names - hidden.shape.part_names
-
-
 @contextmanager
 def _explained(table: Name) -> Iterator[None]:
     """What still depends on an old relation, as an error that names it."""
@@ -222,7 +222,7 @@ def _move_sequences(prepared: Prepared) -> Iterator[sql.Composable]:
             yield sql.SQL("SELECT setval({}, last_value, is_called) FROM {}").format(
                 sql.Literal(column.sequence.quoted), before.sequence.sql
             )
-    for name, sequence in prepared.sequences:
+    for name, sequence in prepared.live.sequences:
         column_, before = new.column(name), live.column(name)
         drawn_from = before is not None and before.serial and before.sequence == sequence
         if column_ is not None and (not drawn_from or (before and column_.default == before.default)):

@@ -106,8 +106,8 @@ class BatchTable:
 
     def _make_destination(self, conn: sa.Connection, token: str) -> Name:
         if self.way is Way.HIDDEN and self.loaded.planned is not None:
-            self.hidden = hidden.build(conn, self.loaded.planned.plan, self.loaded.live, token)
-            hidden.add_unvalidated_checks(conn, self.hidden)
+            self.hidden = hidden.prepare(conn, self.loaded.planned.plan, self.loaded.live, token)
+            hidden.create(conn, self.hidden)
             self._shape = replace(self.hidden.shape, name=self.hidden.name)
             return self.hidden.name
         if self.way is Way.DIRECT:
@@ -210,8 +210,3 @@ def find_table(conn: sa.Connection, table: sa.Table) -> tuple[Name, int | None]:
             "give it a schema, or another name"
         )
     return name, oid
-
-
-def read_shape(conn: sa.Connection, loaded: LoadedTable) -> None:
-    """Read the live table's shape again, after it was migrated or swapped."""
-    loaded.shape = catalog.table_shape(conn, catalog.oid_of(conn, loaded.name))

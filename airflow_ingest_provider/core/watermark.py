@@ -5,7 +5,7 @@ stopped. What a person wrote stands in front of it and stays.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -76,9 +76,9 @@ def parse(comment: str | None) -> State:
     return State(text if newline else None, stored)
 
 
-def read(conn: sa.Connection, oid: int) -> State:
-    """The table's state as it is stored now."""
-    return parse(catalog.comment_of(conn, oid))
+def read(conn: sa.Connection, names: Iterable[Name]) -> Mapping[Name, State]:
+    """The states of those of the tables that are there, as they are stored now."""
+    return {name: parse(comment) for name, comment in catalog.comments(conn, names).items()}
 
 
 def save(conn: sa.Connection, name: Name, state: State) -> None:

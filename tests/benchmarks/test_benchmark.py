@@ -55,17 +55,24 @@ def test_the_number_of_statements_does_not_depend_on_the_number_of_rows(server: 
     assert statements(server, database, 1_000) == statements(server, database, 5_000) > 0
 
 
-def statements(server: Server, database: str, rows: int) -> int:
-    """How many a run sends that adds one batch to a table that is there."""
-    table = Job("rows", "first-load", "narrow", rows).table()
+def test_each_table_takes_the_same_number_of_statements(server: Server, database: str) -> None:
+    one, two, seven = (statements(server, database, 1_000, tables) for tables in (1, 2, 7))
+    assert seven - one == 6 * (two - one)
+
+
+def statements(server: Server, database: str, rows: int, tables: int = 1) -> int:
+    """How many a run sends that adds one batch to tables that are there."""
+    metadata = sa.MetaData()
+    for number in range(tables):
+        Job("rows", "first-load", "narrow", rows).table().to_metadata(metadata, name=f"statements_{number}")
     engine = sa.create_engine(server.url("psycopg", database), poolclass=sa.NullPool)
     sent: list[str] = []
 
     def batches(high_watermark: Any) -> Any:
-        yield None, None, ((table, row) for row in NARROW.rows(range(rows)))
+        yield None, None, ((table, row) for row in NARROW.rows(range(rows)) for table in metadata.sorted_tables)
 
     with engine.connect() as connection:
-        ingest(connection, table.metadata, batches, upsert=Upsert.OFF)
+        ingest(connection, metadata, batches, upsert=Upsert.OFF)
         sa.event.listen(engine, "before_cursor_execute", lambda *arguments: sent.append(arguments[2]))
-        ingest(connection, table.metadata, batches, upsert=Upsert.OFF)
+        ingest(connection, metadata, batches, upsert=Upsert.OFF)
     return len(sent)

@@ -1,6 +1,7 @@
 """Changes of a definition: what is live, what is declared, and what the migration says and makes of it."""
 
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
@@ -77,6 +78,23 @@ CASES = {
         "1, 'x'",
         ("x", 1),
         ("columns in the order b, a",),
+        REBUILD,
+    ),
+    "serial to bigserial, and all else moved": Case(
+        """d serial primary key, a int not null default 7, b varchar(3) collate "C" not null default 'x',
+           c numeric(4,1)[], e timestamp(3), f bit(2)""",
+        (
+            column("f", postgresql.BIT(2)),
+            column("e", postgresql.TIMESTAMP(precision=3)),
+            column("d", sa.BigInteger, primary_key=True),
+            column("c", postgresql.ARRAY(sa.Numeric(4, 1, asdecimal=False))),
+            column("b", sa.String(3, collation="C"), nullable=False, server_default="x"),
+            column("a", INTEGER, nullable=False, server_default="7"),
+            sa.CheckConstraint("a > 0", name="positive"),
+        ),
+        "1, 8, 'y', '{1.5}', '2020-01-02 03:04:05.678', '10'",
+        ("10", datetime(2020, 1, 2, 3, 4, 5, 678000), 1, [1.5], "y", 8),
+        ("columns in the order f, e, d, c, b, a", "d: integer -> bigint", "added CHECK ((a > 0))"),
         REBUILD,
     ),
     "varchar widened": Case(

@@ -36,7 +36,7 @@ from tests.postgres.hanging_others import KEYS, NAMES, USERS, VIEWS
 from tests.postgres.helpers import load
 
 HANGINGS = (*TABLE, *KEYS, *VIEWS, *USERS, *NAMES)
-EXAMPLES = int(os.environ.get("INGEST_EXAMPLES", "25"))
+EXAMPLES = int(os.environ.get("INGEST_EXAMPLES", "200"))
 RUNNERS = (SUPERUSER, OWNER, MEMBER)
 TEMPLATE = "keeps_template"
 
@@ -168,13 +168,17 @@ def rebuilt(place: Place, hangings: Sequence[Hanging], role: str) -> None:
 
 
 def retyped(place: Place, hangings: Sequence[Hanging], role: str) -> None:
-    """A rebuild for another type of a column: nothing but types changes; or it is refused, and nothing is."""
+    """A rebuild for another type of a column: nothing but types changes; or it is refused, and nothing is.
+
+    No column is computed, so that the rows come with CREATE TABLE AS, and not with INSERT as in the other rebuild.
+    """
     with place.database(hangings) as database, place.look(database) as look:
+        look.execute("ALTER TABLE people ALTER half DROP EXPRESSION")
         before, stored = everything(look, "rvm"), rows(look)
         with place.connection(database, role) as conn:
             refused = None
             try:
-                load(conn, hanging.people(age=sa.BigInteger), [])
+                load(conn, hanging.people(age=sa.BigInteger, half=sa.Column("half", sa.Integer)), [])
             except DefinitionError as error:
                 refused = str(error)
         after = everything(look, "rvm")

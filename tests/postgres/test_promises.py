@@ -4,6 +4,7 @@ import json
 import time
 import traceback
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any
 
@@ -23,6 +24,7 @@ from airflow_ingest_provider import (
     Visibility,
     ingest,
 )
+from airflow_ingest_provider.core.locks import one_run_at_a_time
 from airflow_ingest_provider.core.names import Name
 from tests.postgres.helpers import batches_of, is_usable, load, people, rows_of
 
@@ -475,6 +477,29 @@ def test_a_run_inside_a_batch_is_waited_for_as_long_as_patience_lasts(conn: sa.C
             load(conn, people(), [(1, "a", 1)], lock_patience=timedelta(milliseconds=50))
     assert is_usable(conn)
     load(conn, people(), [(1, "a", 1)])
+
+
+def test_runs_into_several_tables_cannot_wait_for_each_other(engine: sa.Engine) -> None:
+    first, second, third = (Name("public", name) for name in "abc")
+
+    def held(one: Name, by: sa.Connection) -> bool:
+        return not by.scalar(sa.select(sa.func.pg_try_advisory_xact_lock(one.lock_key)))
+
+    with (
+        engine.connect() as holder,
+        engine.connect() as waiter,
+        engine.connect() as other,
+        ThreadPoolExecutor() as pool,
+    ):
+        one_run_at_a_time(holder, [second], timedelta(seconds=60))
+        waiting = pool.submit(one_run_at_a_time, waiter, [third, second, first], timedelta(seconds=60))
+        while not other.scalar(sa.text("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted")):
+            time.sleep(0.01)
+        assert (held(first, other), held(third, other)) == (True, False)
+        other.rollback()
+        holder.rollback()
+        waiting.result(timeout=60)
+        assert all(held(one, other) for one in (first, second, third))
 
 
 def test_no_transaction_is_open_while_the_source_thinks(conn: sa.Connection, other: sa.Connection) -> None:

@@ -65,7 +65,9 @@ def hanging(conn: sa.Connection, name: str = "people") -> Any:
     with conn.begin():
         _, oid = catalog.find(conn, "public", name)
         assert oid is not None
-        own = [one for one in attachments.attached(conn, oid) if not one.startswith("COMMENT ON TABLE")]
+        own = [
+            one.statement for one in attachments.attached(conn, oid) if not one.statement.startswith("COMMENT ON TABLE")
+        ]
         views = [
             (
                 one.name,
