@@ -1,5 +1,6 @@
 """A batch's mixed rows and Arrow objects -> runs of encoded rows, each of one table, bounded in bytes."""
 
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass, replace
@@ -13,7 +14,7 @@ from airflow_ingest_provider.core.encode import CHUNK_ROWS, ColumnFormat, RowEnc
 from airflow_ingest_provider.core.errors import BatchError, IngestError
 
 MAX_BUFFER_BYTES = 16 << 20
-"""What rows of the other tables may take while one table's COPY runs, all together."""
+"""What encoded rows of all tables may take before they are sent."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ class TableBuffer:
         self._encoder = RowEncoder(table, columns)
         self._frame: Any = None
         self._rows: list[Any] = []
-        self._chunks: list[bytes] = []
+        self._chunks: deque[tuple[bytes, int]] = deque()
 
     @property
     def waits(self) -> bool:
@@ -69,18 +70,19 @@ class TableBuffer:
         if len(self._rows) >= CHUNK_ROWS:
             self._encode()
 
-    def take(self) -> list[bytes]:
-        """Hand over what is encoded."""
-        chunks, self._chunks = self._chunks, []
-        self.sent = self.received - len(self._rows)
-        self.pending_bytes = 0
-        return chunks
+    def take(self) -> bytes:
+        """Hand over the first that was encoded."""
+        chunk, rows = self._chunks.popleft()
+        self.sent += rows
+        self.pending_bytes -= len(chunk)
+        return chunk
 
-    def take_all(self) -> list[bytes]:
+    def take_all(self) -> Iterator[bytes]:
         """Hand over everything."""
         if self._rows:
             self._encode()
-        return self.take()
+        while self._chunks:
+            yield self.take()
 
     def frame_runs(self) -> Iterator[Run]:
         """The Arrow object's runs: one, unless some of its record batches have no binary form."""
@@ -110,7 +112,7 @@ class TableBuffer:
     def _encode(self) -> None:
         rows, self._rows = self._rows, []
         chunk = self._encoder.encode(rows, self.received - len(rows) + 1)
-        self._chunks.append(chunk)
+        self._chunks.append((chunk, len(rows)))
         self.pending_bytes += len(chunk)
 
 
@@ -175,7 +177,8 @@ def _chunks(pairs: Iterator[Any]) -> Iterator[Chunk]:
 
 def _next_chunk(pairs: Iterator[Any]) -> Chunk | None:
     """Enough rows to encode; up to the next Arrow object and no further, since each may be large. None at the end."""
-    groups: dict[int, tuple[Any, list[Any]]] = {}
+    groups: list[tuple[Any, list[Any]]] = []
+    keeps: dict[int, Callable[[Any], None]] = {}
     frame = None
     last_table: Any = _NO_TABLE
     no_frame: type = tuple
@@ -190,13 +193,16 @@ def _next_chunk(pairs: Iterator[Any]) -> Chunk | None:
                 no_frame = type(row)
             if table is not last_table:
                 last_table = table
-                keep = groups.setdefault(id(table), (table, []))[1].append
+                if id(table) not in keeps:
+                    groups.append((table, []))
+                    keeps[id(table)] = groups[-1][1].append
+                keep = keeps[id(table)]
             keep(row)
     except (TypeError, ValueError) as error:
         if _is_pair(pair):
             raise
         raise BatchError("the rows of a batch must be (table, row) pairs, and one is not") from error
-    return Chunk(tuple(groups.values()), frame) if groups or frame else None
+    return Chunk(groups, frame) if groups or frame else None
 
 
 _NO_TABLE = object()
@@ -278,11 +284,16 @@ class _Router:
                 return next((buffer for buffer in self._buffers.values() if buffer.waits), None)
 
     def chunks_of(self, buffer: TableBuffer) -> Iterator[bytes]:
-        """One table's chunks, reading on while the others have room."""
-        yield from buffer.take()
-        while not self._frame_waits() and self._waiting() < MAX_BUFFER_BYTES and self._read():
-            yield from buffer.take()
+        """One table's chunks. For each that is sent others are read, so that the server has work meanwhile."""
+        while buffer.pending_bytes or self._has_room():
+            if buffer.pending_bytes:
+                yield buffer.take()
+            if self._has_room() and not self._read():
+                break
         yield from buffer.take_all()
+
+    def _has_room(self) -> bool:
+        return not self._frame_waits() and self._waiting() < MAX_BUFFER_BYTES
 
     def _frame_waits(self) -> bool:
         return any(buffer.holds_frame for buffer in self._buffers.values())

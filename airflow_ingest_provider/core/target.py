@@ -180,7 +180,7 @@ def share_changed(conn: sa.Connection, loaded: LoadedTable, rows: Sequence[Any],
     with rolled_back(conn):
         part = BatchTable(conn, loaded, token, Way.STAGED, upserts=True)
         part.buffer.add(list(rows))
-        copy_rows(conn, part.copy_target, iter(part.buffer.take_all()), 1, binary=False)
+        copy_rows(conn, part.copy_target, part.buffer.take_all(), 1, binary=False)
         return part.share_changed(conn, len(rows))
 
 

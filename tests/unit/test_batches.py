@@ -1,0 +1,44 @@
+"""Mixed rows become runs of one table each, while little of them is held."""
+
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from airflow_ingest_provider.core.batches import MAX_BUFFER_BYTES, TableBuffer, recogniser, runs, started
+from airflow_ingest_provider.core.encode import CHUNK_ROWS, ColumnFormat
+from airflow_ingest_provider.core.shape import TypeShape
+
+KILOBYTE = "x" * 1020
+ROWS = 3 * MAX_BUFFER_BYTES // 1024
+
+
+@pytest.mark.parametrize("tables", [1, 2, 20])
+def test_another_chunk_is_read_for_each_that_is_sent(tables: int) -> None:
+    declared = [sa.Table(f"t{number}", sa.MetaData()) for number in range(tables)]
+    columns = [ColumnFormat("a", TypeShape("int4"), None), ColumnFormat("b", TypeShape("text"), None)]
+    buffers = {table: TableBuffer(table.name, columns) for table in declared}
+    read = 0
+
+    def rows() -> Iterator[Any]:
+        nonlocal read
+        for read in range(1, ROWS + 1):
+            yield declared[read % tables], (read, KILOBYTE)
+
+    sent: Counter[str] = Counter()
+    held = 0
+    for run in runs(
+        started(rows()).chunks, {table.name: buffer for table, buffer in buffers.items()}, recogniser(buffers)
+    ):
+        assert run.first_row == sent[run.table] + 1
+        for chunk in run.chunks:
+            numbers = [int(line.partition(b"\t")[0]) for line in chunk.splitlines()]
+            first = tables * sent[run.table] + (int(run.table[1:]) or tables)
+            assert numbers == list(range(first, first + tables * len(numbers), tables))
+            sent[run.table] += len(numbers)
+            before, held = held, read - sent.total()
+            assert held <= MAX_BUFFER_BYTES // 1024 + 2 * tables * CHUNK_ROWS
+            assert read == ROWS or held >= min(before, MAX_BUFFER_BYTES // 1024 - CHUNK_ROWS)
+    assert sent.total() == ROWS
