@@ -63,6 +63,8 @@ class HiddenTable:
 def prepare(conn: sa.Connection, plan: TablePlan, live: TableShape, token: str) -> HiddenTable:
     """Name the hidden table, and make the enum types anew that it needs; `create` or `copy` then makes it."""
     assert plan.target is not None, "a table that is not there is created, and not rebuilt"
+    # All of it goes where the live table has it, and not where the role makes its new tables.
+    run(conn, "SET LOCAL default_tablespace = ''")
     retired = _retire_enums(conn, plan, token)
     if retired:
         live = catalog.table_shape(conn, live.oid)

@@ -221,6 +221,15 @@ def test_an_unlogged_table_is_swapped_since_nobody_publishes_it(place: Place, wa
 
 
 @pytest.mark.parametrize("way", WAYS)
+def test_nothing_moves_into_the_default_tablespace_of_the_role(place: Place, way: str) -> None:
+    place.admin.execute(f"ALTER ROLE {OWNER} SET default_tablespace = {TABLESPACE}")
+    try:
+        WAYS[way][0](place, [one for one in offered(place) if one.name == "materialized view"], OWNER)
+    finally:
+        place.admin.execute(f"ALTER ROLE {OWNER} RESET default_tablespace")
+
+
+@pytest.mark.parametrize("way", WAYS)
 def test_all_at_once_stays(place: Place, way: str) -> None:
     WAYS[way][0](place, combination(offered(place)), SUPERUSER)
 
