@@ -183,6 +183,7 @@ _ATTACHED = sa.text("""
         FROM it JOIN pg_depend d ON d.classid = 'pg_class'::regclass AND d.objid = it.oid AND d.deptype = 'i'
         JOIN pg_class t ON d.refclassid = 'pg_class'::regclass AND t.oid = d.refobjid
         WHERE it.relkind = 'S' AND t.relpersistence <> it.relpersistence
+          AND current_setting('server_version_num')::int >= 150000  -- all are logged before
     ) steps
     ORDER BY oid, step, part, statement
 """)
