@@ -32,6 +32,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--lock-timeout", type=int, help="milliseconds; ingest's own default if left out")
     parser.add_argument("--output", type=Path, default=Path("docs"), help="the folder of readers.md and readers.svg")
     given = parser.parse_args(arguments)
+    given.output.mkdir(parents=True, exist_ok=True)
     options = {"lock_timeout": timedelta(milliseconds=given.lock_timeout)} if given.lock_timeout else {}
     plan = Plan(given.refreshes, given.rebuilds, given.rows, options=options)
     measured = []

@@ -10,6 +10,7 @@ import pytest
 import sqlalchemy as sa
 
 from airflow_ingest_provider.demo.server import Server
+from tests.benchmarks.readers import main
 from tests.benchmarks.readers_process import READERS, Job, Seen, Watch
 from tests.benchmarks.readers_report import share, write_report
 from tests.benchmarks.readers_runs import OURS, PEER, Loader, Measured, Plan, measure
@@ -105,6 +106,12 @@ def test_the_report_shows_both_packages(tmp_path: Path) -> None:
     assert "| read, longest | 120.0 | 2000.0 |" in page
     assert "- airflow-ingest-provider: nothing." in page
     assert "- pg-bulk-ingest, 1 x run: `DeadlockDetected: deadlock detected`" in page
+
+
+def test_the_command_makes_the_folder_of_its_page(tmp_path: Path) -> None:
+    folder = tmp_path / "not" / "there"
+    assert main(["--refreshes", "1", "--rebuilds", "1", "--rows", "20", "--output", str(folder)]) == 0
+    assert "1 full refreshes and 1 rebuilds of a table of 20 rows" in (folder / "readers.md").read_text()
 
 
 def test_rebuilds_are_spread_among_the_refreshes() -> None:
