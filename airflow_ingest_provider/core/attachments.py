@@ -20,6 +20,11 @@ class Attached:
     statement: str
     part: str | None = None
 
+    @property
+    def holds_state(self) -> bool:
+        """Whether it is the table's comment, which every run changes."""
+        return self.statement.startswith("COMMENT ON TABLE")
+
 
 def attached(conn: sa.Connection, oid: int) -> list[Attached]:
     """What hangs on a relation, in the order in which to hang it on one of the same name."""

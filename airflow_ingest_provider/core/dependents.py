@@ -94,7 +94,7 @@ def described(conn: sa.Connection, oid: int) -> tuple[str, ...]:
     counted = Counter(
         next((what for what in _KINDS if what in one.statement), "")
         for one in attached(conn, oid)
-        if not one.statement.startswith("COMMENT ON TABLE")  # it is where the state is kept
+        if not one.holds_state
     )
     own = [f"{count} x {what}" for what, count in counted.items() if what]
     return (*views, *keys, *own)

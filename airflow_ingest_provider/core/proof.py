@@ -97,7 +97,7 @@ def _properties(table: Observed, gone: Collection[str]) -> Iterator[tuple[str, o
         if part.name not in gone:
             yield f"{part.name} of the table", part
     for one in table.attached:
-        if one.part not in gone and not one.statement.startswith("COMMENT ON TABLE"):  # it is where the state is kept
+        if one.part not in gone and not one.holds_state:
             yield one.statement, True
     for statistics in table.statistics:
         if not set(statistics.columns) & set(gone):

@@ -48,12 +48,7 @@ def create_staging(name: str, shape: TableShape, *, not_null: bool) -> Statement
 
 def create_hidden(name: Name, shape: TableShape, settings: str) -> Statement:
     """A table of the shape's columns, without keys, constraints and indexes. `settings` follow the columns."""
-    return sql.SQL("CREATE {}TABLE {} ({}){}").format(
-        sql.SQL("UNLOGGED " if shape.persistence == "u" else ""),
-        name.sql,
-        sql.SQL(", ").join(_definition(column) for column in shape.columns),
-        sql.SQL(settings),
-    )
+    return _create_table(name, shape, sql.SQL(", ").join(_definition(column) for column in shape.columns), settings)
 
 
 def create_hidden_as(name: Name, shape: TableShape, settings: str, source: Name) -> Statement:
@@ -61,14 +56,13 @@ def create_hidden_as(name: Name, shape: TableShape, settings: str, source: Name)
     values = [
         sql.SQL("CAST({} AS {})").format(sql.Identifier(column.name), sql.SQL(column.type)) for column in shape.columns
     ]
-    return sql.SQL("CREATE {}TABLE {} ({}){} AS SELECT {} FROM {}").format(
-        sql.SQL("UNLOGGED " if shape.persistence == "u" else ""),
-        name.sql,
-        columns([column.name for column in shape.columns]),
-        sql.SQL(settings),
-        sql.SQL(", ").join(values),
-        source.sql,
-    )
+    create = _create_table(name, shape, columns([column.name for column in shape.columns]), settings)
+    return create + sql.SQL(" AS SELECT {} FROM {}").format(sql.SQL(", ").join(values), source.sql)
+
+
+def _create_table(name: Name, shape: TableShape, columns: Statement, settings: str) -> Statement:
+    unlogged = sql.SQL("UNLOGGED " if shape.persistence == "u" else "")
+    return sql.SQL("CREATE {}TABLE {} ({}){}").format(unlogged, name.sql, columns, sql.SQL(settings))
 
 
 def complete(table: Name, shape: TableShape) -> Iterator[Statement]:

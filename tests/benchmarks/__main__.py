@@ -17,6 +17,7 @@ from tests.benchmarks.suite import Plan, Suite
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure what is asked for, telling how it goes, and write the report."""
     chosen = _parser().parse_args(arguments)
+    chosen.output.mkdir(parents=True, exist_ok=True)
     plan = Plan(
         tuple(sorted(chosen.rows)),
         chosen.rounds,
@@ -28,7 +29,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with server.running(durable=chosen.durable) as running:
         found = Suite(running, plan, _say).run()
         setting = report.Setting.of(running, chosen.durable, sys.argv[1:] if arguments is None else arguments)
-    chosen.output.mkdir(parents=True, exist_ok=True)
     drawn = plot.write(found, chosen.output / "benchmark.svg")
     if not drawn:
         _say("no plot: matplotlib is not installed")

@@ -20,9 +20,9 @@ MOVED = ("number", "code", "mentor", "id", "age", "name", "half")
 """Columns of one type change places: what takes a column by its place takes another one unnoticed."""
 
 
-def people(*order: str, age: Any = sa.Integer, half: sa.Column[Any] | None = None) -> sa.Table:
+def people(*order: str, age: Any = sa.Integer, computed: bool = True) -> sa.Table:
     """The table, with all that the definition decides; its columns in the order given."""
-    computed = sa.Column("half", sa.Integer, sa.Computed("mentor / 2", persisted=True))
+    half = [sa.Computed("mentor / 2", persisted=True)] if computed else []
     columns: dict[str, sa.Column[Any]] = {
         "id": sa.Column("id", sa.Integer, primary_key=True),
         "name": sa.Column("name", sa.Text),
@@ -30,7 +30,7 @@ def people(*order: str, age: Any = sa.Integer, half: sa.Column[Any] | None = Non
         "number": sa.Column("number", sa.Integer, sa.Identity(always=True, start=100, increment=5)),
         "mentor": sa.Column("mentor", sa.Integer),
         "code": sa.Column("code", sa.Text, nullable=False, unique=True),
-        "half": computed if half is None else half,
+        "half": sa.Column("half", sa.Integer, *half),
     }
     table: sa.Table = sa.Table("people", sa.MetaData(), *(columns[name] for name in order or ORDER))
     sa.Index("people_name_idx", table.c.name, postgresql_with={"fillfactor": 70})

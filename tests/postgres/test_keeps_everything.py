@@ -178,7 +178,7 @@ def retyped(place: Place, hangings: Sequence[Hanging], role: str) -> None:
         with place.connection(database, role) as conn:
             refused = None
             try:
-                load(conn, hanging.people(age=sa.BigInteger, half=sa.Column("half", sa.Integer)), [])
+                load(conn, hanging.people(age=sa.BigInteger, computed=False), [])
             except DefinitionError as error:
                 refused = str(error)
         after = everything(look, "rvm")

@@ -65,9 +65,7 @@ def hanging(conn: sa.Connection, name: str = "people") -> Any:
     with conn.begin():
         _, oid = catalog.find(conn, "public", name)
         assert oid is not None
-        own = [
-            one.statement for one in attachments.attached(conn, oid) if not one.statement.startswith("COMMENT ON TABLE")
-        ]
+        own = [one.statement for one in attachments.attached(conn, oid) if not one.holds_state]
         views = [
             (
                 one.name,
