@@ -119,19 +119,6 @@ _ATTACHED = sa.text("""
         JOIN pg_attribute a ON a.attrelid = it.oid AND a.attnum = d.adnum
         WHERE it.relkind = 'v'
       UNION ALL
-        SELECT it.oid, 40, s.stxname, pg_get_statisticsobjdef(s.oid)
-        FROM it JOIN pg_statistic_ext s ON s.stxrelid = it.oid WHERE it.relkind = 'm'
-      UNION ALL
-        SELECT it.oid, 41, s.stxname, format('ALTER STATISTICS %I.%I OWNER TO %I', sn.nspname, s.stxname,
-                                     pg_get_userbyid(s.stxowner))
-        FROM it JOIN pg_statistic_ext s ON s.stxrelid = it.oid JOIN pg_namespace sn ON sn.oid = s.stxnamespace
-        WHERE it.relkind = 'm'
-      UNION ALL
-        SELECT it.oid, 42, s.stxname, format('ALTER STATISTICS %I.%I SET STATISTICS %s', sn.nspname, s.stxname,
-                                     s.stxstattarget)
-        FROM it JOIN pg_statistic_ext s ON s.stxrelid = it.oid JOIN pg_namespace sn ON sn.oid = s.stxnamespace
-        WHERE it.relkind = 'm' AND s.stxstattarget >= 0
-      UNION ALL
         SELECT it.oid, 50, '', format('ALTER TABLE %s REPLICA IDENTITY %s', target,
                  CASE relreplident WHEN 'n' THEN 'NOTHING'
                  WHEN 'f' THEN 'FULL' ELSE 'USING INDEX ' || (SELECT quote_ident(x.relname) FROM pg_index i
@@ -171,11 +158,6 @@ _ATTACHED = sa.text("""
         SELECT it.oid, 66, r.rulename, format('COMMENT ON RULE %I ON %s IS %L', r.rulename, target,
                                       obj_description(r.oid, 'pg_rewrite'))
         FROM it JOIN pg_rewrite r ON r.ev_class = it.oid WHERE obj_description(r.oid, 'pg_rewrite') IS NOT NULL
-      UNION ALL
-        SELECT it.oid, 67, s.stxname, format('COMMENT ON STATISTICS %I.%I IS %L', sn.nspname, s.stxname,
-                                     obj_description(s.oid, 'pg_statistic_ext'))
-        FROM it JOIN pg_statistic_ext s ON s.stxrelid = it.oid JOIN pg_namespace sn ON sn.oid = s.stxnamespace
-        WHERE it.relkind = 'm' AND obj_description(s.oid, 'pg_statistic_ext') IS NOT NULL
       UNION ALL
         SELECT it.oid, 70, '', format(
                  'ALTER SEQUENCE %s AS %s INCREMENT BY %s MINVALUE %s MAXVALUE %s START WITH %s CACHE %s %s',
@@ -219,14 +201,17 @@ _GRANTS = sa.text("""
     ORDER BY relation, part, grantor <> relowner, grantor, grantee, is_grantable
 """)
 
-# One statement for everybody who has a grant on the relation, its owner included.
+# One statement for everybody who has a grant on the relation or a column, its owner included.
 _REVOKES = sa.text("""
     SELECT DISTINCT format('REVOKE ALL ON %s%s FROM %s CASCADE',
                            CASE c.relkind WHEN 'S' THEN 'SEQUENCE ' ELSE '' END, CAST(:name AS text),
                            CASE acl.grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(acl.grantee)) END)
     FROM pg_class c,
          acldefault(CASE c.relkind WHEN 'S' THEN 's' ELSE 'r' END::"char", c.relowner) standard,
-         aclexplode(coalesce(c.relacl, standard)) acl
+         LATERAL (SELECT grantee FROM aclexplode(coalesce(c.relacl, standard))
+                  UNION
+                  SELECT of_column.grantee
+                  FROM pg_attribute a, aclexplode(a.attacl) of_column WHERE a.attrelid = c.oid) acl
     WHERE c.oid = :oid
 """)
 

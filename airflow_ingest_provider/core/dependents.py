@@ -1,7 +1,7 @@
 """What depends on a table and lives on without it: views, foreign keys of others, statistics and sequences."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import sqlalchemy as sa
@@ -17,7 +17,7 @@ class Dependent:
     """A view or materialized view that reads, at any depth, a table.
 
     `reads` are the OIDs of the relations that its query names; `attached` hangs on again what the view carries, but for
-    the columns and indexes of a materialized view, which are in its `shape`.
+    what a materialized view has as a table does: columns and indexes, which are in its `shape`, and `statistics`.
     """
 
     oid: int
@@ -32,6 +32,7 @@ class Dependent:
     storage: str
     attached: tuple[str, ...]
     shape: TableShape | None
+    statistics: tuple["StatisticsObject", ...]
 
     @property
     def word(self) -> str:
@@ -62,9 +63,9 @@ class StatisticsObject:
     comment: str | None
 
 
-def dependents(conn: sa.Connection, oid: int) -> tuple[Dependent, ...]:
-    """The views on the relation, those that others read first."""
-    rows = conn.execute(_DEPENDENTS, {"oid": oid}).all()
+def dependents(conn: sa.Connection, oids: Collection[int]) -> tuple[Dependent, ...]:
+    """The views on any of the relations, those that others read first."""
+    rows = conn.execute(_DEPENDENTS, {"oids": list(oids)}).all()
     attached = attached_to_each(conn, [row.oid for row in rows]) if rows else {}
     return tuple(_dependent(conn, row, [one.statement for one in attached[row.oid]]) for row in rows)
 
@@ -84,12 +85,13 @@ def _dependent(conn: sa.Connection, row: sa.Row[tuple[object, ...]], attached: S
         storage=settings(conn, row.oid) if is_stored else "",
         attached=tuple(attached),
         shape=catalog.table_shape(conn, row.oid) if is_stored else None,
+        statistics=statistics_objects(conn, row.oid) if is_stored else (),
     )
 
 
 def described(conn: sa.Connection, oid: int) -> tuple[str, ...]:
     """What hangs on the table, a line each, for people."""
-    views = [f"{view.word.lower()} {view.name}" for view in dependents(conn, oid)]
+    views = [f"{view.word.lower()} {view.name}" for view in dependents(conn, [oid])]
     keys = [f"foreign key {key.name} of {key.table}" for key in inbound_keys(conn, oid)]
     counted = Counter(
         next((what for what in _KINDS if what in one.statement), "")
@@ -173,8 +175,8 @@ _FINGERPRINT = sa.text("""
     ) parts
 """)
 
-# Views and materialized views over the relation, at any depth, by their longest path to it: each comes after
-# all that it reads. pg_get_viewdef names the relation as it is called now.
+# Views and materialized views over the relations, at any depth, by their longest path to one: each comes after
+# all that it reads. pg_get_viewdef names the relations as they are called now.
 _DEPENDENTS = sa.text("""
     WITH RECURSIVE reads AS (
         SELECT DISTINCT r.ev_class AS viewer, d.refobjid AS read
@@ -182,7 +184,7 @@ _DEPENDENTS = sa.text("""
         JOIN pg_rewrite r ON r.oid = d.objid AND r.rulename = '_RETURN'
         WHERE d.classid = 'pg_rewrite'::regclass AND d.refclassid = 'pg_class'::regclass AND d.refobjid <> r.ev_class
     ), above(oid, depth) AS (
-        SELECT viewer, 1 FROM reads WHERE read = :oid
+        SELECT viewer, 1 FROM reads WHERE read = ANY (CAST(:oids AS oid[]))
         UNION
         SELECT reads.viewer, above.depth + 1 FROM above JOIN reads ON reads.read = above.oid
     )

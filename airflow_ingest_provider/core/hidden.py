@@ -1,6 +1,6 @@
 """A hidden table: built beside the live one, filled, and finished before anybody sees it."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 import sqlalchemy as sa
@@ -34,6 +34,12 @@ class HiddenTable:
         """Names of the live columns, constraints and indexes that the new table has not."""
         return self.live.part_names - self.shape.part_names
 
+    @property
+    def retypes(self) -> bool:
+        """Whether any column has another type: views over it cannot be pointed at the new table in place."""
+        pairs = ((column, self.shape.column(column.name)) for column in self.live.columns)
+        return any(after is not None and after.type != before.type for before, after in pairs)
+
     def temporary(self, place: int) -> str:
         """What the index or constraint at that place is called until the swap: its own name is still taken."""
         return temporary_name(self.token, f"index{place}")
@@ -42,10 +48,6 @@ class HiddenTable:
         """Those extended statistics of the live table that the new one can have too."""
         there = {column.name for column in self.shape.columns}
         return [one for one in statistics if there.issuperset(one.columns)]
-
-    def statistics_name(self, place: int, statistics: StatisticsObject) -> Name:
-        """What the statistics at that place are called until the swap."""
-        return statistics.name.sibling(temporary_name(self.token, f"stats{place}"))
 
     def explained(self, error: sa.exc.DBAPIError) -> str:
         """PostgreSQL's message, in which the table and its parts have the names that people know."""
@@ -182,14 +184,30 @@ def finish(conn: sa.Connection, hidden: HiddenTable, renamed: Mapping[Name, Name
         name = key.name or default_name(hidden.live.name.name, *key.columns, "fkey")
         run(conn, statements.add_foreign_key(hidden.name, key, name, target, valid=key.validated))
     live_statistics = dependents.statistics_objects(conn, hidden.live.oid)
-    for place, statistics in enumerate(hidden.of_columns_that_stay(live_statistics)):
-        named = hidden.statistics_name(place, statistics)
-        for statement in statements.create_statistics(
-            named, statistics.kinds, statistics.on, statistics.target, hidden.name
-        ):
-            run(conn, statement)
+    create_statistics(conn, hidden.name, hidden.of_columns_that_stay(live_statistics))
     run(conn, sql.SQL("ANALYZE {}").format(hidden.name.sql))
     return superseded
+
+
+def create_statistics(conn: sa.Connection, table: Name, statistics: Iterable[StatisticsObject]) -> None:
+    """Create the extended statistics that a live relation has on the one that is to take its place."""
+    for place, one in enumerate(statistics):
+        named = _statistics_name(table, place, one)
+        for statement in statements.create_statistics(named, one.kinds, one.on, one.target, table):
+            run(conn, statement)
+
+
+def name_statistics(table: Name, statistics: Iterable[StatisticsObject]) -> Iterator[sql.Composable]:
+    """Give them their names, owners and comments, once the live ones are gone; `table` is what it was called before."""
+    for place, one in enumerate(statistics):
+        yield statements.rename("STATISTICS", _statistics_name(table, place, one), one.name.name)
+        yield statements.give_owner("STATISTICS", one.name, one.owner)
+        if one.comment is not None:
+            yield sql.SQL("COMMENT ON STATISTICS {} IS {}").format(one.name.sql, sql.Literal(one.comment))
+
+
+def _statistics_name(table: Name, place: int, statistics: StatisticsObject) -> Name:
+    return statistics.name.sibling(f"{table.name}_stats{place}")
 
 
 def _add_keys(conn: sa.Connection, hidden: HiddenTable, last_row_wins: bool) -> int:

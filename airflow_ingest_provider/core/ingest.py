@@ -185,7 +185,7 @@ class _Run:
             self._lock_attempts += kept.attempts
             self._readers_kept += kept.seconds
             if kept.attempts:
-                logger.info("exclusive locks: %s attempts, others kept for %.3f s", kept.attempts, kept.seconds)
+                logger.info("exclusive locks: %s attempts, readers kept for %.3f s", kept.attempts, kept.seconds)
 
     def create_missing(self) -> None:
         """Create what is missing, whole, and commit."""
@@ -288,8 +288,7 @@ class _Run:
         """What is done in the open transaction; the steps that are left where each takes one of its own."""
         conn, options = self._conn, self._options
         if self._deletes:
-            swapped = {one.name for one in self._tables if one.refresh is Refresh.SWAP}
-            loaded.refresh = choose_refresh(conn, loaded, swapped, self._on_before_visible, options)
+            loaded.refresh = choose_refresh(conn, loaded, self._swapped(), self._on_before_visible, options)
         by_swap = loaded.refresh is Refresh.SWAP
         rebuilds = planned.plan.action is Action.REBUILD and not by_swap
         if rebuilds:
@@ -312,6 +311,11 @@ class _Run:
             loaded.state = migrate.apply_in_place(conn, planned, loaded.state, options)
         return None
 
+    def _swapped(self) -> dict[Name, int]:
+        """The tables that a new one is known to take the place of with the first batch, and their OIDs."""
+        by_swap = (Refresh.SWAP, Refresh.FIRST_LOAD)
+        return {one.name: one.live.oid for one in self._tables if one.refresh in by_swap}
+
     def _run(self, steps: Steps, loaded: LoadedTable) -> None:
         try:
             for step in steps:
@@ -328,7 +332,9 @@ class _Run:
     def _get_ready(self, loaded: LoadedTable, planned: Planned) -> None:
         """See how the migrated table's first rows will come."""
         conn, options = self._conn, self._options
-        if loaded.refresh is None and is_first_load(conn, loaded, self._on_before_visible, upserts=options.upserts):
+        if loaded.refresh is None and is_first_load(
+            conn, loaded, self._swapped(), self._on_before_visible, upserts=options.upserts
+        ):
             loaded.refresh = Refresh.FIRST_LOAD
         if loaded.refresh in (Refresh.SWAP, Refresh.FIRST_LOAD):
             loaded.planned = planned

@@ -64,21 +64,28 @@ def _wait_for_turn(conn: sa.Connection, name: Name, patience: timedelta) -> None
         ) from error
 
 
-def exclusively(conn: sa.Connection, names: Collection[Name], options: Options, work: Callable[[], Result]) -> Result:
+def exclusively(
+    conn: sa.Connection,
+    names: Collection[Name],
+    options: Options,
+    work: Callable[[], Result],
+    *,
+    keeps_readers: bool = True,
+) -> Result:
     """Do work that needs ACCESS EXCLUSIVE in a savepoint, giving way to everybody who stands in the way.
 
     A statement of `work` that waits longer than `lock_timeout` for a lock gives up; the savepoint is rolled back with
     all its locks, readers pass, and the work is tried again after a random pause, up to `lock_patience`. The timeout is
     kept below half of deadlock_timeout, so that it is us who yields and never a reader; it is as it was
     afterwards. Then backends that hold locks are ended, where the caller wants that. Raises LockNotAcquired, naming
-    who holds locks on `names` or on what hangs on them.
+    who holds locks on `names` or on what hangs on them. Where `keeps_readers` is not so, `released` does not count it.
     """
     deadlock_timeout = conn.scalar(sa.text("SELECT setting::int FROM pg_settings WHERE name = 'deadlock_timeout'"))
     milliseconds = options.lock_timeout / timedelta(milliseconds=1)
     timeout = max(1, min(round(milliseconds), int(deadlock_timeout or 1000) // 2))
     oids = conn.scalars(_RELATED, {"names": [name.quoted for name in names]}).all()
     try:
-        return _attempts(conn, oids, timeout, options.lock_patience, work)
+        return _attempts(conn, oids, timeout, options.lock_patience, work, keeps_readers)
     except sa.exc.DBAPIError as error:
         if not _lost_the_race(error):
             raise
@@ -86,7 +93,7 @@ def exclusively(conn: sa.Connection, names: Collection[Name], options: Options, 
         if options.end_blockers:
             _end(conn, in_the_way)
             with suppress(sa.exc.DBAPIError):
-                return _attempts(conn, oids, timeout, _AFTER_ENDING, work)
+                return _attempts(conn, oids, timeout, _AFTER_ENDING, work, keeps_readers)
         described = ", ".join(map(str, in_the_way)) or "nobody any more"
         raise LockNotAcquired(
             f"no exclusive lock within lock_patience ({options.lock_patience}); in the way: {described}: "
@@ -101,11 +108,16 @@ _AFTER_ENDING = timedelta(seconds=10)
 def hold_writers(conn: sa.Connection, table: Name, options: Options) -> None:
     """Take SHARE on the table until the transaction ends: its rows stay as they are, and readers go on."""
     share = sql.SQL("LOCK TABLE {} IN SHARE MODE").format(table.sql)
-    exclusively(conn, [table], options, lambda: run(conn, share))
+    exclusively(conn, [table], options, lambda: run(conn, share), keeps_readers=False)
 
 
 def _attempts(
-    conn: sa.Connection, oids: Sequence[int], milliseconds: int, patience: timedelta, work: Callable[[], Result]
+    conn: sa.Connection,
+    oids: Sequence[int],
+    milliseconds: int,
+    patience: timedelta,
+    work: Callable[[], Result],
+    keeps_readers: bool,
 ) -> Result:
     attempts = Retrying(
         retry=retry_if_exception(_lost_the_race),
@@ -114,12 +126,14 @@ def _attempts(
         before_sleep=_log_attempt,
         reraise=True,
     )
-    result: Result = attempts(_attempt, conn, oids, milliseconds, work)
+    result: Result = attempts(_attempt, conn, oids, milliseconds, work, keeps_readers)
     return result
 
 
-def _attempt(conn: sa.Connection, oids: Sequence[int], milliseconds: int, work: Callable[[], Result]) -> Result:
-    kept = conn.info.setdefault(_KEPT, Kept())
+def _attempt(
+    conn: sa.Connection, oids: Sequence[int], milliseconds: int, work: Callable[[], Result], keeps_readers: bool
+) -> Result:
+    kept = conn.info.setdefault(_KEPT, Kept()) if keeps_readers else Kept()
     _wait_for_a_gap(conn, oids)
     began = time.monotonic()
     kept.attempts += 1

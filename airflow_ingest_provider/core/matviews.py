@@ -1,132 +1,248 @@
-"""Materialized views that read a table, built on the new one before anybody is kept waiting for the swap."""
+"""Materialized views that a swap makes anew, built on the new tables before anybody is kept waiting."""
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import sqlalchemy as sa
 from psycopg import sql
 
-from airflow_ingest_provider.core import dependents, statements
+from airflow_ingest_provider.core import attachments, catalog, statements
 from airflow_ingest_provider.core.dependents import Dependent
-from airflow_ingest_provider.core.hidden import HiddenTable
+from airflow_ingest_provider.core.hidden import HiddenTable, create_statistics, name_statistics
 from airflow_ingest_provider.core.names import Name, temporary_name
 from airflow_ingest_provider.core.session import run, run_all
 from airflow_ingest_provider.core.steps import create_index
 
 
 @dataclass(frozen=True)
+class StandIn:
+    """A relation that is to take the place of a live one, under the name that it has until then."""
+
+    live: Name
+    name: Name
+
+
+@dataclass(frozen=True)
 class Built:
-    """A materialized view that is ready to take the place of a live one."""
+    """A view that is ready to take the place of a live one."""
 
     view: Dependent
     name: Name
-
-    @property
-    def indexes(self) -> list[str]:
-        """What its indexes are called until the swap."""
-        return [f"{self.name.name}_{place}" for place in range(len(self.view.indexes))]
-
-    def name_indexes(self) -> Iterator[sql.Composable]:
-        """Give the indexes their names, once nobody else has them."""
-        for index, temporary in zip(self.view.indexes, self.indexes, strict=True):
-            yield statements.rename("INDEX", self.name.sibling(temporary), index.name)
+    revokes: tuple[str, ...]
+    """What takes away the grants that it has until the swap."""
 
 
-def build_early(conn: sa.Connection, hidden: HiddenTable, swapped: Collection[int]) -> Mapping[int, Built]:
-    """Run the queries of the live table's materialized views on the hidden one; what was built, by the live view's OID.
+def build_early(conn: sa.Connection, hiddens: Sequence[HiddenTable], views: Sequence[Dependent]) -> Mapping[int, Built]:
+    """Build the materialized views that read one of the live tables on the hidden ones, and run their queries.
 
-    PostgreSQL reads a query by the names in it, so the hidden table is called as the live one until it has read them,
-    in a schema of its own: without CREATE on the database nothing is built. Nor is what reads other tables that
-    are `swapped`, or views on this one, which have the old rows until the swap; or a view of somebody who may not see
-    all rows, since grants and policies come with the swap.
+    They come by the live view's OID. `views` are all views on the tables, those that others read first. A materialized
+    view that reads another one that is built, or a view whose columns change their types, is built as well, and so is
+    that view. Left out is what cannot be built without keeping readers waiting: a query that reads a view which shows
+    the old rows until the swap, one of somebody from whom policies keep rows, and all of them where the role may not
+    create the schema in which a query finds new relations under live names.
     """
-    views = dependents.dependents(conn, hidden.live.oid)
-    not_yet = ({view.oid for view in views} | set(swapped)) - {hidden.live.oid}
-    early = [
-        view
-        for view in views
-        if view.kind == "m"
-        and view.may_alter
-        and not view.reads & not_yet
-        and conn.scalar(_SEES_ALL, {"owner": view.owner, "oid": hidden.live.oid})
-    ]
-    if not early or not conn.scalar(_MAY_CREATE):
+    if not any(view.kind == "m" for view in views) or not conn.scalar(_MAY_CREATE):
         return {}
-    table, schema = hidden.live.name, temporary_name(hidden.token, "schema")
-    before = sql.Literal(conn.scalar(sa.text("SELECT current_setting('search_path')")))
-    aside = Name(schema, hidden.name.name)
-    run_all(
-        conn,
-        [
-            sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(schema)),
-            _set_schema(hidden.name, schema),
-            statements.rename("TABLE", aside, table.name),
-            sql.SQL("SET LOCAL search_path = {}").format(sql.Identifier(table.schema)),
-        ],
-    )
-    queries = {view: str(conn.scalar(_QUERY, {"oid": view.oid})).rstrip(" ;") for view in early}
-    run(conn, sql.SQL("SET LOCAL search_path = {}, {}").format(sql.Identifier(schema), sql.Identifier(table.schema)))
-    built = {}
-    for place, view in enumerate(early):
-        built[view.oid] = one = Built(view, view.name.sibling(temporary_name(hidden.token, f"stored{place}")))
-        run(conn, create(view, one.name, queries[view]))
-    run_all(
-        conn,
-        [
-            sql.SQL("SELECT set_config('search_path', {}, true)").format(before),
-            statements.rename("TABLE", Name(schema, table.name), aside.name),
-            _set_schema(aside, table.schema),
-            sql.SQL("DROP SCHEMA {}").format(sql.Identifier(schema)),
-        ],
-    )
-    for one in built.values():
-        run(conn, statements.grant_select(hidden.name, one.view.owner))  # until the swap gives it its own grants
-        finish(conn, one.view, one.name, one.indexes)
-        analyze(conn, one.view, one.name)
-    return built
+    site = _Site(conn, hiddens, {view.owner for view in views})
+    read_by_matviews = _read_by_matviews(views)
+    retypes = any(hidden.retypes for hidden in hiddens)
+    not_yet: set[int] = set()  # views that show old rows until the swap
+    with site.schema():
+        for place, view in enumerate(views):
+            late = bool(view.reads & not_yet)
+            if view.kind == "v" and (late or view.reads & site.stand_ins.keys()):
+                made = retypes and view.oid in read_by_matviews and site.build(view, place)
+                if late or not made:
+                    not_yet.add(view.oid)
+            elif view.kind == "m" and view.may_alter and not (view.populated and (late or site.hides_rows_from(view))):
+                site.build(view, place)
+    return {oid: site.finished(one) for oid, one in site.built.items()}
 
 
-def create(view: Dependent, name: Name, query: str) -> str:
-    """The statement that makes a materialized view, without its rows."""
-    return f"CREATE MATERIALIZED VIEW {name.quoted}{view.storage} AS {query} WITH NO DATA"
+def _read_by_matviews(views: Sequence[Dependent]) -> set[int]:
+    """The OIDs of all that materialized views read, at any depth."""
+    read: set[int] = set()
+    for view in reversed(views):
+        if view.kind == "m" or view.oid in read:
+            read |= view.reads
+    return read
 
 
-def finish(conn: sa.Connection, view: Dependent, name: Name, indexes: Collection[str]) -> None:
-    """Give a view that was made again its owner and, if it is a materialized one, its rows, settings and indexes.
+class _Site:
+    """Where views are built: the hidden tables, and in a schema of the transaction's own for a while."""
 
-    The rows come by REFRESH, which runs the query as the owner: he sees no more than he may, and his functions do no
-    more.
-    """
-    run(conn, statements.give_owner(view.word, name, view.owner))
-    if view.kind == "m" and view.populated:
-        refresh = f"REFRESH MATERIALIZED VIEW {name.quoted}"
-        run_all(conn, ["SET LOCAL row_security = on", refresh, "SET LOCAL row_security = off"])
-    if view.shape is not None:
-        for statement in statements.tune(name, view.shape):
-            run(conn, statement)
-    for index, called in zip(view.indexes, indexes, strict=True):
-        create_index(conn, name, index, called)
+    def __init__(self, conn: sa.Connection, hiddens: Sequence[HiddenTable], readers: Collection[str]) -> None:
+        self.stand_ins = {hidden.live.oid: StandIn(hidden.live.name, hidden.name) for hidden in hiddens}
+        self.built: dict[int, Built] = {}
+        self._conn = conn
+        self._tables = list(self.stand_ins)
+        self._readers = list(readers)
+        self._token = hiddens[0].token
+        self._schema = temporary_name(self._token, "schema")
+        for oid, stand_in in self.stand_ins.items():
+            self._let_read(oid, stand_in.name)
+
+    @contextmanager
+    def schema(self) -> Iterator[None]:
+        name = sql.Identifier(self._schema)
+        run(self._conn, sql.SQL("CREATE SCHEMA {}").format(name))
+        yield
+        run(self._conn, sql.SQL("DROP SCHEMA {}").format(name))
+
+    def hides_rows_from(self, view: Dependent) -> bool:
+        """Whether policies, which come with the swap, keep rows from those as whom the view's query runs."""
+        roles = {view.owner, *(one.view.owner for one in self.built.values())}
+        return bool(self._conn.scalar(_HIDES_ROWS, {"oids": self._tables, "roles": list(roles)}))
+
+    def build(self, view: Dependent, place: int) -> bool:
+        """Make the view on what stands in for relations that it reads; whether that can take its place in the swap.
+
+        A view can where its columns are of other types: the one that is there has to stay otherwise.
+        """
+        conn, read = self._conn, view.reads & self.stand_ins.keys()
+        new = StandIn(view.name, view.name.sibling(temporary_name(self._token, f"stored{place}")))
+        names = {self.stand_ins[oid].live.name for oid in read}
+        if not read or len(names) < len(read):
+            return False
+        self._create(view, new.name, [self.stand_ins[oid] for oid in sorted(read)])
+        oid = catalog.oid_of(conn, new.name)
+        found_live = conn.scalar(_READS, {"oid": oid, "oids": list(read)})
+        if found_live or (view.kind == "v" and conn.scalar(_SAME_COLUMNS, {"live": view.oid, "new": oid})):
+            run(conn, sql.SQL("DROP {} {}").format(sql.SQL(view.word), new.name.sql))
+            return False
+        finish(conn, view, new.name)
+        self._let_read(view.oid, new.name)
+        self.stand_ins[view.oid] = new
+        self.built[view.oid] = Built(view, new.name, ())
+        return True
+
+    def finished(self, one: Built) -> Built:
+        """The same with all that is to be known of it, once nothing more is built."""
+        oid = catalog.oid_of(self._conn, one.name)
+        return Built(one.view, one.name, attachments.revokes(self._conn, oid, one.view.name))
+
+    def _create(self, view: Dependent, name: Name, read: Sequence[StandIn]) -> None:
+        """Create the view by its own query, which finds what stands in for relations under their names.
+
+        PostgreSQL prints relations bare that the search_path leads to, and reads them so. pg_temp would come first if
+        it was not in there.
+        """
+        conn, aside = self._conn, self._schema
+        before = sql.Literal(conn.scalar(sa.text("SELECT current_setting('search_path')")))
+        path = [*dict.fromkeys(one.live.schema for one in read), "pg_temp"]
+        run(conn, _search(path))
+        query = str(conn.scalar(_QUERY, {"oid": view.oid})).rstrip(" ;")
+        run_all(conn, [step for one in read for step in _called_as_live(one, aside)] + [_search([aside, *path])])
+        run(conn, create(view, name, query))
+        run_all(
+            conn,
+            [
+                *(step for one in read for step in _called_as_before(one, aside)),
+                sql.SQL("SELECT set_config('search_path', {}, true)").format(before),
+            ],
+        )
+
+    def _let_read(self, live: int, new: Name) -> None:
+        """Let the readers read of the new relation what they may read of the live one; the swap brings its own grants.
+
+        Their queries run as themselves, and what they may not see is kept from their functions too.
+        """
+        columns = {"live": live, "new": catalog.oid_of(self._conn, new), "roles": self._readers}
+        readable = self._conn.execute(_READABLE, columns).all()
+        run_all(self._conn, [statements.grant_select(new, row.role, row.columns) for row in readable])
 
 
-def analyze(conn: sa.Connection, view: Dependent, name: Name) -> None:
-    """Gather the planner's statistics of a materialized view that has rows."""
-    if view.kind == "m" and view.populated:
-        run(conn, f"ANALYZE {name.quoted}")
+def _search(schemas: Sequence[str]) -> sql.Composable:
+    return sql.SQL("SET LOCAL search_path = {}").format(sql.SQL(", ").join(map(sql.Identifier, schemas)))
+
+
+def _called_as_live(one: StandIn, schema: str) -> Iterator[sql.Composable]:
+    yield _set_schema(one.name, schema)
+    yield statements.rename("TABLE", Name(schema, one.name.name), one.live.name)
+
+
+def _called_as_before(one: StandIn, schema: str) -> Iterator[sql.Composable]:
+    yield statements.rename("TABLE", Name(schema, one.live.name), one.name.name)
+    yield _set_schema(Name(schema, one.name.name), one.name.schema)
 
 
 def _set_schema(table: Name, schema: str) -> sql.Composable:
     return sql.SQL("ALTER TABLE {} SET SCHEMA {}").format(table.sql, sql.Identifier(schema))
 
 
+def create(view: Dependent, name: Name, query: str) -> str:
+    """The statement that makes a view by a query, a materialized one without its rows."""
+    storage, no_data = (view.storage, " WITH NO DATA") if view.kind == "m" else (view.options, "")
+    return f"CREATE {view.word} {name.quoted}{storage} AS {query}{no_data}"
+
+
+def finish(conn: sa.Connection, view: Dependent, name: Name) -> None:
+    """Give a view that was made again its owner and, if it is a materialized one, its rows and all that a table has.
+
+    The rows come by REFRESH, which runs the query as the owner: he sees no more than he may, and his functions do no
+    more. Indexes and statistics have temporary names until `name_parts`.
+    """
+    run(conn, statements.give_owner(view.word, name, view.owner))
+    if view.shape is None:
+        return
+    if view.populated:
+        refresh = f"REFRESH MATERIALIZED VIEW {name.quoted}"
+        run_all(conn, ["SET LOCAL row_security = on", refresh, "SET LOCAL row_security = off"])
+    run_all(conn, statements.tune(name, view.shape))
+    for index, called in zip(view.indexes, _index_names(view, name), strict=True):
+        create_index(conn, name, index, called)
+    create_statistics(conn, name, view.statistics)
+    if view.populated:
+        run(conn, f"ANALYZE {name.quoted}")
+
+
+def name_parts(view: Dependent, name: Name) -> Iterator[sql.Composable]:
+    """Give indexes and statistics of a view that was called `name` when it was finished their own names."""
+    for index, temporary in zip(view.indexes, _index_names(view, name), strict=True):
+        yield statements.rename("INDEX", view.name.sibling(temporary), index.name)
+    yield from name_statistics(name, view.statistics)
+
+
+def _index_names(view: Dependent, name: Name) -> list[str]:
+    return [f"{name.name}_{place}" for place in range(len(view.indexes))]
+
+
 # Names of the search_path's schemas are printed bare.
 _QUERY = sa.text("SELECT pg_get_viewdef(CAST(:oid AS oid))")
 
-_SEES_ALL = sa.text("""
-    SELECT has_table_privilege(r.oid, c.oid, 'SELECT')
-           AND (NOT c.relrowsecurity OR r.rolsuper OR r.rolbypassrls
-                OR NOT c.relforcerowsecurity AND pg_has_role(r.oid, c.relowner, 'USAGE'))
-    FROM pg_class c, pg_roles r
-    WHERE c.oid = :oid AND r.rolname = :owner
+_MAY_CREATE = sa.text("SELECT has_database_privilege(current_database(), 'CREATE')")
+
+# Whether a view's query names one of the relations.
+_READS = sa.text("""
+    SELECT EXISTS (
+        SELECT FROM pg_rewrite r JOIN pg_depend d ON d.classid = 'pg_rewrite'::regclass AND d.objid = r.oid
+        WHERE r.ev_class = :oid AND d.refclassid = 'pg_class'::regclass AND d.refobjid = ANY (CAST(:oids AS oid[])))
 """)
 
-_MAY_CREATE = sa.text("SELECT has_database_privilege(current_database(), 'CREATE')")
+# What CREATE OR REPLACE VIEW asks for.
+_SAME_COLUMNS = sa.text("""
+    SELECT array_agg((attname, atttypid, atttypmod, attcollation) ORDER BY attnum) FILTER (WHERE attrelid = :live)
+         = array_agg((attname, atttypid, atttypmod, attcollation) ORDER BY attnum) FILTER (WHERE attrelid = :new)
+    FROM pg_attribute WHERE attrelid IN (:live, :new) AND attnum > 0
+""")
+
+# Roles, and the columns that they may read of the live relation and the new one has (NULL: all of them).
+_READABLE = sa.text("""
+    SELECT r.rolname::text AS role, CASE WHEN NOT has_table_privilege(r.oid, CAST(:live AS oid), 'SELECT')
+                                         THEN array_agg(live.attname::text) END AS columns
+    FROM pg_roles r, pg_attribute live JOIN pg_attribute new ON new.attname = live.attname
+    WHERE r.rolname = ANY (CAST(:roles AS name[])) AND live.attrelid = :live AND new.attrelid = :new
+      AND live.attnum > 0 AND NOT live.attisdropped
+      AND has_column_privilege(r.oid, live.attrelid, live.attnum, 'SELECT')
+    GROUP BY r.oid, r.rolname
+""")
+
+# Whether policies of the tables apply to queries of one of the roles.
+_HIDES_ROWS = sa.text("""
+    SELECT EXISTS (
+        SELECT FROM pg_class c, pg_roles r
+        WHERE c.oid = ANY (CAST(:oids AS oid[])) AND r.rolname = ANY (CAST(:roles AS name[])) AND c.relrowsecurity
+          AND NOT r.rolsuper AND NOT r.rolbypassrls
+          AND (c.relforcerowsecurity OR NOT pg_has_role(r.oid, c.relowner, 'USAGE')))
+""")

@@ -42,12 +42,12 @@ def ingest_plan(
     check_connection(conn)
     tables = tables_of(metadata)
     with transaction(conn):
-        swapped: set[Name] = set()
+        swapped: dict[Name, int] = {}
         return IngestPlan(tuple(_plan(conn, table, on_before_visible, options, swapped) for table in tables))
 
 
 def _plan(
-    conn: sa.Connection, table: sa.Table, on_before_visible: OnBeforeVisible, options: Options, swapped: set[Name]
+    conn: sa.Connection, table: sa.Table, on_before_visible: OnBeforeVisible, options: Options, swapped: dict[Name, int]
 ) -> TablePlan:
     """The plan of one table; `swapped` are those that were planned before it and are swapped."""
     name, oid = find_table(conn, table)
@@ -63,7 +63,7 @@ def _plan(
             loaded.refresh = choose_refresh(conn, loaded, swapped, on_before_visible, options)
             plan = dataclasses.replace(plan, replaces=loaded.why_so)
             if loaded.refresh is Refresh.SWAP:
-                swapped.add(loaded.name)
+                swapped[loaded.name] = oid
         migration.check(conn, found, options, rows_stay=loaded.refresh is not Refresh.SWAP)
     except DefinitionError as error:
         return dataclasses.replace(plan, refused=str(error).partition("\n")[0])

@@ -46,7 +46,7 @@ def observe(conn: sa.Connection, oid: int) -> Observed:
         dependents.statistics_objects(conn, oid),
         dependents.owned_sequences(conn, oid),
         dependents.inbound_keys(conn, oid),
-        dependents.dependents(conn, oid),
+        dependents.dependents(conn, [oid]),
         dependents.used_columns(conn, oid),
     )
 
@@ -61,7 +61,7 @@ def check(conn: sa.Connection, live: Observed, hidden: HiddenTable) -> TableShap
     before, after = dict(_properties(live, hidden.gone)), dict(_properties(now, ()))
     plain = {_plain(what): _plain(value) for what, value in after.items()}
     meant = _meant_to_change(hidden)
-    if _retyped(hidden):
+    if hidden.retypes:
         meant |= {what for what in before if what.startswith(_DEFINITION)}  # their casts follow the types
     lost = sorted(
         what
@@ -111,7 +111,7 @@ def _properties(table: Observed, gone: Collection[str]) -> Iterator[tuple[str, o
         yield f"{_DEFINITION}{view.word.lower()} {view.name}", view.definition
         yield (
             f"{view.word.lower()} {view.name}",
-            (view.owner, view.options, view.storage, view.populated, view.attached),
+            (view.owner, view.options, view.storage, view.populated, view.attached, view.statistics),
         )
         if view.shape is not None:
             yield f"indexes of {view.name}", view.shape.indexes
@@ -128,8 +128,3 @@ def _meant_to_change(hidden: HiddenTable) -> set[str]:
         if parts.get(part.name) != part:
             meant.add(f"{part.name} of the table")
     return meant
-
-
-def _retyped(hidden: HiddenTable) -> bool:
-    pairs = ((column, hidden.shape.column(column.name)) for column in hidden.live.columns)
-    return any(after is not None and after.type != before.type for before, after in pairs)

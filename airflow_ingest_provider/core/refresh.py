@@ -1,7 +1,7 @@
 """How the rows that are there before a run are replaced: by a swap or in place, and why so."""
 
 import logging
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import sqlalchemy as sa
@@ -19,16 +19,16 @@ logger = logging.getLogger(__name__)
 def choose_refresh(
     conn: sa.Connection,
     loaded: LoadedTable,
-    swapped: Collection[Name],
+    swapped: Mapping[Name, int],
     on_before_visible: OnBeforeVisible,
     options: Options,
 ) -> Refresh:
     """Decide how the rows are replaced, note why, and log it.
 
-    Tables that are `swapped` in the same transaction refer to the new table by then. Raises DefinitionError where
-    the way that the caller insists on, or the only one that is left, cannot be had.
+    Tables that are `swapped` in the same transaction, with their OIDs, refer to the new table by then. Raises
+    DefinitionError where the way that the caller insists on, or the only one that is left, cannot be had.
     """
-    in_the_way = walls.walls(conn, loaded.live.oid)
+    in_the_way = walls.walls(conn, loaded.live.oid, swapped.values())
     reasons = [*in_the_way, *obstacles(conn, loaded, swapped, on_before_visible)]
     if options.replace == Replace.SWAP:
         if in_the_way:
@@ -121,10 +121,19 @@ def check_rules(conn: sa.Connection, loaded: LoadedTable, *events: str) -> None:
 
 
 def is_first_load(
-    conn: sa.Connection, loaded: LoadedTable, on_before_visible: OnBeforeVisible, *, upserts: bool
+    conn: sa.Connection,
+    loaded: LoadedTable,
+    swapped: Mapping[Name, int],
+    on_before_visible: OnBeforeVisible,
+    *,
+    upserts: bool,
 ) -> bool:
-    """Whether the table is empty and has keys or indexes, which are built faster once the rows are there."""
+    """Whether the table is empty and has keys or indexes, which are built faster once the rows are there.
+
+    `swapped` are the tables that a new one takes the place of in the same transaction.
+    """
     indexed = bool(loaded.live.indexes or any(one.kind != "c" for one in loaded.live.constraints))
     if not (indexed or (upserts and bool(loaded.key))) or catalog.has_rows(conn, loaded.name):
         return False
-    return not walls.walls(conn, loaded.live.oid) and not obstacles(conn, loaded, (), on_before_visible)
+    in_the_way = walls.walls(conn, loaded.live.oid, swapped.values())
+    return not in_the_way and not obstacles(conn, loaded, (), on_before_visible)

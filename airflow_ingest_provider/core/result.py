@@ -37,9 +37,9 @@ class IngestResult:
     last_high_watermark: Any
     seconds: float
     lock_attempts: int = 0
-    """How often exclusive locks were tried for, over all migrations and swaps."""
+    """How often ACCESS EXCLUSIVE locks were tried for, over all migrations and swaps."""
     readers_kept: float = 0.0
-    """Seconds in which others may have had to wait for those, all together."""
+    """Seconds in which readers may have had to wait for those, all together."""
 
     @property
     def rows(self) -> int:

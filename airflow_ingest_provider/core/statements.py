@@ -206,9 +206,10 @@ def give_owner(kind: str, name: Name, owner: str) -> Statement:
     return sql.SQL("ALTER {} {} OWNER TO {}").format(sql.SQL(kind), name.sql, sql.Identifier(owner))
 
 
-def grant_select(table: Name, role: str) -> Statement:
-    """Let a role read the table."""
-    return sql.SQL("GRANT SELECT ON {} TO {}").format(table.sql, sql.Identifier(role))
+def grant_select(table: Name, role: str, only: Sequence[str] | None) -> Statement:
+    """Let a role read the table, or some of its columns."""
+    of_columns = sql.SQL(" ({})").format(columns(only)) if only is not None else sql.SQL("")
+    return sql.SQL("GRANT SELECT{} ON {} TO {}").format(of_columns, table.sql, sql.Identifier(role))
 
 
 def migrate_in_place(table: Name, difference: Difference, text: str | None) -> Statement:

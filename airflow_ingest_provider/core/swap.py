@@ -8,9 +8,9 @@ import sqlalchemy as sa
 from psycopg import sql
 
 from airflow_ingest_provider.core import attachments, catalog, dependents, matviews, proof, statements, walls
-from airflow_ingest_provider.core.dependents import Dependent, InboundKey, StatisticsObject
+from airflow_ingest_provider.core.dependents import Dependent, InboundKey
 from airflow_ingest_provider.core.errors import ConcurrentIngestError, DefinitionError
-from airflow_ingest_provider.core.hidden import HiddenTable
+from airflow_ingest_provider.core.hidden import HiddenTable, name_statistics
 from airflow_ingest_provider.core.locks import exclusively, shorten
 from airflow_ingest_provider.core.matviews import Built
 from airflow_ingest_provider.core.names import Name, default_name, free_name, is_temporary, temporary_name
@@ -25,10 +25,11 @@ _DEPENDENT_OBJECTS_STILL_EXIST = "2BP01"
 
 @dataclass(frozen=True)
 class Replaced:
-    """A relation that gave its name to a new one and waits to be dropped."""
+    """A view that gave its name to a new one and waits to be dropped; the new one was called `new` until then."""
 
-    word: str
+    view: Dependent
     name: Name
+    new: Name
 
 
 @dataclass(frozen=True)
@@ -46,20 +47,15 @@ class Prepared:
     inbound: tuple[InboundKey, ...]
     taken: frozenset[str]
     """Names that other relations of the schema have, of those that the new table's parts are to have."""
-    built: Mapping[int, Built]
-    """The materialized views that are ready, by the OID of the live one."""
 
     @property
     def table(self) -> Name:
         return self.hidden.live.name
 
     @property
-    def views(self) -> tuple[Dependent, ...]:
-        return self.live.views
-
-    @property
-    def statistics(self) -> list[StatisticsObject]:
-        return self.hidden.of_columns_that_stay(self.live.statistics)
+    def old(self) -> Name:
+        """What the live table is called until it is dropped."""
+        return self.table.sibling(temporary_name(self.hidden.token, "old"))
 
     @property
     def attached(self) -> list[str]:
@@ -79,27 +75,25 @@ def swap(conn: sa.Connection, hiddens: Sequence[HiddenTable], options: Options) 
     for hidden in hiddens:
         _refer_inbound_keys(conn, hidden, names)
         _give_owner(conn, hidden.live.oid, hidden.name)
-    oids = [hidden.live.oid for hidden in hiddens]
-    built = [matviews.build_early(conn, hidden, oids) for hidden in hiddens]
-    prepared = [_prepare(conn, hidden, names, ready) for hidden, ready in zip(hiddens, built, strict=True)]
+    views = dependents.dependents(conn, [hidden.live.oid for hidden in hiddens])
+    built = matviews.build_early(conn, hiddens, views)
+    prepared = [_prepare(conn, hidden, names, views) for hidden in hiddens]
 
     def swap_all() -> list[TableShape]:
-        for one in prepared:
-            _lock(conn, one)
-        for one in prepared:
-            _swap_one(conn, one)
+        _lock(conn, prepared, views)
+        _swap_all(conn, prepared, views, built)
         return [proof.check(conn, one.live, one.hidden) for one in prepared]
 
     return exclusively(conn, names, options, swap_all)
 
 
 def _prepare(
-    conn: sa.Connection, hidden: HiddenTable, swapped: Collection[Name], built: Mapping[int, Built]
+    conn: sa.Connection, hidden: HiddenTable, swapped: Collection[Name], views: Sequence[Dependent]
 ) -> Prepared:
     table = hidden.live.name
     fingerprint = dependents.fingerprint(conn, hidden.live.oid)
     live = proof.observe(conn, hidden.live.oid)
-    if live.shape != hidden.live or not {one.view for one in built.values()} <= set(live.views):
+    if live.shape != hidden.live or not set(live.views) <= set(views):
         raise _altered(table)
     new = catalog.table_shape(conn, catalog.oid_of(conn, hidden.name))
     wanted = [part.name for part in hidden.shape.parts] + [name.name for _, name in _sequence_names(hidden, new)]
@@ -112,7 +106,6 @@ def _prepare(
         attachments.revokes(conn, new.oid, table),
         tuple(key for key in live.inbound if key.table not in swapped),
         catalog.taken_names(conn, hidden.live.oid, wanted),
-        built,
     )
 
 
@@ -132,51 +125,62 @@ def _attached_to_identities(conn: sa.Connection, hidden: HiddenTable) -> dict[st
     return identities
 
 
-def _lock(conn: sa.Connection, prepared: Prepared) -> None:
-    """Take ACCESS EXCLUSIVE on the views, outermost first, and on the table last: the order in which readers come."""
-    for view in reversed(prepared.views):
+def _lock(conn: sa.Connection, prepared: Sequence[Prepared], views: Sequence[Dependent]) -> None:
+    """Take ACCESS EXCLUSIVE on the views, outermost first, and on the tables last: the order in which readers come."""
+    for view in reversed(views):
         if view.may_alter:
             shorten(conn)
             # LOCK TABLE on a view would lock all that it reads; this locks the view alone and changes nothing.
             run(conn, statements.give_owner(view.word, view.name, view.owner))
-    shorten(conn)
-    run(conn, sql.SQL("LOCK TABLE ONLY {} IN ACCESS EXCLUSIVE MODE").format(prepared.table.sql))
-    if dependents.fingerprint(conn, prepared.hidden.live.oid) != prepared.fingerprint:
-        raise _altered(prepared.table)
-
-
-def _swap_one(conn: sa.Connection, prepared: Prepared) -> None:
-    hidden, table = prepared.hidden, prepared.table
-    old = Replaced("TABLE", table.sibling(temporary_name(hidden.token, "old")))
-    run_all(
-        conn,
-        [
-            statements.rename("TABLE", table, old.name.name),
-            statements.rename("TABLE", hidden.name, table.name),
-            *_move_sequences(prepared),
-        ],
-    )
-    replaced = [old, *_repoint(conn, prepared)]
-    for place, key in enumerate(prepared.inbound):
+    for one in prepared:
         shorten(conn)
-        run_all(conn, _move_inbound_key(key, _inbound_name(hidden, place)))
-    drops = [sql.SQL("DROP {} {}").format(sql.SQL(one.word), one.name.sql) for one in reversed(replaced)]
-    with _explained(table):
-        run_all(conn, drops)
-    run_all(
-        conn,
-        [
-            *_give_names(prepared),
-            *prepared.revokes,
-            *prepared.attached,
-            *(sql.SQL("DROP TYPE {}").format(type_.sql) for type_ in hidden.retired),
-            *_comments(table, hidden.shape),
-        ],
-    )
-    for column, name in _sequence_names(hidden, prepared.new, prepared.taken):
-        if column in prepared.identities:
-            _attach(conn, name, prepared.identities[column])
-    _finish_remade(conn, prepared, {relation.name.name for relation in replaced})
+        run(conn, sql.SQL("LOCK TABLE ONLY {} IN ACCESS EXCLUSIVE MODE").format(one.table.sql))
+        if dependents.fingerprint(conn, one.hidden.live.oid) != one.fingerprint:
+            raise _altered(one.table)
+
+
+def _swap_all(
+    conn: sa.Connection, prepared: Sequence[Prepared], views: Sequence[Dependent], built: Mapping[int, Built]
+) -> None:
+    for one in prepared:
+        run_all(conn, _take_place(one))
+    replaced = _repoint(conn, prepared, views, built)
+    for one in prepared:
+        for place, key in enumerate(one.inbound):
+            shorten(conn)
+            run_all(conn, _move_inbound_key(key, _inbound_name(one.hidden, place)))
+    _drop_old(conn, prepared, replaced)
+    for one in prepared:
+        run_all(conn, _complete(one))
+        for column, name in _sequence_names(one.hidden, one.new, one.taken):
+            if column in one.identities:
+                _attach(conn, name, one.identities[column])
+    for view in replaced:
+        _finish_view(conn, view, built)
+
+
+def _take_place(prepared: Prepared) -> Iterator[sql.Composable]:
+    yield statements.rename("TABLE", prepared.table, prepared.old.name)
+    yield statements.rename("TABLE", prepared.hidden.name, prepared.table.name)
+    yield from _move_sequences(prepared)
+
+
+def _drop_old(conn: sa.Connection, prepared: Sequence[Prepared], replaced: Sequence[Replaced]) -> None:
+    drop = sql.SQL("DROP {} {}")
+    views = [drop.format(sql.SQL(one.view.word), one.name.sql) for one in reversed(replaced)]
+    tables = sql.SQL(", ").join(one.old.sql for one in prepared)
+    with _explained([one.table for one in prepared]):
+        run_all(conn, [*views, sql.SQL("DROP TABLE {}").format(tables)])
+
+
+def _complete(prepared: Prepared) -> Iterator[str | sql.Composable]:
+    """Hang on the new table what hung on the old one, once that has gone."""
+    yield from _give_names(prepared)
+    yield from prepared.revokes
+    yield from prepared.attached
+    for type_ in prepared.hidden.retired:
+        yield sql.SQL("DROP TYPE {}").format(type_.sql)
+    yield from _comments(prepared.table, prepared.hidden.shape)
 
 
 def _comments(table: Name, shape: TableShape) -> Iterator[sql.Composable]:
@@ -187,7 +191,7 @@ def _comments(table: Name, shape: TableShape) -> Iterator[sql.Composable]:
 
 
 @contextmanager
-def _explained(table: Name) -> Iterator[None]:
+def _explained(tables: Collection[Name]) -> Iterator[None]:
     """What still depends on an old relation, as an error that names it."""
     try:
         yield
@@ -197,8 +201,8 @@ def _explained(table: Name) -> Iterator[None]:
         diagnosis = getattr(error.orig, "diag", None)
         detail = (diagnosis and diagnosis.message_detail) or str(error.orig)
         raise DefinitionError(
-            f"{table} cannot be replaced by a new table, which cannot be because of what is not understood: {detail}: "
-            "remove it and put it back afterwards"
+            f"{', '.join(map(str, tables))} cannot be replaced by a new table, which cannot be because of what is not "
+            f"understood: {detail}: remove it and put it back afterwards"
         ) from None
 
 
@@ -209,8 +213,11 @@ def _give_owner(conn: sa.Connection, live: int, table: Name) -> None:
 
 
 def _attach(conn: sa.Connection, name: Name, statements_: Iterable[str]) -> None:
-    for statement in (*attachments.revokes(conn, catalog.oid_of(conn, name), name), *statements_):
-        run(conn, statement)
+    run_all(conn, [*_revokes(conn, name), *statements_])
+
+
+def _revokes(conn: sa.Connection, name: Name) -> tuple[str, ...]:
+    return attachments.revokes(conn, catalog.oid_of(conn, name), name)
 
 
 def _move_sequences(prepared: Prepared) -> Iterator[sql.Composable]:
@@ -230,25 +237,40 @@ def _move_sequences(prepared: Prepared) -> Iterator[sql.Composable]:
             yield sql.SQL("ALTER SEQUENCE {} OWNED BY {}").format(sequence.sql, owner)
 
 
-def _repoint(conn: sa.Connection, prepared: Prepared) -> list[Replaced]:
-    """Let the views read the new table: in place where PostgreSQL can, made again where it cannot.
+def _repoint(
+    conn: sa.Connection, prepared: Sequence[Prepared], views: Sequence[Dependent], built: Mapping[int, Built]
+) -> list[Replaced]:
+    """Let the views read the new tables: in place where PostgreSQL can; where it cannot, new ones take their places.
 
-    A materialized view that reads the table is built anew, if it is not yet; one that reads a view stays as it is.
+    A materialized view that reads a view which stays does so as well, with its rows.
     """
-    stale = {prepared.hidden.live.oid}
+    stale = {one.hidden.live.oid for one in prepared}
     replaced = []
-    for place, view in enumerate(prepared.views):
-        if not view.reads & stale or (view.kind == "v" and _replaced_in_place(conn, view)):
+    for place, view in enumerate(views):
+        if not view.reads & stale or (view.oid not in built and view.kind == "v" and _replaced_in_place(conn, view)):
             continue
-        old = Replaced(view.word, view.name.sibling(temporary_name(prepared.hidden.token, f"view{place}")))
-        run(conn, statements.rename(view.word, view.name, old.name.name))
-        if view.oid in prepared.built:
-            run(conn, statements.rename(view.word, prepared.built[view.oid].name, view.name.name))
+        old = view.name.sibling(temporary_name(prepared[0].hidden.token, f"view{place}"))
+        run(conn, statements.rename(view.word, view.name, old.name))
+        if view.oid in built:
+            new = built[view.oid].name
+            run(conn, statements.rename(view.word, new, view.name.name))
         else:
-            run(conn, _create_view(view))
+            _check_quick(view)
+            new = view.name
+            run(conn, matviews.create(view, new, view.definition))
         stale.add(view.oid)
-        replaced.append(old)
+        replaced.append(Replaced(view, old, new))
     return replaced
+
+
+def _check_quick(view: Dependent) -> None:
+    """Raise DefinitionError for a materialized view whose query readers would have to wait for."""
+    if view.populated and view.kind == "m":
+        raise DefinitionError(
+            f"materialized view {view.name} has to be made anew on the new table, and its query cannot be run before "
+            "others have to wait for it: it reads a view that shows the old rows until then, policies keep rows from "
+            "its owner, or the role lacks CREATE on the database: drop it and create it again afterwards"
+        )
 
 
 def _replaced_in_place(conn: sa.Connection, view: Dependent) -> bool:
@@ -262,24 +284,13 @@ def _replaced_in_place(conn: sa.Connection, view: Dependent) -> bool:
     return True
 
 
-def _create_view(view: Dependent) -> str:
-    if view.kind == "v":
-        return f"CREATE VIEW {view.name.quoted}{view.options} AS {view.definition}"
-    return matviews.create(view, view.name, view.definition)
-
-
-def _finish_remade(conn: sa.Connection, prepared: Prepared, replaced: set[str]) -> None:
-    """Give the views that were made again their owner, indexes, grants and all else."""
-    for place, view in enumerate(prepared.views):
-        if temporary_name(prepared.hidden.token, f"view{place}") not in replaced:
-            continue
-        if view.oid in prepared.built:
-            run_all(conn, prepared.built[view.oid].name_indexes())
-        else:
-            matviews.finish(conn, view, view.name, [index.name for index in view.indexes])
-        _attach(conn, view.name, view.attached)
-        if view.oid not in prepared.built or any("CREATE STATISTICS" in one for one in view.attached):
-            matviews.analyze(conn, view, view.name)
+def _finish_view(conn: sa.Connection, replaced: Replaced, built: Mapping[int, Built]) -> None:
+    """Give a view that took another one's place its grants and all that hung on that."""
+    view = replaced.view
+    if view.oid not in built:
+        matviews.finish(conn, view, view.name)
+    revokes = built[view.oid].revokes if view.oid in built else _revokes(conn, view.name)
+    run_all(conn, [*matviews.name_parts(view, replaced.new), *revokes, *view.attached])
 
 
 def _refer_inbound_keys(conn: sa.Connection, hidden: HiddenTable, swapped: Collection[Name]) -> None:
@@ -314,11 +325,7 @@ def _give_names(prepared: Prepared) -> Iterator[sql.Composable]:
     for place, index in enumerate(hidden.shape.indexes, start=len(hidden.shape.constraints)):
         free = free_name(index.name, prepared.taken)
         yield statements.rename("INDEX", table.sibling(hidden.temporary(place)), free)
-    for place, one in enumerate(prepared.statistics):
-        yield statements.rename("STATISTICS", hidden.statistics_name(place, one), one.name.name)
-        yield statements.give_owner("STATISTICS", one.name, one.owner)
-        if one.comment is not None:
-            yield sql.SQL("COMMENT ON STATISTICS {} IS {}").format(one.name.sql, sql.Literal(one.comment))
+    yield from name_statistics(hidden.name, hidden.of_columns_that_stay(prepared.live.statistics))
     for column, name in _sequence_names(hidden, prepared.new, prepared.taken):
         now = prepared.new.column(column)
         if now is not None and now.sequence is not None:

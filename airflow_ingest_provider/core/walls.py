@@ -5,9 +5,13 @@ from collections.abc import Collection
 import sqlalchemy as sa
 
 
-def walls(conn: sa.Connection, oid: int) -> tuple[str, ...]:
-    """What hangs on the table and cannot be hung on another one: why it cannot be swapped. Empty where it can."""
-    return tuple(conn.scalars(_WALLS, {"oid": oid}))
+def walls(conn: sa.Connection, oid: int, swapped: Collection[int] = ()) -> tuple[str, ...]:
+    """What hangs on the table and cannot be hung on another one: why it cannot be swapped. Empty where it can.
+
+    `swapped` are other tables that are swapped in the same transaction.
+    """
+    unready = conn.scalars(_UNREADY, {"oids": [oid, *swapped]})
+    return (*conn.scalars(_WALLS, {"oid": oid}), *unready)
 
 
 def insert_triggers(conn: sa.Connection, oid: int) -> tuple[str, ...]:
@@ -126,11 +130,50 @@ _WALLS = sa.text("""
     SELECT format('view %s, which belongs to %s', v.ev_class::regclass, pg_get_userbyid(c.relowner))
     FROM hanging h JOIN pg_rewrite v ON h.classid = 'pg_rewrite'::regclass AND v.oid = h.objid
     JOIN pg_class c ON c.oid = v.ev_class WHERE NOT pg_has_role(c.relowner, 'USAGE')
+    ORDER BY 1
+""")
+
+# Materialized views that are made anew, and whose query could only be run while readers wait. `moving` are views that
+# stay, and show the new rows from the swap on.
+_UNREADY = sa.text("""
+    WITH RECURSIVE reads AS (
+        SELECT DISTINCT r.ev_class AS viewer, d.refobjid AS read, c.relkind
+        FROM pg_depend d JOIN pg_rewrite r ON r.oid = d.objid AND r.rulename = '_RETURN'
+        JOIN pg_class c ON c.oid = r.ev_class
+        WHERE d.classid = 'pg_rewrite'::regclass AND d.refclassid = 'pg_class'::regclass AND d.refobjid <> r.ev_class
+    ), replaced(oid) AS (
+        SELECT unnest(CAST(:oids AS oid[]))
+        UNION
+        SELECT reads.viewer FROM replaced JOIN reads ON reads.read = replaced.oid WHERE reads.relkind = 'm'
+    ), moving(oid) AS (
+        SELECT reads.viewer FROM replaced JOIN reads ON reads.read = replaced.oid WHERE reads.relkind = 'v'
+        UNION
+        SELECT reads.viewer FROM moving JOIN reads ON reads.read = moving.oid WHERE reads.relkind = 'v'
+    ), made AS (
+        SELECT m.oid, m.relowner, reads.read FROM replaced JOIN pg_class m ON m.oid = replaced.oid
+        JOIN reads ON reads.viewer = m.oid WHERE m.relispopulated
+    )
+    SELECT format('materialized view %s, which reads view %s too', made.oid::regclass, read::regclass)
+    FROM made JOIN moving ON moving.oid = made.read
     UNION
-    SELECT format('materialized view %s, whose owner %s may not read %s', v.oid::regclass, pg_get_userbyid(v.relowner),
-                  reads.read::regclass)
-    FROM reads JOIN dropped ON dropped.oid = reads.read JOIN pg_class v ON v.oid = reads.viewer
-    WHERE v.relispopulated AND NOT has_any_column_privilege(v.relowner, reads.read, 'SELECT')
+    SELECT format('materialized view %s, which reads several relations called %s', made.oid::regclass, c.relname)
+    FROM made JOIN replaced ON replaced.oid = made.read JOIN pg_class c ON c.oid = made.read
+    GROUP BY made.oid, c.relname HAVING count(*) > 1
+    UNION
+    SELECT format('materialized view %s, whose owner %s may not read %s', made.oid::regclass, o.rolname, read::regclass)
+    FROM made JOIN replaced ON replaced.oid = made.read JOIN pg_roles o ON o.oid = made.relowner
+    WHERE NOT has_any_column_privilege(o.oid, made.read, 'SELECT')
+    UNION
+    SELECT format('materialized view %s, from whose owner %s policies keep rows of %s', made.oid::regclass, o.rolname,
+                  read::regclass)
+    FROM made JOIN replaced ON replaced.oid = made.read JOIN pg_roles o ON o.oid = made.relowner
+    JOIN pg_class c ON c.oid = made.read
+    WHERE c.relrowsecurity AND NOT o.rolsuper AND NOT o.rolbypassrls
+      AND (c.relforcerowsecurity OR NOT pg_has_role(o.oid, c.relowner, 'USAGE'))
+    UNION
+    SELECT format('materialized view %s, since role %s needs CREATE on database %s to run its query beforehand',
+                  made.oid::regclass, current_user, current_database())
+    FROM made WHERE NOT has_database_privilege(current_database(), 'CREATE')
     ORDER BY 1
 """)
 

@@ -192,7 +192,8 @@ VIEWS = (
     Hanging(
         "materialized views of materialized views",
         """CREATE MATERIALIZED VIEW elsewhere.first_level AS SELECT id, age FROM people;
-           CREATE MATERIALIZED VIEW second_level AS SELECT id, age FROM elsewhere.first_level;
+           CREATE MATERIALIZED VIEW second_level AS
+               SELECT id, age FROM elsewhere.first_level JOIN people USING (id, age);
            CREATE INDEX ON second_level (age);
            CREATE VIEW third_level AS SELECT age FROM second_level""",
     ),
@@ -225,6 +226,13 @@ VIEWS = (
             CREATE MATERIALIZED VIEW members_ages AS SELECT age FROM people;
             GRANT CREATE ON SCHEMA public TO {WRITER};
             ALTER MATERIALIZED VIEW members_ages OWNER TO {WRITER}""",
+        group="row security",
+    ),
+    Hanging(
+        "materialized view of the table and of a view on it",
+        """CREATE VIEW named AS SELECT id, name FROM people;
+           CREATE MATERIALIZED VIEW both_ways AS SELECT p.age, n.name FROM people p JOIN named n USING (id)""",
+        swap=False,
     ),
     Hanging(
         "row type of a materialized view",

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from airflow_ingest_provider import DefinitionError, Delete
+from airflow_ingest_provider import DefinitionError, Delete, Replace
 from airflow_ingest_provider.demo.server import SUPERUSER, Server
 from tests.postgres import hanging
 from tests.postgres.everything import differences, everything, without_types
@@ -148,6 +148,23 @@ def refreshed(place: Place, hangings: Sequence[Hanging], role: str) -> None:
         assert "_ingest_" not in str(after)
 
 
+def swapped(place: Place, hangings: Sequence[Hanging], role: str) -> None:
+    """The same by a swap, or it is refused, and nothing is changed."""
+    with place.database(hangings) as database, place.look(database) as look:
+        before, oid, stored = everything(look), table_oid(look), rows(look)
+        with place.connection(database, role) as conn:
+            if can_be_swapped(hangings):
+                load(conn, hanging.people(), LOADED, delete=Delete.BEFORE_FIRST_BATCH, replace=Replace.SWAP)
+                assert table_oid(look) != oid
+            else:
+                with pytest.raises(DefinitionError, match="cannot be replaced by a swap because of"):
+                    load(conn, hanging.people(), LOADED, delete=Delete.BEFORE_FIRST_BATCH, replace=Replace.SWAP)
+        after = everything(look)
+        assert differences(before, after) == []
+        assert rows(look) == (LOADED if can_be_swapped(hangings) else stored)
+        assert "_ingest_" not in str(after)
+
+
 def rebuilt(place: Place, hangings: Sequence[Hanging], role: str) -> None:
     """A rebuild for another order of the columns: that is all that changes; or it is refused, and nothing is."""
     with place.database(hangings) as database, place.look(database) as look:
@@ -190,7 +207,12 @@ def retyped(place: Place, hangings: Sequence[Hanging], role: str) -> None:
         assert rows(look) == stored
 
 
-WAYS = {"refresh": (refreshed, SUPERUSER), "rebuild": (rebuilt, OWNER), "retype": (retyped, MEMBER)}
+WAYS = {
+    "refresh": (refreshed, SUPERUSER),
+    "swap": (swapped, OWNER),
+    "rebuild": (rebuilt, OWNER),
+    "retype": (retyped, MEMBER),
+}
 
 
 @pytest.mark.parametrize("way", WAYS)
