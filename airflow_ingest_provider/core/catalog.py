@@ -1,7 +1,9 @@
 """What PostgreSQL's catalog says of a table, read into shapes. Nothing here changes or locks anything."""
 
 import re
-from collections.abc import Collection, Iterable, Mapping
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
@@ -30,11 +32,14 @@ def find(conn: sa.Connection, schema: str | None, name: str) -> tuple[Name, int 
     Without a schema the name is looked up as SQLAlchemy and PostgreSQL do, along the search_path; where
     nothing is found it belongs into the first schema of the path.
     """
-    row = conn.execute(_RELATION, {"schema": schema, "name": name}).one_or_none()
-    if row is not None:
-        return Name(row.schema, name), row.oid
-    home = schema if schema is not None else conn.scalar(sa.text("SELECT current_schema()"))
-    return Name(home or "", name), None
+    return find_all(conn, [(schema, name)])[0]
+
+
+def find_all(conn: sa.Connection, names: Sequence[tuple[str | None, str]]) -> list[tuple[Name, int | None]]:
+    """What `find` gives, for several schemas and names in one query."""
+    schemas, relations = zip(*names, strict=True)
+    found = conn.execute(_RELATIONS, {"schemas": list(schemas), "names": list(relations)})
+    return [(Name(row.schema or "", row.name), row.oid) for row in found]
 
 
 def oid_of(conn: sa.Connection, name: Name) -> int:
@@ -55,15 +60,26 @@ def comments(conn: sa.Connection, names: Iterable[Name]) -> Mapping[Name, str | 
     return {Name(row.schema, row.name): row.comment for row in found}
 
 
+@dataclass(frozen=True)
+class Access:
+    """Whether the current role may do what a relation's owner may, and whether policies apply to its queries of it."""
+
+    oid: int
+    may_own: bool
+    role: str
+    owner: str
+    hides_rows: bool
+
+
+def access(conn: sa.Connection, oids: Sequence[int]) -> dict[int, Access]:
+    """What the current role may do with relations."""
+    return {row.oid: Access(**row._mapping) for row in conn.execute(_ACCESS, {"oids": list(oids)})}
+
+
 def may_own(conn: sa.Connection, oid: int) -> tuple[bool, str, str]:
     """Whether the current role may do what an owner may; with its name and the owner's."""
-    row = conn.execute(_OWNERSHIP, {"oid": oid}).one()
-    return row.may_own, row.role, row.owner
-
-
-def hides_rows(conn: sa.Connection, oid: int) -> bool:
-    """Whether policies apply to the current role's queries of the table."""
-    return bool(conn.scalar(_HIDES_ROWS, {"oid": oid}))
+    found = access(conn, [oid])[oid]
+    return found.may_own, found.role, found.owner
 
 
 def has_rows(conn: sa.Connection, name: Name) -> bool:
@@ -95,20 +111,35 @@ def count_labels(conn: sa.Connection, name: Name, column: ColumnShape, labels: C
 
 def table_shape(conn: sa.Connection, oid: int) -> TableShape:
     """The table's definition as it is now."""
-    at = {"oid": oid}
-    head = conn.execute(_TABLE, at).one()
+    return table_shapes(conn, [oid])[oid]
+
+
+def table_shapes(conn: sa.Connection, oids: Sequence[int]) -> dict[int, TableShape]:
+    """The definitions of tables as they are now, by OID: five queries, however many tables they are."""
+    at = {"oids": list(oids)}
+    heads = conn.execute(_TABLES, at).all()
     types = {row.oid: row for row in conn.execute(_TYPES, at)}
-    constraints = conn.execute(_CONSTRAINTS, at).all()
-    return TableShape(
-        name=Name(head.schema, head.name),
-        oid=oid,
-        kind=head.relkind,
-        persistence=head.relpersistence,
-        columns=tuple(_column(row, types) for row in conn.execute(_COLUMNS, at)),
-        constraints=tuple(_constraint(row) for row in constraints if row.contype != "f"),
-        foreign_keys=tuple(_foreign_key(row) for row in constraints if row.contype == "f"),
-        indexes=tuple(_index(row) for row in conn.execute(_INDEXES, at)),
-    )
+    columns, constraints, indexes = (_by_table(conn.execute(query, at)) for query in (_COLUMNS, _CONSTRAINTS, _INDEXES))
+    return {
+        head.oid: TableShape(
+            name=Name(head.schema, head.name),
+            oid=head.oid,
+            kind=head.relkind,
+            persistence=head.relpersistence,
+            columns=tuple(_column(row, types) for row in columns[head.oid]),
+            constraints=tuple(_constraint(row) for row in constraints[head.oid] if row.contype != "f"),
+            foreign_keys=tuple(_foreign_key(row) for row in constraints[head.oid] if row.contype == "f"),
+            indexes=tuple(_index(row) for row in indexes[head.oid]),
+        )
+        for head in heads
+    }
+
+
+def _by_table(rows: Iterable[Any]) -> defaultdict[int, list[Any]]:
+    found: defaultdict[int, list[Any]] = defaultdict(list)
+    for row in rows:
+        found[row.table_oid].append(row)
+    return found
 
 
 def inbound_keys(conn: sa.Connection, oid: int) -> tuple[tuple[Name, ForeignKeyShape], ...]:
@@ -261,15 +292,17 @@ def _index_definition(printed: str, options: str, predicate: str) -> str:
     return definition[: definition.rindex(" WITH (")] if options else definition
 
 
-# The relation that a name means: in its schema, or, without one, the first along the search_path.
-_RELATION = sa.text("""
-    SELECT c.oid, n.nspname AS schema, c.relkind
-    FROM pg_class c
-    JOIN pg_namespace n ON n.oid = c.relnamespace
-    WHERE c.relname = :name
-      AND CASE WHEN CAST(:schema AS text) IS NULL
-               THEN pg_table_is_visible(c.oid) AND c.relpersistence <> 't'
-               ELSE n.nspname = :schema END
+# The relation that each name means, in the order of the names: in its schema, or, without one, the first along the
+# search_path. Without a relation, no OID and the schema that it belongs into, which is null where there is none.
+_RELATIONS = sa.text("""
+    SELECT wanted.name, c.oid, coalesce(n.nspname, wanted.schema, current_schema()) AS schema
+    FROM unnest(CAST(:schemas AS text[]), CAST(:names AS text[])) WITH ORDINALITY wanted(schema, name, place)
+    LEFT JOIN (pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace)
+      ON c.relname = CAST(wanted.name AS name)
+     AND CASE WHEN wanted.schema IS NULL
+              THEN pg_table_is_visible(c.oid) AND c.relpersistence <> 't'
+              ELSE n.nspname = wanted.schema END
+    ORDER BY wanted.place
 """).columns(oid=sa.BigInteger, schema=sa.Text)
 
 # One row where the schema exists, whatever the role's rights on it.
@@ -283,28 +316,26 @@ _COMMENTS = sa.text("""
     JOIN pg_namespace n ON n.oid = c.relnamespace AND n.nspname = wanted.schema
 """)
 
-# A member of the owner role, or a superuser, may do what the owner may.
-_OWNERSHIP = sa.text("""
-    SELECT pg_has_role(c.relowner, 'USAGE') AS may_own, current_user::text AS role,
-           pg_get_userbyid(c.relowner)::text AS owner
-    FROM pg_class c WHERE c.oid = :oid
+# A member of the owner role, or a superuser, may do what the owner may. Policies spare owners unless they are forced
+# on them, superusers and roles with BYPASSRLS always.
+_ACCESS = sa.text("""
+    SELECT c.oid::bigint AS oid, pg_has_role(c.relowner, 'USAGE') AS may_own, current_user::text AS role,
+           pg_get_userbyid(c.relowner)::text AS owner, row_security_active(c.oid) AS hides_rows
+    FROM pg_class c WHERE c.oid = ANY (CAST(:oids AS oid[]))
 """)
 
-# Owners are exempt unless it is forced, superusers and roles with BYPASSRLS always are.
-_HIDES_ROWS = sa.text("SELECT row_security_active(CAST(:oid AS oid))")
-
-# The relation's own row.
-_TABLE = sa.text("""
-    SELECT n.nspname AS schema, c.relname AS name, c.relkind::text, c.relpersistence::text
+# The relations' own rows.
+_TABLES = sa.text("""
+    SELECT c.oid::bigint AS oid, n.nspname AS schema, c.relname AS name, c.relkind::text, c.relpersistence::text
     FROM pg_class c
     JOIN pg_namespace n ON n.oid = c.relnamespace
-    WHERE c.oid = :oid
+    WHERE c.oid = ANY (CAST(:oids AS oid[]))
 """)
 
-# Its live columns in their order. An owned sequence hangs on its column by an automatic (serial) or
+# Their live columns in their order. An owned sequence hangs on its column by an automatic (serial) or
 # internal (identity) dependency; a default draws from it when pg_attrdef depends on the sequence.
 _COLUMNS = sa.text("""
-    SELECT a.attname AS name,
+    SELECT a.attrelid::bigint AS table_oid, a.attname AS name,
            format_type(a.atttypid, a.atttypmod) AS type,
            a.atttypid, a.atttypmod, a.attnotnull,
            a.attidentity::text, a.attgenerated::text,
@@ -346,14 +377,15 @@ _COLUMNS = sa.text("""
     ) s ON true
     LEFT JOIN pg_namespace sn ON sn.oid = s.relnamespace
     LEFT JOIN pg_sequence q ON q.seqrelid = s.oid
-    WHERE a.attrelid = :oid AND a.attnum > 0 AND NOT a.attisdropped
+    WHERE a.attrelid = ANY (CAST(:oids AS oid[])) AND a.attnum > 0 AND NOT a.attisdropped
     ORDER BY a.attnum
 """)
 
 # The columns' types and all that they are made of: domains' bases, arrays' elements, ranges' bounds.
 _TYPES = sa.text("""
     WITH RECURSIVE used(oid) AS (
-        SELECT atttypid FROM pg_attribute WHERE attrelid = :oid AND attnum > 0 AND NOT attisdropped
+        SELECT atttypid FROM pg_attribute
+        WHERE attrelid = ANY (CAST(:oids AS oid[])) AND attnum > 0 AND NOT attisdropped
         UNION
         SELECT part.oid
         FROM used
@@ -396,7 +428,7 @@ _EACH_CONSTRAINT = """
            END AS options,
            ts.spcname AS tablespace, pg_get_indexdef(ix.oid) AS index_definition,
            coalesce(array_to_string(ix.reloptions, ', '), '') AS index_options,
-           obj_description(k.oid, 'pg_constraint') AS comment
+           obj_description(k.oid, 'pg_constraint') AS comment, k.conrelid::bigint AS table_oid
     FROM pg_constraint k
     JOIN pg_class c ON c.oid = k.conrelid
     JOIN pg_namespace n ON n.oid = c.relnamespace
@@ -409,7 +441,7 @@ _EACH_CONSTRAINT = """
 _CONSTRAINTS = sa.text(
     _EACH_CONSTRAINT
     + """
-    WHERE k.conrelid = :oid AND k.contype IN ('p', 'u', 'c', 'x', 'f') AND k.conparentid = 0
+    WHERE k.conrelid = ANY (CAST(:oids AS oid[])) AND k.contype IN ('p', 'u', 'c', 'x', 'f') AND k.conparentid = 0
     ORDER BY k.contype, definition, k.conname
     """
 )
@@ -430,11 +462,12 @@ _INDEXES = sa.text("""
            coalesce(array_to_string(c.reloptions, ', '), '') AS options,
            pg_get_expr(i.indpred, i.indrelid) AS predicate,
            ARRAY(SELECT format('ALTER COLUMN %s SET STATISTICS %s', a.attnum, a.attstattarget) FROM pg_attribute a
-                 WHERE a.attrelid = c.oid AND a.attstattarget >= 0 ORDER BY a.attnum) AS tuning
+                 WHERE a.attrelid = c.oid AND a.attstattarget >= 0 ORDER BY a.attnum) AS tuning,
+           i.indrelid::bigint AS table_oid
     FROM pg_index i
     JOIN pg_class c ON c.oid = i.indexrelid
     LEFT JOIN pg_tablespace ts ON ts.oid = c.reltablespace
-    WHERE i.indrelid = :oid
+    WHERE i.indrelid = ANY (CAST(:oids AS oid[]))
       AND NOT EXISTS (SELECT FROM pg_constraint k
                       WHERE k.conindid = i.indexrelid AND k.conrelid = i.indrelid
                         AND k.contype IN ('p', 'u', 'x'))

@@ -5,6 +5,7 @@ is created as a temporary table, in a savepoint that is rolled back, and read wi
 one: two equal definitions are then two equal shapes.
 """
 
+import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -16,7 +17,7 @@ from sqlalchemy.dialects import postgresql
 from airflow_ingest_provider.core import catalog, statements
 from airflow_ingest_provider.core.errors import DefinitionError
 from airflow_ingest_provider.core.names import Name, check_length, temporary_name
-from airflow_ingest_provider.core.session import rolled_back, run
+from airflow_ingest_provider.core.session import rolled_back, run, sqlstate
 from airflow_ingest_provider.core.shape import ColumnShape, ConstraintShape, ForeignKeyShape, IndexShape, TableShape
 
 
@@ -72,57 +73,102 @@ def create(conn: sa.Connection, metadata: sa.MetaData, missing: Sequence[sa.Tabl
     source.create_all(conn, tables=list(missing))
 
 
-def declared_shape(conn: sa.Connection, table: sa.Table, live: TableShape) -> TableShape:
-    """The shape that the declared table has once it is created; nothing of it stays.
+def declared_shapes(conn: sa.Connection, tables: Sequence[tuple[sa.Table, TableShape]]) -> list[TableShape]:
+    """The shapes that declared tables have once they are created; nothing of them stays. Each comes with its live one.
 
     PostgreSQL prints some expressions otherwise once it has read its own printing, which is how a rebuild makes them:
     an expression is given as the live table has it, where that is one of its two prints.
 
-    Takes no lock on the live table. Needs TEMPORARY on the database, as loading does. Enum types whose labels are
+    Takes no lock on the live tables. Needs TEMPORARY on the database, as loading does. Enum types whose labels are
     declared otherwise give up their names in the savepoint, so that the declared ones are made.
     """
+    try:
+        shapes = _created(conn, tables)
+    except sa.exc.DBAPIError as error:
+        # Tables of two schemas, or their indexes, may have the same name, and there is one schema for temporary ones.
+        if len(tables) == 1 or sqlstate(error) != _DUPLICATE_TABLE:
+            raise
+        return [declared_shapes(conn, [one])[0] for one in tables]
+    return [
+        replace(shape, name=live.name, foreign_keys=tuple(_foreign_keys(conn, table, live.name)))
+        for shape, (table, live) in zip(shapes, tables, strict=True)
+    ]
+
+
+_DUPLICATE_TABLE = "42P07"
+
+
+def _created(conn: sa.Connection, tables: Sequence[tuple[sa.Table, TableShape]]) -> list[TableShape]:
     with rolled_back(conn):
         # Else a temporary table that is called as a type or a relation of the catalog would be taken for it.
         conn.execute(sa.text("SELECT set_config('search_path', current_setting('search_path') || ', pg_temp', true)"))
-        for enum in declared_enums(conn, table):
-            there = catalog.enum_labels(conn, enum.schema, enum.name)
-            if there is not None and there != enum.labels:
-                run(conn, statements.rename_type(enum.quoted, temporary_name("declared", "type")))
-        copy = _not_concurrent(copied(table, sa.MetaData(naming_convention=table.metadata.naming_convention)))
-        for key in tuple(copy.foreign_key_constraints):
-            copy.constraints.discard(key)
-        copy.schema = "pg_temp"
-        copy.create(conn, checkfirst=True)  # for the enum types, which are there from the second run on
-        shape = _temporary_shape(conn, table.name)
-        if not _expressions(live).issuperset(_expressions(shape)):
-            shape = _printed_as(live, shape, _reprinted(conn, shape))
-    return replace(shape, name=live.name, foreign_keys=tuple(_foreign_keys(conn, table, live.name)))
+        renamed = itertools.count()
+        for table, _ in tables:
+            for enum in declared_enums(conn, table):
+                there = catalog.enum_labels(conn, enum.schema, enum.name)
+                if there is not None and there != enum.labels:
+                    name = temporary_name("declared", f"type{next(renamed)}")
+                    run(conn, statements.rename_type(enum.quoted, name))
+            copy = _not_concurrent(copied(table, sa.MetaData(naming_convention=table.metadata.naming_convention)))
+            for key in tuple(copy.foreign_key_constraints):
+                copy.constraints.discard(key)
+            copy.schema = "pg_temp"
+            copy.create(conn, checkfirst=True)  # for the enum types, which are there from the second run on
+        shapes = _temporary_shapes(conn, [table.name for table, _ in tables])
+        again = [
+            place
+            for place, (_, live) in enumerate(tables)
+            if not _expressions(live).issuperset(_expressions(shapes[place]))
+        ]
+        for place, reprinted in zip(again, _reprinted(conn, [shapes[place] for place in again]), strict=True):
+            shapes[place] = _printed_as(tables[place][1], shapes[place], reprinted)
+        return shapes
 
 
-def _temporary_shape(conn: sa.Connection, name: str) -> TableShape:
-    oid = conn.scalar(sa.text("SELECT to_regclass('pg_temp.' || quote_ident(:name))::oid::bigint"), {"name": name})
-    return catalog.table_shape(conn, oid)
+def _temporary_shapes(conn: sa.Connection, names: Sequence[str]) -> list[TableShape]:
+    oids = conn.scalars(_TEMPORARY_TABLES, {"names": list(names)}).all()
+    shapes = catalog.table_shapes(conn, oids)
+    return [shapes[oid] for oid in oids]
 
 
-def _reprinted(conn: sa.Connection, shape: TableShape) -> TableShape:
-    """The shape, once PostgreSQL has read its own printing of it."""
-    name = Name("pg_temp", temporary_name("declared"))
+# The temporary tables of the names, in their order.
+_TEMPORARY_TABLES = sa.text("""
+    SELECT to_regclass('pg_temp.' || quote_ident(name))::oid::bigint
+    FROM unnest(CAST(:names AS text[])) WITH ORDINALITY wanted(name, place) ORDER BY place
+""")
+
+
+def _reprinted(conn: sa.Connection, shapes: Sequence[TableShape]) -> list[TableShape]:
+    """The shapes, once PostgreSQL has read its own printing of them."""
+    if not shapes:
+        return []
+    tokens = [f"declared{place}" for place, _ in enumerate(shapes)]
+    called = [_create_again(conn, token, shape) for token, shape in zip(tokens, shapes, strict=True)]
+    there = _temporary_shapes(conn, list(map(temporary_name, tokens)))
+    return [
+        replace(
+            again,
+            constraints=tuple(replace(one, name=known[one.name]) for one in again.constraints if one.name in known),
+            indexes=tuple(replace(one, name=known[one.name]) for one in again.indexes),
+        )
+        for again, known in zip(there, called, strict=True)
+    ]
+
+
+def _create_again(conn: sa.Connection, token: str, shape: TableShape) -> dict[str, str]:
+    """Create a table of the shape; what its parts are called in the shape, by their names here."""
+    name = Name("pg_temp", temporary_name(token))
     run(conn, statements.create_hidden(name, shape, ""))
     called = {}
     parts: list[ConstraintShape | IndexShape] = [*shape.constraints, *shape.indexes]
     for place, part in enumerate(parts):
-        passing = temporary_name("declared", f"part{place}")  # its own name is taken, by the table that was read
+        passing = temporary_name(token, f"part{place}")  # its own name is taken, by the table that was read
         called[passing] = part.name
         if isinstance(part, ConstraintShape):
             run(conn, statements.add_constraint(name, part, passing))
         else:
             run(conn, statements.create_index(name, part, passing))
-    again = _temporary_shape(conn, name.name)
-    return replace(
-        again,
-        constraints=tuple(replace(one, name=called[one.name]) for one in again.constraints if one.name in called),
-        indexes=tuple(replace(one, name=called[one.name]) for one in again.indexes),
-    )
+    return called
 
 
 def _expressions(shape: TableShape) -> set[str | None]:

@@ -4,7 +4,7 @@ import dataclasses
 import logging
 import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import timedelta
 from types import MappingProxyType
@@ -36,7 +36,7 @@ from airflow_ingest_provider.core.result import IngestResult
 from airflow_ingest_provider.core.session import set_maintenance_work_mem, sqlstate, transaction
 from airflow_ingest_provider.core.steps import Steps, clear_leftovers
 from airflow_ingest_provider.core.swap import swap
-from airflow_ingest_provider.core.target import BatchTable, LoadedTable, Refresh, Way, find_table, way
+from airflow_ingest_provider.core.target import BatchTable, LoadedTable, Refresh, Way, find_tables, way
 from airflow_ingest_provider.core.walls import INSERT, UPDATE
 from airflow_ingest_provider.core.watermark import State
 
@@ -191,7 +191,7 @@ class _Run:
         """Create what is missing, whole, and commit."""
         conn = self._conn
         with transaction(conn), _explained():
-            found = [find_table(conn, table) for table in self._declared]
+            found = find_tables(conn, self._declared)
         self._tables = [
             LoadedTable(table, name, State()) for table, (name, _) in zip(self._declared, found, strict=True)
         ]
@@ -237,36 +237,58 @@ class _Run:
         """Before the first batch: bring the tables to their definition, claim them for this run, and commit."""
         if self._migrated:
             return
-        for loaded in reversed(self._parents_first()):
+        tables = self._parents_first()[::-1]
+        for loaded in self._settle(tables) if len(tables) > 1 else tables:
             self._extend_enums(loaded)
-            # A transaction each, since a table that was swapped is held under ACCESS EXCLUSIVE until it commits.
-            with self._alone(), _explained():
-                self._check_untouched()
-                self._check_role(loaded)
-                planned = self._plan(loaded)
-                steps = self._migrate(loaded, planned)
-                self._save(loaded)
-                if not planned.plan.differences:
-                    self._get_ready(loaded, planned)
-                    continue
-            if steps is not None:
-                self._run(steps, loaded)
-            with self._alone(), _explained():
-                self._check_untouched()
-                self._get_ready(loaded, self._plan(loaded))
+            self._migrate_alone(loaded)
         self._migrated = True
+
+    def _settle(self, tables: list[LoadedTable]) -> list[LoadedTable]:
+        """Have done with those of the tables that are as they are declared, all at once; the others are given back."""
+        with self._alone(), _explained():
+            self._check_untouched()
+            self._check_role(tables)
+            planned = self._plan(tables)
+            left = [loaded for loaded in tables if planned[loaded].plan.differences]
+            if left and self._deletes:
+                return tables  # how a parent's rows are replaced depends on what became of its children
+            settled = [loaded for loaded in tables if loaded not in left]
+            for loaded in settled:
+                self._migrate(loaded, planned[loaded])
+                self._get_ready(loaded, planned[loaded])
+            self._save(settled)
+        return left
+
+    def _migrate_alone(self, loaded: LoadedTable) -> None:
+        """One table, in transactions of its own: if it is swapped, it is held under ACCESS EXCLUSIVE to the commit."""
+        with self._alone(), _explained():
+            self._check_untouched()
+            self._check_role([loaded])
+            planned = self._plan([loaded])[loaded]
+            steps = self._migrate(loaded, planned)
+            self._save([loaded])
+            if not planned.plan.differences:
+                self._get_ready(loaded, planned)
+                return
+        if steps is not None:
+            self._run(steps, loaded)
+        with self._alone(), _explained():
+            self._check_untouched()
+            self._get_ready(loaded, self._plan([loaded])[loaded])
 
     def _parents_first(self) -> list[LoadedTable]:
         """The tables, those that others refer to by foreign keys first."""
         order = {table.key: place for place, table in enumerate(self._metadata.sorted_tables)}
         return sorted(self._tables, key=lambda loaded: order[loaded.table.key])
 
-    def _plan(self, loaded: LoadedTable) -> Planned:
-        """Compare the live table with its definition, and take its shape for what it is."""
-        planned = migrate.planned(
-            self._conn, loaded.table, loaded.name, loaded.state, conversions=self._options.conversions
+    def _plan(self, tables: Sequence[LoadedTable]) -> dict[LoadedTable, Planned]:
+        """Compare live tables with their definitions, and take their shapes for what they are."""
+        described = [(loaded.table, loaded.name, loaded.state) for loaded in tables]
+        planned = dict(
+            zip(tables, migrate.planned(self._conn, described, conversions=self._options.conversions), strict=True)
         )
-        loaded.shape = planned.live
+        for loaded, found in planned.items():
+            loaded.shape = found.live
         return planned
 
     def _extend_enums(self, loaded: LoadedTable) -> None:
@@ -275,14 +297,14 @@ class _Run:
             return
         with self._alone(), _explained():
             self._check_untouched()
-            self._check_role(loaded)
-            planned = self._plan(loaded)
+            self._check_role([loaded])
+            planned = self._plan([loaded])[loaded]
             migrate.check(self._conn, planned, self._options, rows_stay=not self._deletes)
             migrate.add_enum_labels(self._conn, loaded.table)
             self._note_migration(
                 loaded, [str(one) for one in planned.plan.differences if isinstance(one, EnumExtended)]
             )
-            self._save(loaded)
+            self._save([loaded])
 
     def _migrate(self, loaded: LoadedTable, planned: Planned) -> Steps | None:
         """What is done in the open transaction; the steps that are left where each takes one of its own."""
@@ -323,7 +345,7 @@ class _Run:
                     self._check_untouched()
                     step(self._conn)
                     loaded.state = dataclasses.replace(loaded.state, text=steps.state.text)
-                    self._save(loaded)
+                    self._save([loaded])
         except BaseException:
             with suppress(Exception), self._alone():
                 clear_leftovers(self._conn, loaded.live.oid, self._options)
@@ -360,8 +382,7 @@ class _Run:
                 self._swap(parts)
                 self._batches += 1
                 self._unfinished = self._unfinished or self._deletes
-                for loaded in self._tables:
-                    self._save(loaded, resolved if loaded is self._first else None)
+                self._save(self._tables, resolved)
         self._last_mark = resolved.value
         self._committed(parts, merged, time.monotonic() - began)
 
@@ -494,8 +515,7 @@ class _Run:
         self._unfinished = False
         with self._alone(), _explained():
             self._check_untouched()
-            for loaded in self._tables:
-                self._save(loaded)
+            self._save(self._tables)
 
     def result(self) -> IngestResult:
         return IngestResult(
@@ -526,23 +546,30 @@ class _Run:
                 )
             loaded.state = now
 
-    def _save(self, loaded: LoadedTable, mark: watermark.Mark | None = None) -> None:
-        loaded.state = loaded.state.after(self._id, self._batches, self._unfinished, mark)
-        watermark.save(self._conn, loaded.name, loaded.state)
+    def _save(self, tables: Sequence[LoadedTable], mark: watermark.Mark | None = None) -> None:
+        """Store that this run has the tables; the high watermark, where one is given, with the first of all."""
+        for loaded in tables:
+            own = mark if loaded is self._first else None
+            loaded.state = loaded.state.after(self._id, self._batches, self._unfinished, own)
+        watermark.save(self._conn, {loaded.name: loaded.state for loaded in tables})
 
-    def _check_role(self, loaded: LoadedTable) -> None:
-        oid = catalog.oid_of(self._conn, loaded.name)
-        may, role, owner = catalog.may_own(self._conn, oid)
-        if not may:
-            raise DefinitionError(
-                f"role {role!r} does not own {loaded.name}, and the high watermark is kept in the table's comment: "
-                f"expected the owner {owner!r} or a member of it; GRANT {owner} TO {role}, or connect as the owner"
-            )
-        if catalog.hides_rows(self._conn, oid):
-            raise DefinitionError(
-                f"{loaded.name} has row security forced on its owner, which may hide rows from role {role!r}: expected "
-                "to see all of them; ALTER TABLE ... NO FORCE ROW LEVEL SECURITY, or use a role with BYPASSRLS"
-            )
+    def _check_role(self, tables: Sequence[LoadedTable]) -> None:
+        found = catalog.find_all(self._conn, [(loaded.name.schema, loaded.name.name) for loaded in tables])
+        access = catalog.access(self._conn, [oid or 0 for _, oid in found])
+        for name, oid in found:
+            this = access[oid or 0]
+            if not this.may_own:
+                raise DefinitionError(
+                    f"role {this.role!r} does not own {name}, and the high watermark is kept in the table's comment: "
+                    f"expected the owner {this.owner!r} or a member of it; GRANT {this.owner} TO {this.role}, or "
+                    "connect as the owner"
+                )
+            if this.hides_rows:
+                raise DefinitionError(
+                    f"{name} has row security forced on its owner, which may hide rows from role {this.role!r}: "
+                    "expected to see all of them; ALTER TABLE ... NO FORCE ROW LEVEL SECURITY, or use a role with "
+                    "BYPASSRLS"
+                )
 
     def _note_migration(self, loaded: LoadedTable, lines: Iterable[str]) -> None:
         result = loaded.result

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from psycopg import sql
 
 from airflow_ingest_provider.core import catalog, dependents, hidden, statements, steps, swap, watermark
-from airflow_ingest_provider.core.declared import EnumShape, create, declared_enums, declared_shape
+from airflow_ingest_provider.core.declared import EnumShape, create, declared_enums, declared_shapes
 from airflow_ingest_provider.core.differences import (
     ColumnAdded,
     CommentChanged,
@@ -44,7 +44,8 @@ def create_missing(
     conn: sa.Connection, metadata: sa.MetaData, names: Mapping[sa.Table, Name], patience: timedelta
 ) -> tuple[Name, ...]:
     """Create the schemas and tables that are not there, whole, in the open transaction; which tables they were."""
-    missing = [table for table, name in names.items() if catalog.find(conn, name.schema, name.name)[1] is None]
+    found = catalog.find_all(conn, [(name.schema, name.name) for name in names.values()])
+    missing = [table for table, (_, oid) in zip(names, found, strict=True) if oid is None]
     # Two runs that make the same schema, or an enum type of it, for two tables would fail each other.
     schemas = sorted({names[table].schema for table in missing})
     one_run_at_a_time(conn, [Name(schema, "") for schema in schemas], patience)
@@ -90,28 +91,43 @@ def _add_label(enum: EnumShape, label: str, before: str | None, there: Sequence[
 
 
 def planned(
-    conn: sa.Connection, table: sa.Table, name: Name, state: watermark.State, conversions: Mapping[str, str]
-) -> Planned:
-    """Compare the live table with its definition. Changes nothing and locks nobody out."""
-    _, oid = catalog.find(conn, name.schema, name.name)
-    if oid is None:
-        raise DefinitionError(f"{name} was dropped during this run: run again to create it anew")
-    live = catalog.table_shape(conn, oid)
-    if live.kind not in ("r", "p"):
-        raise DefinitionError(
-            f"{name} is not a table (relkind {live.kind!r}): expected a table, or nothing, of that name"
-        )
-    declared = declared_shape(conn, table, live)
-    facts = Facts(text=state.text, comment=table.comment, conversions=_of_table(conversions, name))
-    if plan(live, declared, facts).differences:
-        facts = replace(
-            facts,
-            pinned=catalog.pinned_columns(conn, oid),
-            computed_from=catalog.computed_from(conn, oid),
-            needed=catalog.needed_indexes(conn, oid),
-            bytes=catalog.size(conn, oid),
-            carried=dependents.described(conn, oid),
-        )
+    conn: sa.Connection, tables: Sequence[tuple[sa.Table, Name, watermark.State]], conversions: Mapping[str, str]
+) -> list[Planned]:
+    """Compare live tables with their definitions. Changes nothing and locks nobody out."""
+    lives = _live(conn, [name for _, name, _ in tables])
+    declared = declared_shapes(conn, [(table, live) for (table, _, _), live in zip(tables, lives, strict=True)])
+    return [
+        _planned(conn, live, shape, Facts(state.text, comment=table.comment, conversions=_of_table(conversions, name)))
+        for (table, name, state), live, shape in zip(tables, lives, declared, strict=True)
+    ]
+
+
+def _live(conn: sa.Connection, names: Sequence[Name]) -> list[TableShape]:
+    """The tables' shapes as they are now; DefinitionError for what is no table."""
+    oids = [oid or 0 for _, oid in catalog.find_all(conn, [(name.schema, name.name) for name in names])]
+    shapes = catalog.table_shapes(conn, oids)
+    for name, oid in zip(names, oids, strict=True):
+        if oid not in shapes:
+            raise DefinitionError(f"{name} was dropped during this run: run again to create it anew")
+        if shapes[oid].kind not in ("r", "p"):
+            raise DefinitionError(
+                f"{name} is not a table (relkind {shapes[oid].kind!r}): expected a table, or nothing, of that name"
+            )
+    return [shapes[oid] for oid in oids]
+
+
+def _planned(conn: sa.Connection, live: TableShape, declared: TableShape, facts: Facts) -> Planned:
+    as_is = plan(live, declared, facts)
+    if not as_is.differences:
+        return Planned(as_is, live, declared, facts)
+    facts = replace(
+        facts,
+        pinned=catalog.pinned_columns(conn, live.oid),
+        computed_from=catalog.computed_from(conn, live.oid),
+        needed=catalog.needed_indexes(conn, live.oid),
+        bytes=catalog.size(conn, live.oid),
+        carried=dependents.described(conn, live.oid),
+    )
     return Planned(plan(live, declared, facts), live, declared, facts)
 
 
@@ -127,6 +143,8 @@ def _of_table(conversions: Mapping[str, str], name: Name) -> dict[str, str]:
 
 def check(conn: sa.Connection, this: Planned, options: Options, *, rows_stay: bool) -> None:
     """Raise DefinitionError where the plan is not wanted, or cannot be carried out without losing what must stay."""
+    if not this.plan.differences:
+        return
     _check_wanted(conn, this, options)
     for column in this.plan.dropped:
         if column in this.facts.pinned:

@@ -17,7 +17,7 @@ from airflow_ingest_provider.core.options import Delete, Migrate, Options, Repla
 from airflow_ingest_provider.core.plan import IngestPlan, TablePlan
 from airflow_ingest_provider.core.refresh import choose_refresh
 from airflow_ingest_provider.core.session import transaction
-from airflow_ingest_provider.core.target import LoadedTable, Refresh, find_table
+from airflow_ingest_provider.core.target import LoadedTable, Refresh, find_tables
 
 
 def ingest_plan(
@@ -50,12 +50,12 @@ def _plan(
     conn: sa.Connection, table: sa.Table, on_before_visible: OnBeforeVisible, options: Options, swapped: dict[Name, int]
 ) -> TablePlan:
     """The plan of one table; `swapped` are those that were planned before it and are swapped."""
-    name, oid = find_table(conn, table)
+    ((name, oid),) = find_tables(conn, [table])
     if oid is None:
         refused = f"migrate is {Migrate.OFF!r}" if options.migrate == Migrate.OFF else None
         return TablePlan(name, (), None, refused=refused)
     loaded = LoadedTable(table, name, watermark.read(conn, [name])[name])
-    found = migration.planned(conn, loaded.table, loaded.name, loaded.state, options.conversions)
+    (found,) = migration.planned(conn, [(loaded.table, loaded.name, loaded.state)], options.conversions)
     loaded.shape = found.live
     plan = found.plan
     try:

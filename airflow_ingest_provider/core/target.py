@@ -196,17 +196,18 @@ def way(loaded: LoadedTable, tables: Sequence[LoadedTable], *, upserts: bool) ->
     return Way.STAGED if loaded.live.foreign_keys and len(tables) > 1 else Way.DIRECT
 
 
-def find_table(conn: sa.Connection, table: sa.Table) -> tuple[Name, int | None]:
-    """The qualified name that a declared table has on this connection, and its OID (None: there is none)."""
+def find_tables(conn: sa.Connection, tables: Sequence[sa.Table]) -> list[tuple[Name, int | None]]:
+    """The qualified names that declared tables have on this connection, and their OIDs (None: there is none)."""
     translate = conn.get_execution_options().get("schema_translate_map", {})
-    name, oid = catalog.find(conn, translate.get(table.schema, table.schema), table.name)
-    if not name.schema:
-        raise DefinitionError(
-            f"table {table.name!r} has no schema, and no schema of the search_path exists: give it one"
-        )
-    if name.schema == "pg_catalog":
-        raise DefinitionError(
-            f"table {table.name!r} is called as one of PostgreSQL's own in pg_catalog, which comes before all schemas: "
-            "give it a schema, or another name"
-        )
-    return name, oid
+    found = catalog.find_all(conn, [(translate.get(table.schema, table.schema), table.name) for table in tables])
+    for name, _ in found:
+        if not name.schema:
+            raise DefinitionError(
+                f"table {name.name!r} has no schema, and no schema of the search_path exists: give it one"
+            )
+        if name.schema == "pg_catalog":
+            raise DefinitionError(
+                f"table {name.name!r} is called as one of PostgreSQL's own in pg_catalog, which comes before all "
+                "schemas: give it a schema, or another name"
+            )
+    return found

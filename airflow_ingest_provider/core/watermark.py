@@ -15,7 +15,7 @@ from psycopg import sql
 from airflow_ingest_provider.core import catalog
 from airflow_ingest_provider.core.errors import BatchError
 from airflow_ingest_provider.core.names import Name
-from airflow_ingest_provider.core.session import run
+from airflow_ingest_provider.core.session import run_all
 
 _MARK = "pg-bulk-ingest"
 _RUN = "airflow-ingest-provider"
@@ -81,10 +81,10 @@ def read(conn: sa.Connection, names: Iterable[Name]) -> Mapping[Name, State]:
     return {name: parse(comment) for name, comment in catalog.comments(conn, names).items()}
 
 
-def save(conn: sa.Connection, name: Name, state: State) -> None:
-    """Store the state, in the open transaction. COMMENT takes SHARE UPDATE EXCLUSIVE and needs ownership."""
-    comment = sql.SQL("COMMENT ON TABLE {} IS {}").format(name.sql, sql.Literal(state.comment))
-    run(conn, comment)
+def save(conn: sa.Connection, states: Mapping[Name, State]) -> None:
+    """Store tables' states, in the open transaction. COMMENT takes SHARE UPDATE EXCLUSIVE and needs ownership."""
+    comment = sql.SQL("COMMENT ON TABLE {} IS {}")
+    run_all(conn, [comment.format(name.sql, sql.Literal(state.comment)) for name, state in states.items()])
 
 
 def resolved(high_watermark: Any) -> Mark:
