@@ -40,5 +40,31 @@ def test_another_chunk_is_read_for_each_that_is_sent(tables: int) -> None:
             sent[run.table] += len(numbers)
             before, held = held, read - sent.total()
             assert held <= MAX_BUFFER_BYTES // 1024 + 2 * tables * CHUNK_ROWS
-            assert read == ROWS or held >= min(before, MAX_BUFFER_BYTES // 1024 - CHUNK_ROWS)
+            assert read == ROWS or held >= min(before, MAX_BUFFER_BYTES // 1024 - 2 * CHUNK_ROWS)
     assert sent.total() == ROWS
+
+
+def test_tables_in_turns_are_not_encoded_all_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    declared = [sa.Table(f"t{number}", sa.MetaData()) for number in range(20)]
+    columns = [ColumnFormat("a", TypeShape("int4"), None)]
+    buffers = {table: TableBuffer(table.name, columns) for table in declared}
+    encoded: Counter[int] = Counter()
+    read = 0
+    encode = TableBuffer.encode
+
+    def counted(buffer: TableBuffer) -> None:
+        encoded[read] += 1
+        encode(buffer)
+
+    def rows() -> Iterator[Any]:
+        nonlocal read
+        for read in range(1, 100 * CHUNK_ROWS + 1):
+            yield declared[read % 20], (read,)
+
+    monkeypatch.setattr(TableBuffer, "encode", counted)
+    by_name = {table.name: buffer for table, buffer in buffers.items()}
+    all_runs = runs(started(rows()).chunks, by_name, recogniser(buffers))
+    sent = sum(chunk.count(b"\n") for run in all_runs for chunk in run.chunks)
+    assert sent == 100 * CHUNK_ROWS
+    del encoded[sent]  # at the end
+    assert set(encoded.values()) == {1}
