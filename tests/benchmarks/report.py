@@ -10,9 +10,9 @@ from importlib.metadata import PackageNotFoundError, version
 
 from airflow_ingest_provider.demo import server
 from tests.benchmarks.peers.registry import FLOOR, PEERS
-from tests.benchmarks.scenarios import SCENARIOS
+from tests.benchmarks.scenarios import SCENARIOS, Kind
 from tests.benchmarks.suite import Case, Found, Plan
-from tests.benchmarks.summary import Line, cases, lines, stored_otherwise
+from tests.benchmarks.summary import Line, beside_one_table, cases, lines, stored_otherwise
 
 _HEAD = (
     "peer",
@@ -48,6 +48,8 @@ they are steadier than time. Compare the ratios: the rows per second are this ma
   this package then replaces in place what hardly changed; Arrow data it always swaps in.
 - **A migration** adds a nullable column at the end, which changes the catalog alone, or makes the key bigint, which
   rewrites the table; the run brings one new row.
+- **Tables in turns**: the same rows dealt out to 2 and to 20 tables, one after the other, in one batch; for the floor,
+  a file for each table.
 - **Rows/s** are the rows of the batch; for a migration, those of the table.
 - **Memory** is the client's: the peak of the process, modules and source included, and by how much the run raised it.
 - **WAL** is what the server wrote for the run, in bytes per row as counted above.
@@ -117,6 +119,9 @@ def _remarks(found: Found, case: Case) -> Iterator[str]:
             reasons.setdefault(reason, []).append(PEERS[peer].title)
     if reasons:
         yield "Left out: " + "; ".join(f"{', '.join(titles)} ({why})" for why, titles in reasons.items()) + "."
+    beside = beside_one_table(found, case, "rows")
+    if SCENARIOS[case.scenario].kind is Kind.SPREAD and beside is not None:
+        yield f"This package took {beside:.2f} times as long as for one table with as many rows."
     others = stored_otherwise(found, case)
     if others:
         yield f"Other values than the floor's were stored by {', '.join(PEERS[peer].title for peer in others)}."

@@ -23,6 +23,7 @@ class Kind(Enum):
     REFRESH = "refresh"
     UPSERT = "upsert"
     MIGRATE = "migrate"
+    SPREAD = "spread"
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,8 @@ class Scenario:
     """Of an upsert or a refresh: whether half of its rows differ from those stored."""
     rewrites: bool = False
     """Of a migration: whether it needs every row to be written anew."""
+    tables: int = 1
+    """Of a first load: how many tables the rows are dealt out to, one after the other."""
 
 
 SCENARIOS = {
@@ -44,6 +47,8 @@ SCENARIOS = {
     for scenario in (
         Scenario("first-load", "First load, no key", Kind.LOAD, keyed=False),
         Scenario("first-load-key", "First load, primary key", Kind.LOAD),
+        Scenario("tables-2", "First load, 2 tables in turns", Kind.SPREAD, keyed=False, tables=2),
+        Scenario("tables-20", "First load, 20 tables in turns", Kind.SPREAD, keyed=False, tables=20),
         Scenario("refresh", "Full refresh, half changed", Kind.REFRESH, changes=True),
         Scenario("refresh-unchanged", "Full refresh, none changed", Kind.REFRESH),
         Scenario("upsert-half", "Upsert, half changed", Kind.UPSERT, changes=True),
@@ -97,8 +102,24 @@ class Job:
         rows = self.shape.rows(self.keys, self.scenario.changes)
         return ((*row, None) for row in rows) if self._adds_column else rows
 
+    @property
+    def tables(self) -> tuple[str, ...]:
+        """The names of the tables that the rows are dealt out to."""
+        return TABLE, *(f"{TABLE}_{number}" for number in range(1, self.scenario.tables))
+
+    def keys_of(self, place: int) -> range:
+        """The keys of the rows that come to the table at that place."""
+        return self.keys[place :: self.scenario.tables]
+
+    def metadata(self) -> sa.MetaData:
+        """All tables, as they are after the measured run."""
+        metadata = sa.MetaData()
+        for name in self.tables:
+            self.table().to_metadata(metadata, name=name)
+        return metadata
+
     def table(self) -> sa.Table:
-        """The table as it is after the measured run."""
+        """The first table, and in most scenarios the only one, as it is after the measured run."""
         scenario = self.scenario
         rewritten = scenario.kind is Kind.MIGRATE and scenario.rewrites
         key = sa.BigInteger() if rewritten else sa.Integer()

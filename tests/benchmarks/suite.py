@@ -139,9 +139,8 @@ class Suite:
 
     def _measure(self, case: Case, peer: Peer, template: Template) -> dict[str, Any]:
         job = Job(peer.name, case.scenario, case.shape, case.rows, psql=self._psql, postmaster=self._server.process.pid)
-        source = (
-            "template1" if job.scenario.kind is Kind.LOAD else template(peer.name if peer.fills else "", case.shape)
-        )
+        starts_empty = job.scenario.kind in (Kind.LOAD, Kind.SPREAD)
+        source = "template1" if starts_empty else template(peer.name if peer.fills else "", case.shape)
         with self._database(source) as name:
             return self._work("measure", job, name)
 

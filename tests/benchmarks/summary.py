@@ -1,6 +1,6 @@
 """Medians over the rounds, each round compared with the floor of the same round."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import median
 
 from tests.benchmarks.peers.registry import FLOOR, PEERS
@@ -50,6 +50,14 @@ def lines(found: Found, case: Case) -> list[Line]:
                 )
             )
     return sorted(summed, key=lambda line: line.ratio)
+
+
+def beside_one_table(found: Found, case: Case, peer: str) -> float | None:
+    """The peer's time as a multiple of that for one table with as many rows; None where that was not measured."""
+    one_table = replace(case, scenario="first-load")
+    alone = {one.round: one.used.seconds for one in found.measured if (one.case, one.peer) == (one_table, peer)}
+    runs = [one for one in found.measured if (one.case, one.peer) == (case, peer) and one.round in alone]
+    return median(one.used.seconds / alone[one.round] for one in runs) if runs else None
 
 
 def cases(found: Found) -> list[Case]:

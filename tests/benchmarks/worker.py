@@ -38,9 +38,10 @@ def _measure(job: Job) -> dict[str, Any]:
 
 
 def _stored(job: Job) -> str:
-    """A figure for the values that the table holds now: the same for the same values, in whatever order."""
+    """A figure for the values that the tables hold now: the same for the same values, in whatever order."""
     columns = ", ".join(job.shape.columns)
-    query = f"SELECT count(*) || ' ' || sum(hashtextextended(ROW({columns})::text, 0)) FROM {table_name()}"
+    rows = " UNION ALL ".join(f"SELECT ROW({columns})::text AS row FROM {table_name(name)}" for name in job.tables)
+    query = f"SELECT count(*) || ' ' || sum(hashtextextended(row, 0)) FROM ({rows}) stored"
     with psycopg.connect(job.dsn) as connection:
         connection.execute("SET TimeZone = 'UTC'")
         found = connection.execute(query.encode()).fetchone()

@@ -14,6 +14,8 @@ PIECE = 1 << 20
 
 Run = Callable[[], object]
 
+_DIALECT = postgresql.dialect()  # type: ignore[no-untyped-call]
+
 
 @dataclass(frozen=True)
 class Peer:
@@ -34,19 +36,19 @@ class Peer:
 
 @dataclass(frozen=True)
 class Script:
-    """A load by hand: one COPY with statements before and after it, in one transaction."""
+    """A load by hand: a COPY for each table, with statements before and after them, in one transaction."""
 
     before: tuple[str, ...]
-    into: str
+    into: tuple[str, ...]
     after: tuple[str, ...] = ()
 
 
-def table_name() -> str:
-    return f"{SCHEMA}.{TABLE}"
+def table_name(name: str = TABLE) -> str:
+    return f"{SCHEMA}.{name}"
 
 
 def create_table(job: Job) -> str:
-    return str(CreateTable(job.table()).compile(dialect=postgresql.dialect()))  # type: ignore[no-untyped-call]
+    return str(CreateTable(job.table()).compile(dialect=_DIALECT))
 
 
 def make_table(job: Job) -> None:
@@ -63,16 +65,19 @@ def script(job: Job) -> Script:
         case Kind.LOAD:
             without_key = create_table(job).replace(", \n\tPRIMARY KEY (id)", "")
             key = (f"ALTER TABLE {table} ADD PRIMARY KEY (id)",) if job.scenario.keyed else ()
-            return Script((without_key,), table, key)
+            return Script((without_key,), (table,), key)
+        case Kind.SPREAD:
+            create = [str(CreateTable(one).compile(dialect=_DIALECT)) for one in job.metadata().tables.values()]
+            return Script(tuple(create), tuple(map(table_name, job.tables)))
         case Kind.REFRESH:
-            return Script((f"TRUNCATE {table}",), table)
+            return Script((f"TRUNCATE {table}",), (table,))
         case Kind.UPSERT:
             new = f"CREATE TEMPORARY TABLE incoming (LIKE {table}) ON COMMIT DROP"
             merge = f"INSERT INTO {table} SELECT * FROM incoming ON CONFLICT (id) DO UPDATE SET {sets}"
-            return Script((new,), "incoming", (merge,))
+            return Script((new,), ("incoming",), (merge,))
         case Kind.MIGRATE:
             change = "ALTER id TYPE bigint" if job.scenario.rewrites else "ADD note text"
-            return Script((f"ALTER TABLE {table} {change}",), f"{table} ({', '.join(columns)})")
+            return Script((f"ALTER TABLE {table} {change}",), (f"{table} ({', '.join(columns)})",))
 
 
 def pieces(lines: Iterator[str]) -> Iterator[bytes]:
@@ -94,7 +99,7 @@ def fill(job: Job) -> None:
     with psycopg.connect(job.dsn) as connection:
         for statement in load.before:
             connection.execute(statement.encode())
-        with connection.cursor().copy(f"COPY {load.into} FROM STDIN".encode()) as copy:
+        with connection.cursor().copy(f"COPY {load.into[0]} FROM STDIN".encode()) as copy:
             for piece in pieces(job.shape.lines(job.all_keys)):
                 copy.write(piece)
         for statement in load.after:

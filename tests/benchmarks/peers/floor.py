@@ -1,6 +1,7 @@
 """The floor: a ready file, sent by `psql \\copy` as it is, with the SQL that somebody would write by hand around it."""
 
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 
 import psycopg
@@ -11,17 +12,18 @@ from tests.benchmarks.scenarios import Job
 
 
 def prepare(job: Job) -> Run:
-    """`psql`, or psycopg writing the file's bytes where there is no psql."""
-    file = Path(job.folder, "rows.txt")
-    with file.open("wb") as written:
-        written.writelines(pieces(job.shape.lines(job.keys, job.scenario.changes)))
-    return _psql(job, file) if job.psql else _psycopg(job, file)
+    """`psql`, or psycopg writing the files' bytes where there is no psql."""
+    files = [Path(job.folder, f"{name}.txt") for name in job.tables]
+    for place, file in enumerate(files):
+        with file.open("wb") as written:
+            written.writelines(pieces(job.shape.lines(job.keys_of(place), job.scenario.changes)))
+    return _psql(job, files) if job.psql else _psycopg(job, files)
 
 
-def _psql(job: Job, file: Path) -> Run:
+def _psql(job: Job, files: Sequence[Path]) -> Run:
     load = script(job)
-    commands = [*load.before, f"\\copy {load.into} from '{file}'", *load.after, _PEAK]
-    options = [option for command in commands for option in ("-c", command)]
+    copies = [f"\\copy {into} from '{file}'" for into, file in zip(load.into, files, strict=True)]
+    options = [option for command in (*load.before, *copies, *load.after, _PEAK) for option in ("-c", command)]
     line = [str(job.psql), "-X", "-q", "-v", "ON_ERROR_STOP=1", "--single-transaction", *options, job.dsn]
 
     def run() -> ChildPeak | None:
@@ -35,17 +37,18 @@ _PEAK = "\\! grep VmHWM /proc/$PPID/status 2>/dev/null || true"
 """Has psql say how much memory it took, at its end."""
 
 
-def _psycopg(job: Job, file: Path) -> Run:
+def _psycopg(job: Job, files: Sequence[Path]) -> Run:
     load = script(job)
     connection = psycopg.connect(job.dsn)
 
     def run() -> None:
-        with connection, file.open("rb") as ready:
+        with connection:
             for statement in load.before:
                 connection.execute(statement.encode())
-            with connection.cursor().copy(f"COPY {load.into} FROM STDIN".encode()) as copy:
-                while piece := ready.read(1 << 20):
-                    copy.write(piece)
+            for into, file in zip(load.into, files, strict=True):
+                with file.open("rb") as ready, connection.cursor().copy(f"COPY {into} FROM STDIN".encode()) as copy:
+                    while piece := ready.read(1 << 20):
+                        copy.write(piece)
             for statement in load.after:
                 connection.execute(statement.encode())
 
@@ -61,7 +64,7 @@ def prepare_write_row(job: Job) -> Run:
         with connection:
             for statement in load.before:
                 connection.execute(statement.encode())
-            with connection.cursor().copy(f"COPY {load.into} FROM STDIN".encode()) as copy:
+            with connection.cursor().copy(f"COPY {load.into[0]} FROM STDIN".encode()) as copy:
                 for row in rows:
                     copy.write_row(row)
             for statement in load.after:

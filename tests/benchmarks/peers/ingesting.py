@@ -1,7 +1,7 @@
 """This package, with rows and with Arrow data, and pg-bulk-ingest: they create, migrate and load in one call."""
 
 from importlib import import_module
-from itertools import repeat
+from itertools import cycle
 from typing import Any
 
 import sqlalchemy as sa
@@ -29,8 +29,9 @@ def prepare_pg_bulk_ingest(job: Job) -> Run:
 
 
 def _prepare(package: Any, job: Job, *, as_rows: bool) -> Run:
-    table = job.table()
-    source = zip(repeat(table), job.rows_now(), strict=False) if as_rows else iter([(table, _frame(job))])
+    metadata = job.metadata()
+    tables = tuple(metadata.tables.values())
+    source = zip(cycle(tables), job.rows_now(), strict=False) if as_rows else iter([(tables[0], _frame(job))])
     connection = sa.create_engine(job.url, pool_size=1).connect()
     connection.connection.cursor().close()  # connects
     options: dict[str, Any] = {}
@@ -42,7 +43,7 @@ def _prepare(package: Any, job: Job, *, as_rows: bool) -> Run:
     def batches(high_watermark: Any) -> Any:
         yield 1, None, source
 
-    return lambda: package.ingest(connection, table.metadata, batches, **options)
+    return lambda: package.ingest(connection, metadata, batches, **options)
 
 
 def _frame(job: Job) -> Any:

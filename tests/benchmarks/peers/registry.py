@@ -5,6 +5,8 @@ from tests.benchmarks.peers.base import Peer
 from tests.benchmarks.scenarios import Kind
 
 _ADDS = {Kind.UPSERT: "it only adds rows"}
+_ONE_TABLE = {Kind.SPREAD: "it loads one table at a time"}
+_FRAMES = {Kind.SPREAD: "Arrow data comes a table at a time"}
 _KNOWS_NO_DEFINITION = {Kind.MIGRATE: "it does not compare a table with a definition"}
 
 _OURS = "airflow-ingest-provider"
@@ -17,7 +19,7 @@ PEERS = {
     for peer in (
         FLOOR,
         Peer("rows", "this package, rows", _OURS, "airflow_ingest_provider", ingesting.prepare_rows, fills=True),
-        Peer("arrow", "this package, Arrow", _OURS, "pgpq", ingesting.prepare_arrow, fills=True),
+        Peer("arrow", "this package, Arrow", _OURS, "pgpq", ingesting.prepare_arrow, fills=True, lacks=_FRAMES),
         Peer(
             "pg-bulk-ingest",
             "pg-bulk-ingest",
@@ -32,7 +34,7 @@ PEERS = {
             "psycopg",
             "psycopg",
             floor.prepare_write_row,
-            lacks=_ADDS | _KNOWS_NO_DEFINITION,
+            lacks=_ONE_TABLE | _ADDS | _KNOWS_NO_DEFINITION,
         ),
         Peer(
             "adbc",
@@ -40,16 +42,16 @@ PEERS = {
             "adbc-driver-postgresql",
             "adbc_driver_postgresql",
             frames.prepare_adbc,
-            lacks=_ADDS | _KNOWS_NO_DEFINITION,
+            lacks=_ONE_TABLE | _ADDS | _KNOWS_NO_DEFINITION,
         ),
-        Peer("dlt", "dlt", "dlt", "dlt", frames.prepare_dlt, fills=True, lacks=_KNOWS_NO_DEFINITION),
+        Peer("dlt", "dlt", "dlt", "dlt", frames.prepare_dlt, fills=True, lacks=_ONE_TABLE | _KNOWS_NO_DEFINITION),
         Peer(
             "sqlalchemy",
             "SQLAlchemy executemany",
             "sqlalchemy",
             "sqlalchemy",
             inserting.prepare_sqlalchemy,
-            lacks=_KNOWS_NO_DEFINITION,
+            lacks=_ONE_TABLE | _KNOWS_NO_DEFINITION,
         ),
         Peer(
             "to-sql",
@@ -57,7 +59,7 @@ PEERS = {
             "pandas",
             "pandas",
             frames.prepare_pandas,
-            lacks=_ADDS | _KNOWS_NO_DEFINITION,
+            lacks=_ONE_TABLE | _ADDS | _KNOWS_NO_DEFINITION,
         ),
         Peer(
             "insert-rows",
@@ -65,7 +67,7 @@ PEERS = {
             _HOOKS,
             "airflow",
             inserting.prepare_hook,
-            lacks=_KNOWS_NO_DEFINITION | {Kind.REFRESH: "it only adds and replaces rows"},
+            lacks=_ONE_TABLE | _KNOWS_NO_DEFINITION | {Kind.REFRESH: "it only adds and replaces rows"},
         ),
     )
 }
