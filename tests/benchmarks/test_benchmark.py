@@ -12,12 +12,15 @@ from tests.benchmarks.__main__ import main
 from tests.benchmarks.data import NARROW
 from tests.benchmarks.scenarios import Job
 from tests.benchmarks.suite import Found, Plan, Suite
-from tests.benchmarks.summary import cases, stored_otherwise
+from tests.benchmarks.summary import beside_one_table, cases, stored_otherwise
 
 OURS = ("rows", "arrow")
 
 NEXT_TO_NOTHING = 64 * 1024
 """Bytes of WAL; it is 18 kB for 4,000 rows, and writing the rows takes 1,400 kB."""
+
+STATEMENTS_OF_A_TABLE = 2
+"""Whether its declared one can be created, and creating it: all else is asked for all tables at once."""
 
 
 def measure(server: Server, **plan: Any) -> Found:
@@ -55,9 +58,20 @@ def test_the_number_of_statements_does_not_depend_on_the_number_of_rows(server: 
     assert statements(server, database, 1_000) == statements(server, database, 5_000) > 0
 
 
-def test_each_table_takes_the_same_number_of_statements(server: Server, database: str) -> None:
+def test_each_table_more_takes_the_same_few_statements(server: Server, database: str) -> None:
     one, two, seven = (statements(server, database, 1_000, tables) for tables in (1, 2, 7))
     assert seven - one == 6 * (two - one)
+    assert two - one <= STATEMENTS_OF_A_TABLE
+
+
+def test_rows_in_turns_are_measured_beside_one_table(server: Server) -> None:
+    found = measure(
+        server, rows=(2_000,), shapes=("narrow",), scenarios=("first-load", "tables-2", "tables-20"), peers=OURS
+    )
+    assert all(stored_otherwise(found, case) == [] for case in cases(found))
+    beside = {case.scenario: beside_one_table(found, case, "rows") for case in cases(found)}
+    assert beside["first-load"] == 1
+    assert None not in beside.values()
 
 
 def statements(server: Server, database: str, rows: int, tables: int = 1) -> int:

@@ -1,0 +1,134 @@
+"""Several tables of one run: compared at once, and changed one by one."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from airflow_ingest_provider import DefinitionError, Delete, IngestResult, ingest
+from tests.postgres.helpers import rows_of
+
+NAMES = ("a", "b", "c")
+
+
+def declared(*more: sa.Column[Any], changed: str = "b", **options: Any) -> sa.MetaData:
+    """Tables a, b and c with a key and a text; one of them with more columns."""
+    metadata = sa.MetaData()
+    for name in NAMES:
+        columns: list[sa.Column[Any]] = [sa.Column("id", sa.Integer, primary_key=True), sa.Column("text", sa.Text)]
+        sa.Table(name, metadata, *columns, *(more if name == changed else ()), **options)
+    return metadata
+
+
+def load(conn: sa.Connection, metadata: sa.MetaData, first: int = 1, **options: Any) -> IngestResult:
+    """Ingest one batch with a row for each table."""
+
+    def rows() -> Iterator[Any]:
+        for table in metadata.tables.values():
+            yield table, (first, *[None] * (len(table.columns) - 1))
+
+    return ingest(conn, metadata, lambda high_watermark: [(first, None, rows())], **options)
+
+
+def sent_by(conn: sa.Connection, metadata: sa.MetaData, first: int) -> list[str]:
+    """The statements of a run, and "COMMIT"."""
+    sent: list[str] = []
+    sa.event.listen(conn, "before_cursor_execute", lambda *arguments: sent.append(arguments[2]))
+    sa.event.listen(conn, "commit", lambda _: sent.append("COMMIT"))
+    load(conn, metadata, first)
+    return sent
+
+
+def test_tables_that_are_as_declared_are_compared_in_one_transaction(conn: sa.Connection) -> None:
+    load(conn, declared())
+    sent = sent_by(conn, declared(), 2)
+    assert sum("pg_temp" in one and one.strip().startswith("CREATE TABLE") for one in sent) == len(NAMES) * 2  # staging
+    assert sum(one.startswith("SAVEPOINT") for one in sent) == 1
+    assert sent.count("COMMIT") == 4  # what is there, the high watermark, the comparison, the batch
+
+
+def test_only_tables_that_differ_are_migrated_alone(conn: sa.Connection) -> None:
+    load(conn, declared())
+    more = declared(sa.Column("note", sa.Text), sa.Column("number", sa.Integer))
+    result = load(conn, more, 2)
+    assert [bool(table.migration) for table in result.tables] == [False, True, False]
+    assert rows_of(conn, "SELECT * FROM b ORDER BY 1") == [(1, None, None, None), (2, None, None, None)]
+    again = load(conn, more, 3)
+    assert not any(table.migration for table in again.tables)
+
+
+@pytest.mark.parametrize("delete", [Delete.OFF, Delete.BEFORE_FIRST_BATCH])
+def test_a_table_that_is_refused_stays_as_it_is(conn: sa.Connection, delete: str) -> None:
+    load(conn, declared())
+    refused = declared(sa.Column("note", sa.Text, nullable=False))
+    with pytest.raises(DefinitionError, match=r"public\.b.* migrate is 'off'"):
+        load(conn, refused, 2, migrate="off", delete=delete)
+    for name in NAMES:
+        assert rows_of(conn, f"SELECT * FROM {name}") == [(1, None)]
+
+
+@pytest.mark.parametrize("changes", [False, True])
+def test_a_refresh_replaces_the_rows_of_all(conn: sa.Connection, changes: bool) -> None:
+    load(conn, declared())
+    more = [sa.Column("note", sa.Text)] if changes else []
+    load(conn, declared(*more), 2, delete=Delete.BEFORE_FIRST_BATCH)
+    for name in NAMES:
+        assert rows_of(conn, f"SELECT id FROM {name}") == [(2,)]
+
+
+def test_tables_and_indexes_of_two_schemas_may_have_the_same_names(conn: sa.Connection) -> None:
+    metadata = sa.MetaData()
+    for schema in ("one", "two"):
+        columns: list[sa.Column[Any]] = [
+            sa.Column("id", sa.Integer, primary_key=True),
+            sa.Column("text", sa.Text, index=True),
+        ]
+        sa.Table("same", metadata, *columns, schema=schema)
+    load(conn, metadata)
+    result = load(conn, metadata, 2)
+    assert not any(table.migration for table in result.tables)
+    for schema in ("one", "two"):
+        assert rows_of(conn, f"SELECT id FROM {schema}.same ORDER BY 1") == [(1,), (2,)]
+
+
+def test_two_tables_may_have_an_enum_type_in_common(conn: sa.Connection) -> None:
+    def of(*labels: str) -> sa.MetaData:
+        metadata = sa.MetaData()
+        for name in NAMES:
+            colour = sa.Enum(*labels, name="colour")
+            sa.Table(name, metadata, sa.Column("id", sa.Integer, primary_key=True), sa.Column("colour", colour))
+        return metadata
+
+    load(conn, of("red", "green"))
+    assert not any(table.migration for table in load(conn, of("red", "green"), 2).tables)
+    assert any(table.migration for table in load(conn, of("red", "green", "blue"), 3).tables)
+    assert not any(table.migration for table in load(conn, of("red", "green", "blue"), 4).tables)
+
+
+def test_two_enum_types_of_one_table_may_lose_labels_at_once(conn: sa.Connection) -> None:
+    def of(*labels: str) -> sa.MetaData:
+        return declared(*(sa.Column(name, sa.Enum(*labels, name=name)) for name in ("colour", "shade")))
+
+    load(conn, of("red", "green"))
+    load(conn, of("red"), 2)
+    assert not any(table.migration for table in load(conn, of("red"), 3).tables)
+
+
+def test_expressions_that_are_printed_otherwise_once_read_again_are_no_difference(conn: sa.Connection) -> None:
+    def checked() -> sa.MetaData:
+        metadata = sa.MetaData()
+        for name in NAMES:
+            within = sa.CheckConstraint("text IN ('x', 'y')")
+            sa.Table(name, metadata, sa.Column("id", sa.Integer), sa.Column("text", sa.String(5)), within)
+        return metadata
+
+    load(conn, checked())
+    for name in NAMES[:2]:
+        with conn.begin():
+            (printed,) = conn.execute(
+                sa.text("SELECT pg_get_constraintdef(oid) FROM pg_constraint WHERE conrelid = CAST(:name AS regclass)"),
+                {"name": name},
+            ).one()
+            conn.exec_driver_sql(f"ALTER TABLE {name} DROP CONSTRAINT {name}_text_check, ADD {printed}")
+    assert not any(table.migration for table in load(conn, checked(), 2).tables)
