@@ -230,8 +230,8 @@ VIEWS = (
     ),
     Hanging(
         "materialized view of the table and of a view on it",
-        """CREATE VIEW named AS SELECT id, name FROM people;
-           CREATE MATERIALIZED VIEW both_ways AS SELECT p.age, n.name FROM people p JOIN named n USING (id)""",
+        """CREATE VIEW called AS SELECT id, name FROM people;
+           CREATE MATERIALIZED VIEW both_ways AS SELECT p.age, c.name FROM people p JOIN called c USING (id)""",
         swap=False,
     ),
     Hanging(
