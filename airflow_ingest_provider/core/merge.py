@@ -18,7 +18,7 @@ STAGING_SCHEMA = "pg_temp"
 _PAGES = sa.text("SELECT pg_relation_size(:oid) / current_setting('block_size')::int")
 
 _ANALYZE_ROWS = 10_000
-"""From here on statistics of the staged rows are worth their milliseconds; below, the size in pages will do."""
+"""From here on statistics of the staged keys are worth their milliseconds; below, the size in pages will do."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ def upsert(conn: sa.Connection, staged: Name, shape: TableShape, key: Sequence[s
     if not received:
         return Merged()
     if received > _ANALYZE_ROWS:
-        run(conn, sql.SQL("ANALYZE {}").format(staged.sql))
+        run(conn, sql.SQL("ANALYZE {} ({})").format(staged.sql, statements.columns(key)))
     primary = shape.primary_key
     if shape.kind == "p" or (primary is not None and primary.deferrable):
         return _update_then_insert(conn, staged, shape, key, received)

@@ -1,4 +1,4 @@
-"""The command `python -m tests.benchmarks`: measures, and writes docs/benchmark.md and docs/benchmark.svg."""
+"""The command `python -m tests.benchmarks`: measures, and writes a page, docs/benchmark.md, and its plot."""
 
 import argparse
 import sys
@@ -17,7 +17,7 @@ from tests.benchmarks.suite import Plan, Suite
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure what is asked for, telling how it goes, and write the report."""
     chosen = _parser().parse_args(arguments)
-    chosen.output.mkdir(parents=True, exist_ok=True)
+    chosen.output.parent.mkdir(parents=True, exist_ok=True)
     plan = Plan(
         tuple(sorted(chosen.rows)),
         chosen.rounds,
@@ -29,12 +29,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with server.running(durable=chosen.durable) as running:
         found = Suite(running, plan, _say).run()
         setting = report.Setting.of(running, chosen.durable, sys.argv[1:] if arguments is None else arguments)
-    drawn = plot.write(found, chosen.output / "benchmark.svg")
+    picture = chosen.output.with_suffix(".svg")
+    drawn = plot.write(found, picture)
     if not drawn:
         _say("no plot: matplotlib is not installed")
-    file = chosen.output / "benchmark.md"
-    file.write_text(report.markdown(found, plan, setting, "benchmark.svg" if drawn else None))
-    _say(f"wrote {file}")
+    chosen.output.write_text(report.markdown(found, plan, setting, picture.name if drawn else None))
+    _say(f"wrote {chosen.output}")
     return 0
 
 
@@ -59,7 +59,13 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--durable", action="store_true", help="a server that flushes to disk; without, it runs in memory where it can"
     )
-    parser.add_argument("--output", type=Path, default=Path("docs"), help="where the report goes (default: docs)")
+    parser.add_argument(
+        "--output",
+        type=Path,
+        default=Path("docs/benchmark.md"),
+        metavar="FILE",
+        help="where the report goes, its plot beside it (default: docs/benchmark.md)",
+    )
     return parser
 
 

@@ -44,8 +44,8 @@ def test_rows_that_are_there_already_write_next_to_nothing(server: Server) -> No
 def test_the_command_writes_a_page(tmp_path: Path) -> None:
     before = psutil.Process().children()
     asked = ["--rows", "500", "--rounds", "1", "--shape", "narrow", "--scenario", "migrate-rewrite"]
-    assert main([*asked, "--peer", "rows", "write-row", "--output", str(tmp_path)]) == 0
-    page = (tmp_path / "benchmark.md").read_text()
+    assert main([*asked, "--peer", "rows", "write-row", "--output", str(tmp_path / "page.md")]) == 0
+    page = (tmp_path / "page.md").read_text()
     assert "## Migration with a rewrite: narrow, 500 rows" in page
     assert page.count("| **this package, rows** |") == 1
     assert "Left out: psycopg write_row (it does not compare a table with a definition)." in page
