@@ -1,6 +1,7 @@
 """One table of a run: where its rows go in a batch, and what has become of them so far."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Any
@@ -14,7 +15,7 @@ from airflow_ingest_provider.core.errors import DefinitionError, RowError
 from airflow_ingest_provider.core.formats import column_formats
 from airflow_ingest_provider.core.hidden import HiddenTable
 from airflow_ingest_provider.core.load import Target as CopyTarget
-from airflow_ingest_provider.core.load import copy_rows
+from airflow_ingest_provider.core.load import copy_rows, raise_row_error
 from airflow_ingest_provider.core.merge import Merged
 from airflow_ingest_provider.core.migrate import Planned
 from airflow_ingest_provider.core.names import Name
@@ -65,6 +66,10 @@ class LoadedTable:
         """The primary key's columns, in its order; empty without one."""
         primary = self.live.primary_key
         return primary.columns if primary else ()
+
+    def note_migration(self, lines: Iterable[str]) -> None:
+        """Add what a migration did to the result, in which nothing is counted yet."""
+        self.result = TableResult(self.result.table, migration=(*self.result.migration, *lines))
 
     def count(self, received: int, merged: Merged, *, old_rows_unread: bool) -> None:
         """Add what became of a batch's rows; an old table that is dropped unread leaves its rows uncounted."""
@@ -164,6 +169,17 @@ class BatchTable:
                 table=str(self.loaded.name),
             )
         return merged
+
+    @contextmanager
+    def rows_explained(self) -> Iterator[None]:
+        """What PostgreSQL refuses of the rows, as a RowError."""
+        try:
+            yield
+        except sa.exc.DBAPIError as error:
+            if isinstance(error.orig, Exception):
+                known_as = self.hidden.known_as if self.hidden else str
+                raise_row_error(error.orig, self.buffer.table, known_as=known_as)
+            raise
 
     def advance_sequences(self, conn: sa.Connection) -> None:
         """Move identity and serial sequences past the highest value of the table that was loaded."""

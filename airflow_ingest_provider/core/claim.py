@@ -1,0 +1,118 @@
+"""A run's hold on its tables: no other run is inside a transaction with them, and none has loaded them in between."""
+
+import logging
+import uuid
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import sqlalchemy as sa
+
+from airflow_ingest_provider.core import catalog, watermark
+from airflow_ingest_provider.core.errors import ConcurrentIngestError, DefinitionError, IngestError
+from airflow_ingest_provider.core.locks import one_run_at_a_time, released
+from airflow_ingest_provider.core.options import Options
+from airflow_ingest_provider.core.session import set_maintenance_work_mem, sqlstate, transaction
+from airflow_ingest_provider.core.target import LoadedTable
+from airflow_ingest_provider.core.watermark import State
+
+logger = logging.getLogger(__name__)
+
+_INSUFFICIENT_PRIVILEGE = "42501"
+
+
+class Claim:
+    """The tables of a run, with what it leaves in their states at each commit, and how long it kept others."""
+
+    def __init__(self, conn: sa.Connection, tables: Sequence[LoadedTable], options: Options) -> None:
+        self.tables = tables
+        self.batches = 0
+        """How many were committed."""
+        self.unfinished = False
+        """Whether rows are being replaced, and not all are there."""
+        self.lock_attempts = 0
+        self.readers_kept = 0.0
+        self._conn = conn
+        self._options = options
+        self._run_id = str(uuid.uuid4())
+
+    @property
+    def first(self) -> LoadedTable:
+        """The table with which the high watermark is kept."""
+        return self.tables[0]
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """A transaction that no other run into these tables can be in at the same time."""
+        try:
+            with transaction(self._conn):
+                one_run_at_a_time(self._conn, [loaded.name for loaded in self.tables], self._options.lock_patience)
+                set_maintenance_work_mem(self._conn, self._options.maintenance_work_mem)
+                yield
+        finally:
+            kept = released(self._conn)
+            self.lock_attempts += kept.attempts
+            self.readers_kept += kept.seconds
+            if kept.attempts:
+                logger.info("exclusive locks: %s attempts, readers kept for %.3f s", kept.attempts, kept.seconds)
+
+    def stored(self) -> Iterator[tuple[LoadedTable, State]]:
+        """The tables, each with its state as it is now."""
+        states = watermark.read(self._conn, [loaded.name for loaded in self.tables])
+        for loaded in self.tables:
+            if loaded.name not in states:
+                raise ConcurrentIngestError(f"{loaded.name} was dropped during this run: run again to create it anew")
+            yield loaded, states[loaded.name]
+
+    def check_untouched(self) -> None:
+        """Raise ConcurrentIngestError where a table's state is not the one that this run left or found."""
+        for loaded, now in self.stored():
+            if now.stored != loaded.state.stored:
+                raise ConcurrentIngestError(
+                    f"another run has loaded {loaded.name} since this one last did: expected to be alone; nothing of "
+                    "this batch was kept: let the other run finish, then run again"
+                )
+            loaded.state = now
+
+    def save(self, tables: Sequence[LoadedTable], mark: watermark.Mark | None = None) -> None:
+        """Store that this run has the tables; the high watermark, where one is given, with the first of all."""
+        for loaded in tables:
+            own = mark if loaded is self.first else None
+            loaded.state = loaded.state.after(self._run_id, self.batches, self.unfinished, own)
+        watermark.save(self._conn, {loaded.name: loaded.state for loaded in tables})
+
+    def check_role(self, tables: Sequence[LoadedTable]) -> None:
+        """Raise DefinitionError where the role may not keep the state, or would not see all rows."""
+        found = catalog.find_all(self._conn, [(loaded.name.schema, loaded.name.name) for loaded in tables])
+        access = catalog.access(self._conn, [oid or 0 for _, oid in found])
+        for name, oid in found:
+            this = access[oid or 0]
+            if not this.may_own:
+                raise DefinitionError(
+                    f"role {this.role!r} does not own {name}, and the high watermark is kept in the table's comment: "
+                    f"expected the owner {this.owner!r} or a member of it; GRANT {this.owner} TO {this.role}, or "
+                    "connect as the owner"
+                )
+            if this.hides_rows:
+                raise DefinitionError(
+                    f"{name} has row security forced on its owner, which may hide rows from role {this.role!r}: "
+                    "expected to see all of them; ALTER TABLE ... NO FORCE ROW LEVEL SECURITY, or use a role with "
+                    "BYPASSRLS"
+                )
+
+    def token(self, loaded: LoadedTable, use: str) -> str:
+        """Unique to a run, a table and a use, in 20 characters."""
+        return uuid.uuid5(uuid.UUID(self._run_id), f"{loaded.name} {use}").hex[:20]
+
+
+@contextmanager
+def explained() -> Iterator[None]:
+    """A missing privilege, as an error that says what to do about it."""
+    try:
+        yield
+    except sa.exc.DBAPIError as error:
+        if sqlstate(error) != _INSUFFICIENT_PRIVILEGE:
+            raise
+        message = str(error.orig).splitlines()[0].strip()
+        raise IngestError(
+            f"the role lacks a privilege: {message}: expected to be allowed to; GRANT it, or use another role"
+        ) from error

@@ -1,0 +1,396 @@
+"""The steps of a run, each a transaction or several: creating, migrating, and loading batches."""
+
+import dataclasses
+import logging
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from typing import Any
+
+import sqlalchemy as sa
+
+from airflow_ingest_provider.core import callback, catalog, hidden, migrate, watermark
+from airflow_ingest_provider.core.batches import Arrived, Chunk, Run, recogniser, runs
+from airflow_ingest_provider.core.callback import OnBeforeVisible, do_nothing
+from airflow_ingest_provider.core.claim import Claim, explained
+from airflow_ingest_provider.core.declared import create_types, tables_of
+from airflow_ingest_provider.core.differences import EnumExtended
+from airflow_ingest_provider.core.errors import DefinitionError
+from airflow_ingest_provider.core.load import copy_rows
+from airflow_ingest_provider.core.locks import hold_writers
+from airflow_ingest_provider.core.merge import Merged
+from airflow_ingest_provider.core.migrate import Planned
+from airflow_ingest_provider.core.names import Name
+from airflow_ingest_provider.core.options import HighWatermark, Migrate, Options, Replace
+from airflow_ingest_provider.core.plan import Action
+from airflow_ingest_provider.core.refresh import (
+    changed_after_all,
+    check_rules,
+    choose_refresh,
+    hardly_changes,
+    is_first_load,
+)
+from airflow_ingest_provider.core.result import IngestResult
+from airflow_ingest_provider.core.session import transaction
+from airflow_ingest_provider.core.steps import Steps, clear_leftovers
+from airflow_ingest_provider.core.swap import swap
+from airflow_ingest_provider.core.target import BatchTable, LoadedTable, Refresh, Way, find_tables, way
+from airflow_ingest_provider.core.walls import INSERT, UPDATE
+from airflow_ingest_provider.core.watermark import State
+
+logger = logging.getLogger(__name__)
+
+_PROGRESS_SECONDS = 5.0
+
+
+class IngestRun:
+    """What a run knows between its transactions; where its tables are is looked up when it begins."""
+
+    def __init__(
+        self, conn: sa.Connection, metadata: sa.MetaData, on_before_visible: OnBeforeVisible, options: Options
+    ) -> None:
+        self._began = time.monotonic()
+        self._conn = conn
+        self._metadata = metadata
+        self._on_before_visible = on_before_visible
+        self._options = options
+        declared = tables_of(metadata)
+        with transaction(conn), explained():
+            found = find_tables(conn, declared)
+        self._missing = [name for name, oid in found if oid is None]
+        self._tables = [LoadedTable(table, name, State()) for table, (name, _) in zip(declared, found, strict=True)]
+        self._claim = Claim(conn, self._tables, options)
+        self._migrated = False
+        self._deletes = options.replaces
+        self._first_mark: Any = None
+        self._last_mark: Any = None
+
+    def create_missing(self) -> None:
+        """Create what is missing, whole, and commit."""
+        if not self._missing:
+            return
+        if self._options.migrate == Migrate.OFF:
+            raise DefinitionError(
+                f"there is no table {', '.join(map(str, self._missing))}, and migrate is {Migrate.OFF!r}: create it "
+                f"first, or pass migrate={Migrate.AUTO!r}"
+            )
+        with self._claim.alone(), explained():
+            names = {one.table: one.name for one in self._tables}
+            created = migrate.create_missing(self._conn, self._metadata, names, self._options.lock_patience)
+        logger.info("created %s", ", ".join(map(str, created)) or "nothing: another run was faster")
+
+    def starting_high_watermark(self) -> Any:
+        """Read the stored state, once no other run is inside a batch, and say what `batches` is called with."""
+        with self._claim.alone(), explained():
+            for loaded, now in self._claim.stored():
+                loaded.state = now
+        stored, wanted = self._claim.first.state, self._options.high_watermark
+        self._last_mark = stored.high_watermark
+        self._claim.unfinished = stored.unfinished
+        if wanted == HighWatermark.LATEST:
+            self._first_mark = stored.high_watermark
+        elif wanted != HighWatermark.EARLIEST:
+            self._first_mark = wanted
+        carries_on = wanted == HighWatermark.LATEST and stored.unfinished and stored.high_watermark is not None
+        if self._deletes and carries_on:
+            self._deletes = False
+            logger.info(
+                "a run that replaces the rows of %s stopped before its end: carrying on from its high watermark, "
+                "and not deleting again",
+                self._claim.first.name,
+            )
+        logger.info("high watermark of %s: starting after %r", self._claim.first.name, self._first_mark)
+        return self._first_mark
+
+    def migrate_once(self) -> None:
+        """Before the first batch: bring the tables to their definition, claim them for this run, and commit."""
+        if self._migrated:
+            return
+        tables = self._parents_first()[::-1]
+        for loaded in self._settle(tables) if len(tables) > 1 else tables:
+            self._extend_enums(loaded)
+            self._migrate_alone(loaded)
+        self._migrated = True
+
+    def _settle(self, tables: list[LoadedTable]) -> list[LoadedTable]:
+        """Have done with those of the tables that are as they are declared, all at once; the others are given back."""
+        with self._claim.alone(), explained():
+            self._claim.check_untouched()
+            self._claim.check_role(tables)
+            planned = self._plan(tables)
+            left = [loaded for loaded in tables if planned[loaded].plan.differences]
+            if left and self._deletes:
+                return tables  # how a parent's rows are replaced depends on what became of its children
+            settled = [loaded for loaded in tables if loaded not in left]
+            for loaded in settled:
+                self._migrate(loaded, planned[loaded])
+                self._get_ready(loaded, planned[loaded])
+            self._claim.save(settled)
+        return left
+
+    def _migrate_alone(self, loaded: LoadedTable) -> None:
+        """One table, in transactions of its own: if it is swapped, it is held under ACCESS EXCLUSIVE to the commit."""
+        with self._claim.alone(), explained():
+            self._claim.check_untouched()
+            self._claim.check_role([loaded])
+            planned = self._plan([loaded])[loaded]
+            steps = self._migrate(loaded, planned)
+            self._claim.save([loaded])
+            if not planned.plan.differences:
+                self._get_ready(loaded, planned)
+                return
+        if steps is not None:
+            self._run(steps, loaded)
+        with self._claim.alone(), explained():
+            self._claim.check_untouched()
+            self._get_ready(loaded, self._plan([loaded])[loaded])
+
+    def _parents_first(self) -> list[LoadedTable]:
+        """The tables, those that others refer to by foreign keys first."""
+        order = {table.key: place for place, table in enumerate(self._metadata.sorted_tables)}
+        return sorted(self._tables, key=lambda loaded: order[loaded.table.key])
+
+    def _plan(self, tables: Sequence[LoadedTable]) -> dict[LoadedTable, Planned]:
+        """Compare live tables with their definitions, and take their shapes for what they are."""
+        described = [(loaded.table, loaded.name, loaded.state) for loaded in tables]
+        planned = dict(
+            zip(tables, migrate.planned(self._conn, described, conversions=self._options.conversions), strict=True)
+        )
+        for loaded, found in planned.items():
+            loaded.shape = found.live
+        return planned
+
+    def _extend_enums(self, loaded: LoadedTable) -> None:
+        """Committed before the table is migrated: PostgreSQL does not let a new label be used at once."""
+        if not migrate.lacks_labels(self._conn, loaded.table):
+            return
+        with self._claim.alone(), explained():
+            self._claim.check_untouched()
+            self._claim.check_role([loaded])
+            planned = self._plan([loaded])[loaded]
+            migrate.check(self._conn, planned, self._options, rows_stay=not self._deletes)
+            migrate.add_enum_labels(self._conn, loaded.table)
+            loaded.note_migration(str(one) for one in planned.plan.differences if isinstance(one, EnumExtended))
+            self._claim.save([loaded])
+
+    def _migrate(self, loaded: LoadedTable, planned: Planned) -> Steps | None:
+        """What is done in the open transaction; the steps that are left where each takes one of its own."""
+        conn, options = self._conn, self._options
+        if self._deletes:
+            loaded.refresh = choose_refresh(conn, loaded, self._swapped(), self._on_before_visible, options)
+        by_swap = loaded.refresh is Refresh.SWAP
+        rebuilds = planned.plan.action is Action.REBUILD and not by_swap
+        if rebuilds:
+            # From before the rows are checked to the commit: a row written in between would be copied unchecked.
+            hold_writers(conn, loaded.name, options)
+        migrate.check(conn, planned, options, rows_stay=not by_swap)
+        if planned.plan.differences:
+            logger.info("plan for %s", planned.plan)
+            create_types(conn, loaded.table)
+        if planned.plan.dropped:
+            logger.warning("%s: columns go with their values: %s", loaded.name, ", ".join(planned.plan.dropped))
+        loaded.note_migration(planned.plan.lines)
+        if rebuilds:
+            loaded.state = migrate.with_text(loaded.state, planned.plan.differences)
+            migrate.rebuild(conn, planned, self._claim.token(loaded, "rebuild"), options)
+        elif planned.plan.action is Action.STEPS and not by_swap:
+            state = migrate.with_text(loaded.state, planned.plan.differences)
+            return Steps(planned.live, planned.plan, self._claim.token(loaded, "steps"), state, options)
+        else:
+            loaded.state = migrate.apply_in_place(conn, planned, loaded.state, options)
+        return None
+
+    def _swapped(self) -> dict[Name, int]:
+        """The tables that a new one is known to take the place of with the first batch, and their OIDs."""
+        by_swap = (Refresh.SWAP, Refresh.FIRST_LOAD)
+        return {one.name: one.live.oid for one in self._tables if one.refresh in by_swap}
+
+    def _run(self, steps: Steps, loaded: LoadedTable) -> None:
+        try:
+            for step in steps:
+                with self._claim.alone(), explained(), migrate.explained(loaded.name, steps.known_as):
+                    self._claim.check_untouched()
+                    step(self._conn)
+                    loaded.state = dataclasses.replace(loaded.state, text=steps.state.text)
+                    self._claim.save([loaded])
+        except BaseException:
+            with suppress(Exception), self._claim.alone():
+                clear_leftovers(self._conn, loaded.live.oid, self._options)
+            raise
+
+    def _get_ready(self, loaded: LoadedTable, planned: Planned) -> None:
+        """See how the migrated table's first rows will come."""
+        conn, options = self._conn, self._options
+        if loaded.refresh is None and is_first_load(
+            conn, loaded, self._swapped(), self._on_before_visible, upserts=options.upserts
+        ):
+            loaded.refresh = Refresh.FIRST_LOAD
+        if loaded.refresh in (Refresh.SWAP, Refresh.FIRST_LOAD):
+            loaded.planned = planned
+
+    def load(self, mark: Any, batch_metadata: Any, arrived: Arrived) -> None:
+        """One batch, one transaction: all of it or nothing."""
+        conn = self._conn
+        began = time.monotonic()
+        with self._claim.alone():
+            self._claim.check_untouched()
+            tried = self._try_in_place(arrived)
+            parts = self._parts(few=arrived.all_read)
+            for part in parts:
+                if part.way is Way.UPSERT and not arrived.is_empty:
+                    check_rules(conn, part.loaded, INSERT, UPDATE)
+            self._copy(parts, arrived.chunks)
+            with explained():
+                self._swap_after_all([part for part in parts if part.loaded in tried])
+            resolved = watermark.resolved(mark)
+            merged = self._merge(parts)
+            self._call_back(parts, batch_metadata)
+            with explained():
+                self._swap(parts)
+                self._claim.batches += 1
+                self._claim.unfinished = self._claim.unfinished or self._deletes
+                self._claim.save(self._tables, resolved)
+        self._last_mark = resolved.value
+        self._committed(parts, merged, time.monotonic() - began)
+
+    def _try_in_place(self, arrived: Arrived) -> list[LoadedTable]:
+        """Tables to be swapped of which the first rows hardly changed: those are replaced in place, if it stays so."""
+        if self._options.replace != Replace.AUTO:
+            return []
+        tried = []
+        for loaded in [one for one in self._tables if one.refresh is Refresh.SWAP]:
+            rows = arrived.first_of(loaded.is_of)
+            with explained():
+                if hardly_changes(self._conn, loaded, rows, self._claim.token(loaded, "first rows")):
+                    loaded.refresh = Refresh.IN_PLACE
+                    tried.append(loaded)
+        return tried
+
+    def _swap_after_all(self, parts: list[BatchTable]) -> None:
+        for part in parts:
+            if changed_after_all(self._conn, part):
+                part.loaded.refresh = Refresh.SWAP
+                part.turn_to_hidden(self._conn, self._claim.token(part.loaded, "after all"))
+            else:
+                logger.info("%s: few rows are new or changed, so they are replaced in place", part.loaded.name)
+
+    def _parts(self, *, few: bool) -> list[BatchTable]:
+        upserts = self._options.upserts
+        with explained():
+            self._settle_first_loads(few=few)
+            return [
+                BatchTable(
+                    self._conn,
+                    loaded,
+                    self._claim.token(loaded, str(self._claim.batches)),
+                    way(loaded, self._tables, upserts=upserts),
+                    upserts=upserts,
+                )
+                for loaded in self._parents_first()
+            ]
+
+    def _settle_first_loads(self, *, few: bool) -> None:
+        """An empty table is replaced by a full one, unless the rows are few, or somebody else wrote some meanwhile."""
+        for loaded in self._tables:
+            if loaded.refresh is Refresh.FIRST_LOAD and (few or not self._held_empty(loaded)):
+                loaded.refresh = None
+
+    def _held_empty(self, loaded: LoadedTable) -> bool:
+        hold_writers(self._conn, loaded.name, self._options)
+        return not catalog.has_rows(self._conn, loaded.name)
+
+    def _copy(self, parts: list[BatchTable], chunks: Iterator[Chunk]) -> None:
+        targets = {part.buffer.table: part for part in parts}
+        buffers = {name: part.buffer for name, part in targets.items()}
+        recognise = recogniser({part.loaded.table: part.buffer for part in parts})
+        for run in runs(chunks, buffers, recognise):
+            part = targets[run.table]
+            copy_rows(self._conn, part.copy_target, self._progress(run, part), run.first_row, binary=run.binary)
+
+    def _progress(self, run: Run, part: BatchTable) -> Iterator[bytes]:
+        began = said = time.monotonic()
+        before = part.buffer.received
+        for chunk in run.chunks:
+            yield chunk
+            if time.monotonic() - said >= _PROGRESS_SECONDS:
+                said = time.monotonic()
+                rate = (part.buffer.received - before) / (said - began)
+                logger.info("%s: %s rows so far in this batch, %.0f a second", run.table, part.buffer.received, rate)
+
+    def _merge(self, parts: list[BatchTable]) -> dict[str, Merged]:
+        """Delete from children before parents, and merge into parents before children."""
+        with explained():
+            deleted = {}
+            for part in reversed(parts):
+                with part.rows_explained():
+                    deleted[part.buffer.table] = part.delete_vanished(self._conn)
+            merged = {part.buffer.table: self._merge_one(part, parts) for part in parts}
+        return {
+            name: Merged(one.inserted, one.updated, one.unchanged, one.superseded, deleted[name])
+            for name, one in merged.items()
+        }
+
+    def _merge_one(self, part: BatchTable, parts: list[BatchTable]) -> Merged:
+        with part.rows_explained():
+            merged = part.merge(self._conn)
+            if part.hidden:
+                renamed = {one.loaded.name: one.hidden.name for one in parts if one.hidden}
+                superseded = hidden.finish(self._conn, part.hidden, renamed, last_row_wins=self._options.upserts)
+                merged = Merged(inserted=merged.inserted - superseded, superseded=superseded)
+            part.advance_sequences(self._conn)
+        return merged
+
+    def _call_back(self, parts: list[BatchTable], batch_metadata: Any) -> None:
+        if self._on_before_visible is do_nothing:
+            return
+        if not callback.takes_table(self._on_before_visible):
+            callback.call(self._conn, self._on_before_visible, batch_metadata)
+            return
+        for part in parts:
+            callback.call(self._conn, self._on_before_visible, part.ingest_table, batch_metadata)
+
+    def _swap(self, parts: list[BatchTable]) -> None:
+        """Children before parents."""
+        hiddens = {part.loaded: part.hidden for part in reversed(parts) if part.hidden}
+        if hiddens:
+            shapes = swap(self._conn, list(hiddens.values()), self._options)
+            for loaded, shape in zip(hiddens, shapes, strict=True):
+                loaded.shape = shape
+
+    def _committed(self, parts: list[BatchTable], merged: dict[str, Merged], seconds: float) -> None:
+        for part in parts:
+            loaded = part.loaded
+            unread = loaded.refresh is Refresh.SWAP
+            loaded.count(part.buffer.received, merged[part.buffer.table], old_rows_unread=unread)
+            loaded.refresh = None
+        received = sum(part.buffer.received for part in parts)
+        logger.info(
+            "committed batch %s: %s rows in %.2f s, %.0f a second; high watermark %r",
+            self._claim.batches,
+            received,
+            seconds,
+            received / seconds,
+            self._last_mark,
+        )
+
+    def finish(self) -> None:
+        """Take back the mark of an unfinished replacement, where all of it is there now."""
+        replaced = self._deletes and self._claim.batches > 0
+        carried_on = not self._deletes and self._options.high_watermark == HighWatermark.LATEST
+        if not (self._claim.unfinished and (replaced or carried_on)):
+            return
+        self._claim.unfinished = False
+        with self._claim.alone(), explained():
+            self._claim.check_untouched()
+            self._claim.save(self._tables)
+
+    def result(self) -> IngestResult:
+        return IngestResult(
+            tables=tuple(loaded.result for loaded in self._tables),
+            batches=self._claim.batches,
+            first_high_watermark=self._first_mark,
+            last_high_watermark=self._last_mark,
+            seconds=time.monotonic() - self._began,
+            lock_attempts=self._claim.lock_attempts,
+            readers_kept=self._claim.readers_kept,
+        )
