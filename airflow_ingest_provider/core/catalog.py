@@ -178,6 +178,11 @@ def cannot_publish_deletes(conn: sa.Connection, oid: int) -> bool:
     return bool(conn.scalar(_CANNOT_PUBLISH, {"oid": oid}))
 
 
+def has_triggers(conn: sa.Connection, oid: int) -> bool:
+    """Whether people put triggers on the table."""
+    return bool(conn.scalar(_HAS_TRIGGERS, {"oid": oid}))
+
+
 def size(conn: sa.Connection, oid: int) -> int:
     """The bytes of the table, its partitions and all their indexes."""
     return int(conn.scalar(_SIZE, {"oid": oid}) or 0)
@@ -291,6 +296,9 @@ def _index_definition(printed: str, options: str, predicate: str) -> str:
     definition = _INDEX_HEAD.sub("", printed, count=1).removesuffix(predicate)
     return definition[: definition.rindex(" WITH (")] if options else definition
 
+
+# Foreign keys have internal triggers.
+_HAS_TRIGGERS = sa.text("SELECT EXISTS (SELECT FROM pg_trigger WHERE tgrelid = :oid AND NOT tgisinternal)")
 
 # The relation that each name means, in the order of the names: in its schema, or, without one, the first along the
 # search_path. Without a relation, no OID and the schema that it belongs into, which is null where there is none.

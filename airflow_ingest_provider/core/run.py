@@ -324,15 +324,16 @@ class IngestRun:
             for part in reversed(parts):
                 with part.rows_explained():
                     deleted[part.buffer.table] = part.delete_vanished(self._conn)
-            merged = {part.buffer.table: self._merge_one(part, parts) for part in parts}
+            after_deletes = any(deleted.values())
+            merged = {part.buffer.table: self._merge_one(part, parts, after_deletes=after_deletes) for part in parts}
         return {
             name: Merged(one.inserted, one.updated, one.unchanged, one.superseded, deleted[name])
             for name, one in merged.items()
         }
 
-    def _merge_one(self, part: BatchTable, parts: list[BatchTable]) -> Merged:
+    def _merge_one(self, part: BatchTable, parts: list[BatchTable], *, after_deletes: bool) -> Merged:
         with part.rows_explained():
-            merged = part.merge(self._conn)
+            merged = part.merge(self._conn, after_deletes=after_deletes)
             if part.hidden:
                 renamed = {one.loaded.name: one.hidden.name for one in parts if one.hidden}
                 superseded = hidden.finish(self._conn, part.hidden, renamed, last_row_wins=self._options.upserts)

@@ -16,7 +16,7 @@ from airflow_ingest_provider.core.formats import column_formats
 from airflow_ingest_provider.core.hidden import HiddenTable
 from airflow_ingest_provider.core.load import Target as CopyTarget
 from airflow_ingest_provider.core.load import copy_rows, raise_row_error
-from airflow_ingest_provider.core.merge import Merged
+from airflow_ingest_provider.core.merge import Compared, Merged
 from airflow_ingest_provider.core.migrate import Planned
 from airflow_ingest_provider.core.names import Name
 from airflow_ingest_provider.core.result import TableResult
@@ -105,6 +105,8 @@ class BatchTable:
         self.hidden: HiddenTable | None = None
         self._upserts = upserts
         self._shape = loaded.live
+        self._token = token
+        self._compared: Compared | None = None
         self._destination = self._make_destination(conn, token)
         formats = column_formats(loaded.table, self._shape.loaded_columns, conn.dialect)
         self.buffer = TableBuffer(str(loaded.name), formats)
@@ -149,20 +151,29 @@ class BatchTable:
         """The deleting half of a replacement in place: rows that stay are not deleted, whatever refers to them."""
         if self.way is not Way.REPLACE:
             return 0
-        key = self.loaded.key
-        if key:
-            return merge.delete_vanished(conn, self._destination, self._shape, key)
-        return merge.delete_all(conn, self._shape)
+        if not self.loaded.key:
+            return merge.delete_all(conn, self._shape)
+        self._compared = self._compare(conn, "gone")
+        return merge.delete_gone(conn, self._compared, self._shape, self.loaded.key)
 
-    def merge(self, conn: sa.Connection) -> Merged:
-        """Bring the rows from where COPY wrote them into the table."""
+    def _compare(self, conn: sa.Connection, use: str) -> Compared:
+        token, received = f"{use}_{self._token}", self.buffer.received
+        return merge.compare(conn, self._destination, self._shape, self.loaded.key, token, received)
+
+    def merge(self, conn: sa.Connection, *, after_deletes: bool) -> Merged:
+        """Bring the rows from where COPY wrote them into the table; after rows of it or of others were deleted."""
         received = self.buffer.received
         if self.way in (Way.DIRECT, Way.HIDDEN):
             return Merged(inserted=received)
         key = self.loaded.key
         if self.way is Way.STAGED or not key:
             return merge.insert(conn, self._destination, self._shape)
-        merged = merge.upsert(conn, self._destination, self._shape, key, received)
+        if self._compared:
+            if after_deletes and (self._shape.foreign_keys or catalog.has_triggers(conn, self._shape.oid)):
+                self._compared = self._compare(conn, "left")  # what was deleted may have changed rows that stay
+            merged = merge.merge_differing(conn, self._compared, self._shape, key)
+        else:
+            merged = merge.upsert(conn, self._destination, self._shape, key, received)
         if merged.superseded and not self._upserts:
             raise RowError(
                 f"{merged.superseded} rows have the primary key of another row of the batch, and upsert is off",

@@ -1,0 +1,61 @@
+"""A full refresh in place compares all rows once, and touches those that differ."""
+
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from airflow_ingest_provider import Delete, Replace, RowError, ingest
+from tests.postgres.helpers import load, people, rows_of
+
+
+def test_a_refresh_in_place_sees_what_its_own_deletes_did_to_rows_that_stay(
+    conn: sa.Connection, other: sa.Connection
+) -> None:
+    metadata = sa.MetaData()
+    parent = sa.Table("parent", metadata, sa.Column("id", sa.Integer, primary_key=True))
+    child = sa.Table(
+        "child",
+        metadata,
+        sa.Column("id", sa.Integer, primary_key=True),
+        sa.Column("parent_id", sa.ForeignKey(parent.c.id, ondelete="SET NULL")),
+    )
+
+    def give(*rows: Any) -> Any:
+        return lambda mark: [(1, None, rows)]
+
+    ingest(conn, metadata, give((parent, (1,)), (parent, (2,)), (child, (1, 1)), (child, (2, 2))))
+    in_place: Any = {"delete": Delete.BEFORE_FIRST_BATCH, "replace": Replace.IN_PLACE}
+    with pytest.raises(RowError, match="23503"):
+        ingest(conn, metadata, give((parent, (1,)), (child, (1, 1)), (child, (2, 2))), **in_place)
+    assert rows_of(conn, "SELECT * FROM child ORDER BY 1") == [(1, 1), (2, 2)]
+    result = ingest(conn, metadata, give((parent, (1,)), (child, (1, 1)), (child, (2, None))), **in_place)
+    assert rows_of(conn, "SELECT * FROM child ORDER BY 1") == [(1, 1), (2, None)]
+    assert [(one.deleted, one.unchanged) for one in result.tables] == [(1, 1), (0, 2)]
+
+
+def test_rows_that_a_trigger_gives_a_key_are_kept_by_a_refresh_in_place(
+    conn: sa.Connection, other: sa.Connection
+) -> None:
+    load(conn, people(), [(1, "a", 1), (2, "b", 2)])
+    other.exec_driver_sql("""
+        CREATE FUNCTION number() RETURNS trigger LANGUAGE plpgsql AS
+            'BEGIN NEW.id = coalesce(NEW.id, nextval(''people_id_seq'')); RETURN NEW; END';
+        CREATE TRIGGER numbered BEFORE INSERT ON people FOR EACH ROW EXECUTE FUNCTION number();
+    """)
+    load(conn, people(), [(1, "a", 1), (None, "c", 3)], delete=Delete.BEFORE_FIRST_BATCH)
+    assert rows_of(conn, "SELECT name FROM people ORDER BY 1") == [("a",), ("c",)]
+
+
+@pytest.mark.parametrize("keys", [12_000, 11_000], ids=["distinct", "some twice"])
+def test_a_refresh_in_place_of_many_rows_counts_them_all(conn: sa.Connection, keys: int) -> None:
+    load(conn, people(), [(number, "a", number) for number in range(11_000)])
+    rows = [(number % keys + 500, "a" if number % 10 else "b", number % keys + 500) for number in range(12_000)]
+    result = load(conn, people(), rows, delete=Delete.BEFORE_FIRST_BATCH, replace=Replace.IN_PLACE).tables[0]
+    expected = {row[0]: row for row in rows}
+    assert rows_of(conn) == sorted(expected.values())
+    assert result.deleted == 500
+    assert result.superseded == 12_000 - keys
+    assert result.inserted == len(expected.keys() - set(range(11_000)))
+    assert (result.updated or 0) + (result.unchanged or 0) == len(expected) - result.inserted
+    assert result.updated == sum(row[1] == "b" for row in expected.values() if row[0] < 11_000)
