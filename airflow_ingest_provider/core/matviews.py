@@ -146,11 +146,14 @@ class _Site:
     def _let_read(self, live: int, new: Name) -> None:
         """Let the readers read of the new relation what they may read of the live one; the swap brings its own grants.
 
-        Their queries run as themselves, and what they may not see is kept from their functions too.
+        Their queries run as themselves, and what they may not see is kept from their functions too, whatever default
+        privileges let them see.
         """
-        columns = {"live": live, "new": catalog.oid_of(self._conn, new), "roles": self._readers}
+        oid = catalog.oid_of(self._conn, new)
+        columns = {"live": live, "new": oid, "roles": self._readers}
         readable = self._conn.execute(_READABLE, columns).all()
-        run_all(self._conn, [statements.grant_select(new, row.role, row.columns) for row in readable])
+        grants = [statements.grant_select(new, row.role, row.columns) for row in readable]
+        run_all(self._conn, [*attachments.revokes(self._conn, oid, new), *grants])
 
 
 def _search(schemas: Sequence[str]) -> sql.Composable:

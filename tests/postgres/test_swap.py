@@ -537,6 +537,7 @@ def test_a_materialized_view_holds_no_more_than_its_owner_may_see(
     conn: sa.Connection, other: sa.Connection, analyst: str
 ) -> None:
     load(conn, people(), [(1, "a", 1)])
+    other.exec_driver_sql("ALTER DEFAULT PRIVILEGES GRANT SELECT ON TABLES TO PUBLIC")
     _stored_by(other, analyst, f"GRANT SELECT (id, name) ON people TO {analyst}")
     other.exec_driver_sql(f"""
         CREATE FUNCTION sees_ages() RETURNS bool LANGUAGE sql AS
