@@ -52,11 +52,11 @@ def build_early(conn: sa.Connection, hiddens: Sequence[HiddenTable], views: Sequ
         for place, view in enumerate(views):
             late = bool(view.reads & not_yet)
             if view.kind == "v" and (late or view.reads & site.stand_ins.keys()):
-                made = retypes and view.oid in read_by_matviews and site.build(view, place)
-                if late or not made:
+                if late or not (retypes and view.oid in read_by_matviews and site.build(view, place)):
                     not_yet.add(view.oid)
-            elif view.kind == "m" and view.may_alter and not (view.populated and (late or site.hides_rows_from(view))):
-                site.build(view, place)
+            elif view.kind == "m" and view.may_alter and not late:
+                if not (view.populated and site.hides_rows_from(view)):
+                    site.build(view, place)
     return {oid: site.finished(one) for oid, one in site.built.items()}
 
 
@@ -92,8 +92,16 @@ class _Site:
 
     def hides_rows_from(self, view: Dependent) -> bool:
         """Whether policies, which come with the swap, keep rows from those as whom the view's query runs."""
-        roles = {view.owner, *(one.view.owner for one in self.built.values())}
-        return bool(self._conn.scalar(_HIDES_ROWS, {"oids": self._tables, "roles": list(roles)}))
+        under = list(self._under(view))
+        tables = {oid for one in under for oid in one.reads if oid in self._tables}
+        return bool(self._conn.scalar(_HIDES_ROWS, {"oids": list(tables), "roles": [one.owner for one in under]}))
+
+    def _under(self, view: Dependent) -> Iterator[Dependent]:
+        """The view, and the built ones whose queries run with its own."""
+        yield view
+        for oid in view.reads & self.built.keys():
+            if self.built[oid].view.kind == "v":
+                yield from self._under(self.built[oid].view)
 
     def build(self, view: Dependent, place: int) -> bool:
         """Make the view on what stands in for relations that it reads; whether that can take its place in the swap.

@@ -694,3 +694,35 @@ def test_nobody_waits_for_materialized_views_of_views_that_are_made_again(
     assert rows_of(conn, "SELECT age FROM slow") == [(2,)]
     assert rows_of(conn, "SELECT age FROM next ORDER BY 1") == [(2,), (5_000_000_001,)]
     assert (oid_of(conn, "names"), oid_of(conn, "stays")) == (names, stays)
+
+
+def test_a_materialized_view_without_rows_may_read_a_view_on_the_table_too(
+    conn: sa.Connection, other: sa.Connection
+) -> None:
+    load(conn, people(), [(1, "a", 1)])
+    other.exec_driver_sql("""
+        CREATE VIEW names AS SELECT id, name FROM people;
+        CREATE MATERIALIZED VIEW empty AS SELECT id, n.name FROM people JOIN names n USING (id) WITH NO DATA;
+    """)
+    before = hanging(conn)[1]
+    load(conn, people(), [(2, "b", 2)], delete=Delete.BEFORE_FIRST_BATCH, replace=Replace.SWAP)
+    assert hanging(conn)[1] == before
+
+
+def test_policies_of_one_table_do_not_hinder_materialized_views_of_another(
+    conn: sa.Connection, other: sa.Connection, analyst: str
+) -> None:
+    metadata = sa.MetaData()
+    one, two = (sa.Table(name, metadata, sa.Column("id", sa.Integer, primary_key=True)) for name in ("one", "two"))
+    sources = [[(table, (first,)) for table in (one, two)] for first in (1, 2)]
+    ingest(conn, metadata, lambda mark: [(1, None, sources[0])])
+    other.exec_driver_sql(f"""
+        ALTER TABLE one ENABLE ROW LEVEL SECURITY;
+        GRANT SELECT ON two TO {analyst};
+        CREATE MATERIALIZED VIEW of_one AS SELECT id FROM one;
+        SET ROLE {analyst};
+        CREATE MATERIALIZED VIEW of_two AS SELECT id FROM two;
+        RESET ROLE;
+    """)
+    ingest(conn, metadata, lambda mark: [(2, None, sources[1])], delete=Delete.BEFORE_FIRST_BATCH, replace=Replace.SWAP)
+    assert rows_of(conn, "SELECT of_one.id FROM of_one JOIN of_two USING (id)") == [(2,)]
