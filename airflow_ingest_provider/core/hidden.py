@@ -184,30 +184,33 @@ def finish(conn: sa.Connection, hidden: HiddenTable, renamed: Mapping[Name, Name
         name = key.name or default_name(hidden.live.name.name, *key.columns, "fkey")
         run(conn, statements.add_foreign_key(hidden.name, key, name, target, valid=key.validated))
     live_statistics = dependents.statistics_objects(conn, hidden.live.oid)
-    create_statistics(conn, hidden.name, hidden.of_columns_that_stay(live_statistics))
+    create_statistics(conn, hidden.name, hidden.of_columns_that_stay(live_statistics), hidden.name)
     run(conn, sql.SQL("ANALYZE {}").format(hidden.name.sql))
     return superseded
 
 
-def create_statistics(conn: sa.Connection, table: Name, statistics: Iterable[StatisticsObject]) -> None:
-    """Create the extended statistics that a live relation has on the one that is to take its place."""
+def create_statistics(conn: sa.Connection, table: Name, statistics: Iterable[StatisticsObject], parts: Name) -> None:
+    """Create the extended statistics that a live relation has on the one that is to take its place.
+
+    They have temporary names until `name_statistics`, which begin with `parts`.
+    """
     for place, one in enumerate(statistics):
-        named = _statistics_name(table, place, one)
+        named = _statistics_name(parts, place, one)
         for statement in statements.create_statistics(named, one.kinds, one.on, one.target, table):
             run(conn, statement)
 
 
-def name_statistics(table: Name, statistics: Iterable[StatisticsObject]) -> Iterator[sql.Composable]:
-    """Give them their names, owners and comments, once the live ones are gone; `table` is what it was called before."""
+def name_statistics(parts: Name, statistics: Iterable[StatisticsObject]) -> Iterator[sql.Composable]:
+    """Give them their names, owners and comments, once the live ones are gone."""
     for place, one in enumerate(statistics):
-        yield statements.rename("STATISTICS", _statistics_name(table, place, one), one.name.name)
+        yield statements.rename("STATISTICS", _statistics_name(parts, place, one), one.name.name)
         yield statements.give_owner("STATISTICS", one.name, one.owner)
         if one.comment is not None:
             yield sql.SQL("COMMENT ON STATISTICS {} IS {}").format(one.name.sql, sql.Literal(one.comment))
 
 
-def _statistics_name(table: Name, place: int, statistics: StatisticsObject) -> Name:
-    return statistics.name.sibling(f"{table.name}_stats{place}")
+def _statistics_name(parts: Name, place: int, statistics: StatisticsObject) -> Name:
+    return statistics.name.sibling(f"{parts.name}_stats{place}")
 
 
 def _add_keys(conn: sa.Connection, hidden: HiddenTable, last_row_wins: bool) -> int:

@@ -54,9 +54,8 @@ def build_early(conn: sa.Connection, hiddens: Sequence[HiddenTable], views: Sequ
             if view.kind == "v" and (late or view.reads & site.stand_ins.keys()):
                 if late or not (retypes and view.oid in read_by_matviews and site.build(view, place)):
                     not_yet.add(view.oid)
-            elif view.kind == "m" and view.may_alter and not late:
-                if not (view.populated and site.hides_rows_from(view)):
-                    site.build(view, place)
+            elif view.kind == "m" and view.may_alter and not (late or (view.populated and site.hides_rows_from(view))):
+                site.build(view, place)
     return {oid: site.finished(one) for oid, one in site.built.items()}
 
 
@@ -119,7 +118,7 @@ class _Site:
         if found_live or (view.kind == "v" and conn.scalar(_SAME_COLUMNS, {"live": view.oid, "new": oid})):
             run(conn, sql.SQL("DROP {} {}").format(sql.SQL(view.word), new.name.sql))
             return False
-        finish(conn, view, new.name)
+        finish(conn, view, new.name, new.name)
         self._let_read(view.oid, new.name)
         self.stand_ins[view.oid] = new
         self.built[view.oid] = Built(view, new.name, ())
@@ -188,11 +187,11 @@ def create(view: Dependent, name: Name, query: str) -> str:
     return f"CREATE {view.word} {name.quoted}{storage} AS {query}{no_data}"
 
 
-def finish(conn: sa.Connection, view: Dependent, name: Name) -> None:
+def finish(conn: sa.Connection, view: Dependent, name: Name, parts: Name) -> None:
     """Give a view that was made again its owner and, if it is a materialized one, its rows and all that a table has.
 
     The rows come by REFRESH, which runs the query as the owner: he sees no more than he may, and his functions do no
-    more. Indexes and statistics have temporary names until `name_parts`.
+    more. Indexes and statistics have temporary names until `name_parts`, which begin with `parts`.
     """
     run(conn, statements.give_owner(view.word, name, view.owner))
     if view.shape is None:
@@ -201,22 +200,22 @@ def finish(conn: sa.Connection, view: Dependent, name: Name) -> None:
         refresh = f"REFRESH MATERIALIZED VIEW {name.quoted}"
         run_all(conn, ["SET LOCAL row_security = on", refresh, "SET LOCAL row_security = off"])
     run_all(conn, statements.tune(name, view.shape))
-    for index, called in zip(view.indexes, _index_names(view, name), strict=True):
+    for index, called in zip(view.indexes, _index_names(view, parts), strict=True):
         create_index(conn, name, index, called)
-    create_statistics(conn, name, view.statistics)
+    create_statistics(conn, name, view.statistics, parts)
     if view.populated:
         run(conn, f"ANALYZE {name.quoted}")
 
 
-def name_parts(view: Dependent, name: Name) -> Iterator[sql.Composable]:
-    """Give indexes and statistics of a view that was called `name` when it was finished their own names."""
-    for index, temporary in zip(view.indexes, _index_names(view, name), strict=True):
+def name_parts(view: Dependent, parts: Name) -> Iterator[sql.Composable]:
+    """Give indexes and statistics of a view, whose names began with `parts` when it was finished, their own names."""
+    for index, temporary in zip(view.indexes, _index_names(view, parts), strict=True):
         yield statements.rename("INDEX", view.name.sibling(temporary), index.name)
-    yield from name_statistics(name, view.statistics)
+    yield from name_statistics(parts, view.statistics)
 
 
-def _index_names(view: Dependent, name: Name) -> list[str]:
-    return [f"{name.name}_{place}" for place in range(len(view.indexes))]
+def _index_names(view: Dependent, parts: Name) -> list[str]:
+    return [f"{parts.name}_{place}" for place in range(len(view.indexes))]
 
 
 # Names of the search_path's schemas are printed bare.

@@ -25,11 +25,12 @@ _DEPENDENT_OBJECTS_STILL_EXIST = "2BP01"
 
 @dataclass(frozen=True)
 class Replaced:
-    """A view that gave its name to a new one and waits to be dropped; the new one was called `new` until then."""
+    """A view that gave its name to a new one and waits to be dropped."""
 
     view: Dependent
     name: Name
-    new: Name
+    parts: Name
+    """What the names begin with that the new one's indexes and statistics have until they get their own."""
 
 
 @dataclass(frozen=True)
@@ -252,14 +253,12 @@ def _repoint(
         old = view.name.sibling(temporary_name(prepared[0].hidden.token, f"view{place}"))
         run(conn, statements.rename(view.word, view.name, old.name))
         if view.oid in built:
-            new = built[view.oid].name
-            run(conn, statements.rename(view.word, new, view.name.name))
+            run(conn, statements.rename(view.word, built[view.oid].name, view.name.name))
         else:
             _check_quick(view)
-            new = view.name
-            run(conn, matviews.create(view, new, view.definition))
+            run(conn, matviews.create(view, view.name, view.definition))
         stale.add(view.oid)
-        replaced.append(Replaced(view, old, new))
+        replaced.append(Replaced(view, old, built[view.oid].name if view.oid in built else old))
     return replaced
 
 
@@ -288,9 +287,9 @@ def _finish_view(conn: sa.Connection, replaced: Replaced, built: Mapping[int, Bu
     """Give a view that took another one's place its grants and all that hung on that."""
     view = replaced.view
     if view.oid not in built:
-        matviews.finish(conn, view, view.name)
+        matviews.finish(conn, view, view.name, replaced.parts)
     revokes = built[view.oid].revokes if view.oid in built else _revokes(conn, view.name)
-    run_all(conn, [*matviews.name_parts(view, replaced.new), *revokes, *view.attached])
+    run_all(conn, [*matviews.name_parts(view, replaced.parts), *revokes, *view.attached])
 
 
 def _refer_inbound_keys(conn: sa.Connection, hidden: HiddenTable, swapped: Collection[Name]) -> None:

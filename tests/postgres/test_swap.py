@@ -726,3 +726,22 @@ def test_policies_of_one_table_do_not_hinder_materialized_views_of_another(
     """)
     ingest(conn, metadata, lambda mark: [(2, None, sources[1])], delete=Delete.BEFORE_FIRST_BATCH, replace=Replace.SWAP)
     assert rows_of(conn, "SELECT of_one.id FROM of_one JOIN of_two USING (id)") == [(2,)]
+
+
+def test_parts_of_a_materialized_view_without_rows_get_in_nobodys_way(
+    conn: sa.Connection, other: sa.Connection
+) -> None:
+    load(conn, people(), [(1, "a", 1)])
+    long = "x" * 63
+    for name in ("empty", long):
+        other.exec_driver_sql(f"""
+            CREATE VIEW of_{name} AS SELECT id, name FROM people;
+            CREATE MATERIALIZED VIEW {name} AS SELECT id, n.name FROM people JOIN of_{name} n USING (id) WITH NO DATA;
+            CREATE INDEX {name[:9]}_one ON {name} (id);
+            CREATE INDEX {name[:9]}_two ON {name} (name);
+            CREATE STATISTICS {name[:9]}_three ON id, name FROM {name};
+        """)
+    other.exec_driver_sql("CREATE TABLE empty_0 (a int)")
+    before = hanging(conn)[1]
+    load(conn, people(), [(2, "b", 2)], delete=Delete.BEFORE_FIRST_BATCH, replace=Replace.SWAP)
+    assert hanging(conn)[1] == before
