@@ -133,7 +133,8 @@ _WALLS = sa.text("""
     ORDER BY 1
 """)
 
-# Materialized views that are made anew, and whose query could only be run while readers wait. `moving` are views that
+# Materialized views that are made anew, and whose query could only be run while readers wait, or would fail: as it
+# would with a REFRESH of people. `moving` are views that
 # stay, and show the new rows from the swap on.
 _UNREADY = sa.text("""
     WITH RECURSIVE reads AS (
@@ -152,6 +153,15 @@ _UNREADY = sa.text("""
     ), made AS (
         SELECT m.oid, m.relowner, reads.read FROM replaced JOIN pg_class m ON m.oid = replaced.oid
         JOIN reads ON reads.viewer = m.oid WHERE m.relispopulated
+    ), reached(oid, read) AS (
+        SELECT oid, read FROM made
+        UNION
+        SELECT reached.oid, reads.read FROM reached JOIN reads ON reads.viewer = reached.read WHERE reads.relkind = 'v'
+    ), uses AS (
+        SELECT made.oid, o.oid AS owner, o.rolname, d.refclassid, d.refobjid, d.refobjsubid
+        FROM (SELECT DISTINCT oid, relowner FROM made) made JOIN pg_roles o ON o.oid = made.relowner
+        JOIN pg_rewrite r ON r.ev_class = made.oid
+        JOIN pg_depend d ON d.classid = 'pg_rewrite'::regclass AND d.objid = r.oid AND d.refobjid <> made.oid
     )
     SELECT format('materialized view %s, which reads view %s too', made.oid::regclass, read::regclass)
     FROM made JOIN moving ON moving.oid = made.read
@@ -160,9 +170,17 @@ _UNREADY = sa.text("""
     FROM made JOIN replaced ON replaced.oid = made.read JOIN pg_class c ON c.oid = made.read
     GROUP BY made.oid, c.relname HAVING count(*) > 1
     UNION
-    SELECT format('materialized view %s, whose owner %s may not read %s', made.oid::regclass, o.rolname, read::regclass)
-    FROM made JOIN replaced ON replaced.oid = made.read JOIN pg_roles o ON o.oid = made.relowner
-    WHERE NOT has_any_column_privilege(o.oid, made.read, 'SELECT')
+    SELECT format('materialized view %s, which reads %s, which has no rows yet', reached.oid::regclass, read::regclass)
+    FROM reached JOIN pg_class c ON c.oid = reached.read WHERE c.relkind = 'm' AND NOT c.relispopulated
+    UNION
+    SELECT format('materialized view %s, whose owner %s may not read %s', uses.oid::regclass, rolname, c.oid::regclass)
+    FROM uses JOIN pg_class c ON refclassid = 'pg_class'::regclass AND c.oid = refobjid
+    WHERE c.relkind <> 'S' AND NOT CASE WHEN refobjsubid = 0 THEN has_any_column_privilege(owner, c.oid, 'SELECT')
+                                        ELSE has_column_privilege(owner, c.oid, refobjsubid::smallint, 'SELECT') END
+    UNION
+    SELECT format('materialized view %s, whose owner %s may not run %s', uses.oid::regclass, rolname,
+                  refobjid::regprocedure)
+    FROM uses WHERE refclassid = 'pg_proc'::regclass AND NOT has_function_privilege(owner, refobjid, 'EXECUTE')
     UNION
     SELECT format('materialized view %s, from whose owner %s policies keep rows of %s', made.oid::regclass, o.rolname,
                   read::regclass)
