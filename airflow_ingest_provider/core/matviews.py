@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 from psycopg import sql
 
-from airflow_ingest_provider.core import attachments, catalog, statements
+from airflow_ingest_provider.core import attachments, catalog, dependents, statements
 from airflow_ingest_provider.core.dependents import Dependent
 from airflow_ingest_provider.core.hidden import HiddenTable, create_statistics, name_statistics
 from airflow_ingest_provider.core.names import Name, temporary_name
@@ -132,15 +132,16 @@ class _Site:
     def _create(self, view: Dependent, name: Name, read: Sequence[StandIn]) -> None:
         """Create the view by its own query, which finds what stands in for relations under their names.
 
-        PostgreSQL prints relations bare that the search_path leads to, and reads them so. pg_temp would come first if
-        it was not in there.
+        PostgreSQL reads names that are printed bare by the search_path.
         """
         conn, aside = self._conn, self._schema
         before = sql.Literal(conn.scalar(sa.text("SELECT current_setting('search_path')")))
-        path = [*dict.fromkeys(one.live.schema for one in read), "pg_temp"]
-        run(conn, _search(path))
-        query = str(conn.scalar(_QUERY, {"oid": view.oid})).rstrip(" ;")
-        run_all(conn, [step for one in read for step in _called_as_live(one, aside)] + [_search([aside, *path])])
+        schemas = list(dict.fromkeys(one.live.schema for one in read))
+        query = dependents.query(conn, view.oid, schemas)
+        search = sql.SQL("SET LOCAL search_path = {}").format(
+            sql.SQL(", ").join(map(sql.Identifier, [aside, *schemas, "pg_temp"]))
+        )
+        run_all(conn, [*(step for one in read for step in _called_as_live(one, aside)), search])
         run(conn, create(view, name, query))
         run_all(
             conn,
@@ -161,10 +162,6 @@ class _Site:
         readable = self._conn.execute(_READABLE, columns).all()
         grants = [statements.grant_select(new, row.role, row.columns) for row in readable]
         run_all(self._conn, [*attachments.revokes(self._conn, oid, new), *grants])
-
-
-def _search(schemas: Sequence[str]) -> sql.Composable:
-    return sql.SQL("SET LOCAL search_path = {}").format(sql.SQL(", ").join(map(sql.Identifier, schemas)))
 
 
 def _called_as_live(one: StandIn, schema: str) -> Iterator[sql.Composable]:
@@ -217,9 +214,6 @@ def name_parts(view: Dependent, parts: Name) -> Iterator[sql.Composable]:
 def _index_names(view: Dependent, parts: Name) -> list[str]:
     return [f"{parts.name}_{place}" for place in range(len(view.indexes))]
 
-
-# Names of the search_path's schemas are printed bare.
-_QUERY = sa.text("SELECT pg_get_viewdef(CAST(:oid AS oid))")
 
 _MAY_CREATE = sa.text("SELECT has_database_privilege(current_database(), 'CREATE')")
 

@@ -1,8 +1,10 @@
 """What speaks against giving a table's name to a new one: what could not be hung on that, or would be passed by."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 
 import sqlalchemy as sa
+
+from airflow_ingest_provider.core import dependents
 
 
 def walls(conn: sa.Connection, oid: int, swapped: Collection[int] = ()) -> tuple[str, ...]:
@@ -10,8 +12,21 @@ def walls(conn: sa.Connection, oid: int, swapped: Collection[int] = ()) -> tuple
 
     `swapped` are other tables that are swapped in the same transaction.
     """
-    unready = conn.scalars(_UNREADY, {"oids": [oid, *swapped]})
-    return (*conn.scalars(_WALLS, {"oid": oid}), *unready)
+    oids = [oid, *swapped]
+    unready = conn.scalars(_UNREADY, {"oids": oids}).all()
+    return (*conn.scalars(_WALLS, {"oid": oid}), *unready, *_qualified(conn, oids))
+
+
+def _qualified(conn: sa.Connection, oids: Collection[int]) -> Iterator[str]:
+    """Materialized views that are made anew, and whose query names a relation with its schema whatever the search_path.
+
+    It does where a WITH query, or a relation of another schema, has the same name.
+    """
+    for made in conn.execute(_MADE, {"oids": list(oids)}):
+        query = dependents.query(conn, made.oid, dict.fromkeys(made.schemas))
+        for quoted, name in zip(made.quoted, made.names, strict=True):
+            if quoted in query:
+                yield f"materialized view {made.view}, in which {name} is not the only relation called so"
 
 
 def insert_triggers(conn: sa.Connection, oid: int) -> tuple[str, ...]:
@@ -133,9 +148,31 @@ _WALLS = sa.text("""
     ORDER BY 1
 """)
 
+# Materialized views that are made anew, and what they read that is: its names, in the order of their OIDs.
+_MADE = sa.text("""
+    WITH RECURSIVE reads AS (
+        SELECT DISTINCT r.ev_class AS viewer, d.refobjid AS read, c.relkind
+        FROM pg_depend d JOIN pg_rewrite r ON r.oid = d.objid AND r.rulename = '_RETURN'
+        JOIN pg_class c ON c.oid = r.ev_class
+        WHERE d.classid = 'pg_rewrite'::regclass AND d.refclassid = 'pg_class'::regclass AND d.refobjid <> r.ev_class
+    ), replaced(oid) AS (
+        SELECT unnest(CAST(:oids AS oid[]))
+        UNION
+        SELECT reads.viewer FROM replaced JOIN reads ON reads.read = replaced.oid WHERE reads.relkind = 'm'
+    )
+    SELECT m.oid::bigint, m.oid::regclass::text AS view, array_agg(n.nspname::text ORDER BY c.oid) AS schemas,
+           array_agg(format('%I.%I', n.nspname, c.relname) ORDER BY c.oid) AS quoted,
+           array_agg(c.oid::regclass::text ORDER BY c.oid) AS names
+    FROM replaced JOIN pg_class m ON m.oid = replaced.oid AND m.relispopulated JOIN reads ON reads.viewer = m.oid
+    JOIN replaced stale ON stale.oid = reads.read JOIN pg_class c ON c.oid = reads.read
+    JOIN pg_namespace n ON n.oid = c.relnamespace
+    WHERE m.relkind = 'm'
+    GROUP BY m.oid
+    ORDER BY 1
+""")
+
 # Materialized views that are made anew, and whose query could only be run while readers wait, or would fail: as it
-# would with a REFRESH of people. `moving` are views that
-# stay, and show the new rows from the swap on.
+# would with a REFRESH of people. `moving` are views that stay, and show the new rows from the swap on.
 _UNREADY = sa.text("""
     WITH RECURSIVE reads AS (
         SELECT DISTINCT r.ev_class AS viewer, d.refobjid AS read, c.relkind

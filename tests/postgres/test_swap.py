@@ -580,6 +580,12 @@ STAYS = {
            REFRESH MATERIALIZED VIEW empty WITH NO DATA""",
         "which reads empty, which has no rows yet",
     ),
+    "WITH of the same name": (
+        """DROP MATERIALIZED VIEW stored;
+           CREATE MATERIALIZED VIEW stored AS
+               WITH people AS (SELECT id, name FROM public.people) SELECT id, name, '{}' FROM people""",
+        "in which people is not the only relation called so",
+    ),
     "policy": (
         "ALTER TABLE people ENABLE ROW LEVEL SECURITY; CREATE POLICY old ON people USING (age > 2)",
         "from whose owner {} policies keep rows of people",
