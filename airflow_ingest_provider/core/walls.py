@@ -219,6 +219,13 @@ _UNREADY = sa.text("""
                   refobjid::regprocedure)
     FROM uses WHERE refclassid = 'pg_proc'::regclass AND NOT has_function_privilege(owner, refobjid, 'EXECUTE')
     UNION
+    SELECT format('materialized view %s, whose function %s names %s too', uses.oid::regclass, p.oid::regprocedure,
+                  c.oid::regclass)
+    FROM uses JOIN pg_proc p ON refclassid = 'pg_proc'::regclass AND p.oid = refobjid
+    JOIN pg_language l ON l.oid = p.prolang AND l.lanname NOT IN ('internal', 'c')
+    JOIN (SELECT oid FROM replaced UNION SELECT oid FROM moving) stale ON true JOIN pg_class c ON c.oid = stale.oid
+     AND p.prosrc ~* concat('\\m', regexp_replace(c.relname, '(\\W)', '\\\\\\1', 'g'), '\\M')
+    UNION
     SELECT format('materialized view %s, from whose owner %s policies keep rows of %s', made.oid::regclass, o.rolname,
                   read::regclass)
     FROM made JOIN replaced ON replaced.oid = made.read JOIN pg_roles o ON o.oid = made.relowner

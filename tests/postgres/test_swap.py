@@ -580,6 +580,12 @@ STAYS = {
            REFRESH MATERIALIZED VIEW empty WITH NO DATA""",
         "which reads empty, which has no rows yet",
     ),
+    "function": (
+        """DROP MATERIALIZED VIEW stored;
+           CREATE FUNCTION total() RETURNS bigint LANGUAGE sql AS 'SELECT count(*) FROM public.People';
+           CREATE MATERIALIZED VIEW stored AS SELECT id, name, '{}' AS seen_by FROM people WHERE total() > 0""",
+        r"whose function total\(\) names people too",
+    ),
     "WITH of the same name": (
         """DROP MATERIALIZED VIEW stored;
            CREATE MATERIALIZED VIEW stored AS
