@@ -210,7 +210,8 @@ _DEPENDENTS = sa.text("""
     SELECT c.oid::bigint AS oid, n.nspname AS schema, c.relname AS name, c.relkind::text, c.relispopulated,
            pg_get_viewdef(c.oid) AS definition,
            coalesce(' WITH (' || array_to_string(c.reloptions, ', ') || ')', '') AS options,
-           pg_has_role(c.relowner, 'USAGE') AS may_alter, pg_get_userbyid(c.relowner)::text AS owner,
+           pg_has_role(c.relowner, 'USAGE') AND NOT pg_is_other_temp_schema(c.relnamespace) AS may_alter,
+           pg_get_userbyid(c.relowner)::text AS owner,
            ARRAY(SELECT read::bigint FROM reads WHERE viewer = c.oid ORDER BY 1) AS reads
     FROM (SELECT oid, max(depth) AS depth FROM above GROUP BY oid) v
     JOIN pg_class c ON c.oid = v.oid

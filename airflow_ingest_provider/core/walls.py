@@ -142,6 +142,16 @@ _WALLS = sa.text("""
          LATERAL (SELECT * FROM aclexplode(c.relacl) UNION SELECT * FROM aclexplode(a.attacl)) acl
     WHERE acl.grantor <> it.relowner AND NOT pg_has_role(acl.grantor, 'MEMBER')
     UNION
+    SELECT format('the owner %s of %s, who may not have relations in schema %s', o.rolname, c.oid::regclass,
+                  c.relnamespace::regnamespace)
+    FROM dropped JOIN pg_class c ON c.oid = dropped.oid JOIN pg_roles o ON o.oid = c.relowner
+    WHERE o.rolname <> current_user AND NOT has_schema_privilege(o.oid, c.relnamespace, 'CREATE')
+      AND NOT (SELECT rolsuper FROM pg_roles WHERE rolname = current_user)
+    UNION
+    SELECT format('view %s, a temporary one of another session', v.ev_class::regclass)
+    FROM hanging h JOIN pg_rewrite v ON h.classid = 'pg_rewrite'::regclass AND v.oid = h.objid
+    JOIN pg_class c ON c.oid = v.ev_class WHERE pg_is_other_temp_schema(c.relnamespace)
+    UNION
     SELECT format('view %s, which belongs to %s', v.ev_class::regclass, pg_get_userbyid(c.relowner))
     FROM hanging h JOIN pg_rewrite v ON h.classid = 'pg_rewrite'::regclass AND v.oid = h.objid
     JOIN pg_class c ON c.oid = v.ev_class WHERE NOT pg_has_role(c.relowner, 'USAGE')

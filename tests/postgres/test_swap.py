@@ -783,3 +783,35 @@ def test_parts_of_a_materialized_view_without_rows_get_in_nobodys_way(
     before = hanging(conn)[1]
     load(conn, people(), [(2, "b", 2)], delete=Delete.BEFORE_FIRST_BATCH, replace=Replace.SWAP)
     assert hanging(conn)[1] == before
+
+
+def test_a_temporary_view_of_another_session_is_no_error(conn: sa.Connection, other: sa.Connection) -> None:
+    load(conn, people(), [(1, "a", 1)])
+    other.exec_driver_sql(
+        "CREATE VIEW names AS SELECT name FROM people; CREATE TEMPORARY VIEW t AS SELECT * FROM names"
+    )
+    load(conn, people(), [(2, "b", 2)], delete=Delete.BEFORE_FIRST_BATCH, replace=Replace.SWAP)
+    assert other.exec_driver_sql("SELECT * FROM t").all() == [("b",)]
+    other.exec_driver_sql("CREATE TEMPORARY VIEW u AS SELECT id FROM people")
+    with pytest.raises(DefinitionError, match=r"view pg_temp_\d+.u, a temporary one of another session"):
+        load(conn, people(), [(3, "c", 3)], delete=Delete.BEFORE_FIRST_BATCH, replace=Replace.SWAP)
+    load(conn, people(), [(3, "c", 3)], delete=Delete.BEFORE_FIRST_BATCH)
+    assert other.exec_driver_sql("SELECT * FROM u").all() == [(3,)]
+
+
+def test_an_owner_who_may_have_no_new_relations_in_the_schema_is_no_error(
+    other: sa.Connection, server: Server, database: str, analyst: str
+) -> None:
+    role = "ingest_loader"
+    other.exec_driver_sql(f"CREATE ROLE {role} LOGIN; GRANT {analyst} TO {role}")
+    other.exec_driver_sql(f"GRANT CREATE ON DATABASE {database} TO {role}; GRANT CREATE ON SCHEMA public TO {role}")
+    engine = sa.create_engine(server.url("psycopg", database).set(username=role), poolclass=sa.NullPool)
+    with engine.connect() as conn:
+        load(conn, people(), [(1, "a", 1)])
+        _stored_by(other, analyst, f"GRANT SELECT ON people TO {analyst}")
+        other.exec_driver_sql(f"REVOKE CREATE ON SCHEMA public FROM {analyst}")
+        with pytest.raises(DefinitionError, match=f"owner {analyst} of stored, who may not have relations in schema"):
+            load(conn, people(), [(2, "b", 2)], delete=Delete.BEFORE_FIRST_BATCH, replace=Replace.SWAP)
+        load(conn, people(), [(2, "b", 2)], delete=Delete.BEFORE_FIRST_BATCH)
+        assert rows_of(conn) == [(2, "b", 2)]
+    other.exec_driver_sql(f"DROP OWNED BY {role} CASCADE; DROP ROLE {role}")
