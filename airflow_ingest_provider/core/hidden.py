@@ -36,9 +36,8 @@ class HiddenTable:
 
     @property
     def retypes(self) -> bool:
-        """Whether any column has another type: views over it cannot be pointed at the new table in place."""
-        pairs = ((column, self.shape.column(column.name)) for column in self.live.columns)
-        return any(after is not None and after.type != before.type for before, after in pairs)
+        """Whether a column has another type or collation: views over it cannot be pointed at the new table in place."""
+        return bool(self.live.retyped(self.shape))
 
     def temporary(self, place: int) -> str:
         """What the index or constraint at that place is called until the swap: its own name is still taken."""

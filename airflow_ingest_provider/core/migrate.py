@@ -154,8 +154,8 @@ def check(conn: sa.Connection, this: Planned, options: Options, *, rows_stay: bo
             )
     _check_inbound_keys(conn, this)
     _check_enums(conn, this)
-    if this.plan.action is Action.REBUILD:
-        swap.check_swappable(conn, this.live.oid, this.live.name, "; ".join(this.plan.lines))
+    if this.plan.action is Action.REBUILD and this.plan.target is not None:
+        swap.check_swappable(conn, this.live, this.plan.target, "; ".join(this.plan.lines))
     if rows_stay:
         _check_casts(conn, this)
         if catalog.has_rows(conn, this.live.name):

@@ -150,6 +150,11 @@ class TableShape:
         """All constraints and indexes."""
         return (*self.constraints, *self.foreign_keys, *self.indexes)
 
+    def retyped(self, after: "TableShape") -> tuple[str, ...]:
+        """The columns that have another type or collation in a later shape."""
+        pairs = ((column, after.column(column.name)) for column in self.columns)
+        return tuple(one.name for one, new in pairs if new and (new.type, new.collation) != (one.type, one.collation))
+
     @property
     def part_names(self) -> frozenset[str]:
         """Names of all columns, constraints and indexes."""

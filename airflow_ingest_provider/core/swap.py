@@ -341,11 +341,11 @@ def _sequence_names(hidden: HiddenTable, new: TableShape, taken: Collection[str]
             yield column.name, table.sibling(free_name(named or default_name(table.name, column.name, "seq"), taken))
 
 
-def check_swappable(conn: sa.Connection, oid: int, name: Name, why: str) -> None:
+def check_swappable(conn: sa.Connection, live: TableShape, target: TableShape, why: str) -> None:
     """Raise DefinitionError, before anything is loaded, where something on the table cannot be carried over."""
-    found = walls.walls(conn, oid)
+    found = dict.fromkeys([*walls.walls(conn, live.oid), *walls.retyping(conn, live.oid, live.retyped(target))])
     if found:
         raise DefinitionError(
-            f"{name} has to be replaced by a new table for this change ({why}), and cannot be because of "
+            f"{live.name} has to be replaced by a new table for this change ({why}), and cannot be because of "
             f"{'; '.join(found)}: remove it and put it back afterwards, or change the definition"
         )

@@ -29,6 +29,11 @@ def _qualified(conn: sa.Connection, oids: Collection[int]) -> Iterator[str]:
                 yield f"materialized view {made.view}, in which {name} is not the only relation called so"
 
 
+def retyping(conn: sa.Connection, oid: int, columns: Collection[str]) -> tuple[str, ...]:
+    """What stands against making the views over columns again that get other types, and what is built on them."""
+    return tuple(conn.scalars(_RETYPING, {"oid": oid, "columns": list(columns)})) if columns else ()
+
+
 def insert_triggers(conn: sa.Connection, oid: int) -> tuple[str, ...]:
     """Enabled triggers of people that fire on INSERT: rows that come by a swap would pass them by."""
     return tuple(conn.scalars(_INSERT_TRIGGERS, {"oid": oid}))
@@ -246,6 +251,52 @@ _UNREADY = sa.text("""
     SELECT format('materialized view %s, since role %s needs CREATE on database %s to run its query beforehand',
                   made.oid::regclass, current_user, current_database())
     FROM made WHERE NOT has_database_privilege(current_database(), 'CREATE')
+    ORDER BY 1
+""")
+
+# `remade` may have to be made again, `made` with its rows; `parts` are the views that a query of these runs with its
+# own. Which of them get columns of other types, and can be built before, is not known yet.
+_RETYPING = sa.text("""
+    WITH RECURSIVE reads AS (
+        SELECT r.ev_class AS viewer, d.refobjid AS read,
+               bool_or(d.refobjsubid = 0 OR a.attname = ANY (CAST(:columns AS name[]))) AS of_columns
+        FROM pg_depend d JOIN pg_rewrite r ON r.oid = d.objid AND r.rulename = '_RETURN'
+        LEFT JOIN pg_attribute a ON a.attrelid = d.refobjid AND a.attnum = d.refobjsubid
+        WHERE d.classid = 'pg_rewrite'::regclass AND d.refclassid = 'pg_class'::regclass AND d.refobjid <> r.ev_class
+        GROUP BY 1, 2
+    ), above(oid) AS (
+        SELECT CAST(:oid AS oid) UNION SELECT viewer FROM above JOIN reads ON reads.read = above.oid
+    ), remade(oid) AS (
+        SELECT viewer FROM reads WHERE read = :oid AND of_columns
+        UNION
+        SELECT viewer FROM remade JOIN reads ON reads.read = remade.oid
+    ), made AS (
+        SELECT c.oid FROM remade JOIN pg_class c ON c.oid = remade.oid WHERE c.relkind = 'm' AND c.relispopulated
+    ), parts(oid, part) AS (
+        SELECT oid, oid FROM made
+        UNION
+        SELECT parts.oid, v.oid FROM parts JOIN reads ON reads.viewer = part
+        JOIN pg_class v ON v.oid = read AND v.relkind = 'v' JOIN above ON above.oid = v.oid
+    )
+    SELECT format('materialized view %s, since role %s needs CREATE on database %s to run its query beforehand',
+                  oid::regclass, current_user, current_database())
+    FROM made WHERE NOT has_database_privilege(current_database(), 'CREATE')
+    UNION
+    SELECT format('materialized view %s, since %s reads %s', parts.oid::regclass, part::regclass,
+                  string_agg(read::regclass::text, ' and ' ORDER BY read::regclass::text))
+    FROM parts JOIN reads ON reads.viewer = part JOIN above ON above.oid = read JOIN pg_class c ON c.oid = read
+    GROUP BY parts.oid, part HAVING count(*) > 1 AND bool_or(c.relkind = 'v')
+    UNION
+    SELECT format('%s %s, from whose owner %s policies keep rows of %s',
+                  CASE p.relkind WHEN 'm' THEN 'materialized view' ELSE 'view' END, part::regclass, o.rolname,
+                  c.oid::regclass)
+    FROM parts JOIN pg_class p ON p.oid = part JOIN pg_roles o ON o.oid = p.relowner JOIN pg_class c ON c.oid = :oid
+    WHERE c.relrowsecurity AND NOT o.rolsuper AND NOT o.rolbypassrls
+      AND (c.relforcerowsecurity OR NOT pg_has_role(o.oid, c.relowner, 'USAGE'))
+    UNION
+    SELECT format('view %s, which belongs to %s', c.oid::regclass, pg_get_userbyid(c.relowner))
+    FROM remade JOIN pg_class c USING (oid)
+    WHERE NOT pg_has_role(c.relowner, 'USAGE') OR pg_is_other_temp_schema(c.relnamespace)
     ORDER BY 1
 """)
 

@@ -815,3 +815,69 @@ def test_an_owner_who_may_have_no_new_relations_in_the_schema_is_no_error(
         load(conn, people(), [(2, "b", 2)], delete=Delete.BEFORE_FIRST_BATCH)
         assert rows_of(conn) == [(2, "b", 2)]
     other.exec_driver_sql(f"DROP OWNED BY {role} CASCADE; DROP ROLE {role}")
+
+
+RETYPED = {
+    "two ways": (
+        """CREATE VIEW names AS SELECT id, name FROM people;
+           CREATE VIEW both AS SELECT n.name, p.age FROM names n JOIN people p USING (id);
+           CREATE MATERIALIZED VIEW stored AS SELECT name, age FROM both""",
+        'materialized view stored, since "both" reads names and people',
+    ),
+    "policy": (
+        """ALTER TABLE people ENABLE ROW LEVEL SECURITY;
+           CREATE VIEW ages AS SELECT age FROM people;
+           ALTER VIEW ages OWNER TO {0};
+           GRANT SELECT ON people TO {0};
+           CREATE MATERIALIZED VIEW stored AS SELECT age FROM ages""",
+        "view ages, from whose owner {} policies keep rows of people",
+    ),
+}
+
+
+@pytest.mark.parametrize(("script", "reason"), RETYPED.values(), ids=RETYPED.keys())
+@pytest.mark.parametrize("options", [{}, {"delete": Delete.BEFORE_FIRST_BATCH}], ids=["rebuild", "refresh"])
+def test_another_type_that_a_materialized_view_cannot_follow_is_refused_before_the_load(
+    conn: sa.Connection, other: sa.Connection, analyst: str, script: str, reason: str, options: Any
+) -> None:
+    load(conn, people(), [(1, "a", 1)])
+    other.exec_driver_sql(script.replace("both", '"both"').format(analyst))
+    with pytest.raises(DefinitionError, match=f"cannot be because of {reason.format(analyst)}"):
+        load(conn, people_with_long_age(), [(2, "b", 2)], **options)
+    assert rows_of(conn) == [(1, "a", 1)]
+
+
+def test_another_type_that_the_view_of_somebody_else_cannot_follow_is_refused_before_the_load(
+    other: sa.Connection, server: Server, database: str, analyst: str
+) -> None:
+    other.exec_driver_sql(f"ALTER ROLE {analyst} LOGIN")
+    engine = sa.create_engine(server.url("psycopg", database).set(username=analyst), poolclass=sa.NullPool)
+    with engine.connect() as conn:
+        load(conn, people(), [(1, "a", 1)])
+        other.exec_driver_sql(f"""
+            SET ROLE {analyst};
+            CREATE VIEW ages AS SELECT age FROM people;
+            CREATE MATERIALIZED VIEW stored AS SELECT age FROM ages;
+            RESET ROLE;
+            CREATE VIEW above AS SELECT age FROM ages;
+        """)
+        with pytest.raises(DefinitionError, match=r"materialized view stored, since role .* view above, which belongs"):
+            load(conn, people_with_long_age(), [(2, "b", 2)])
+        assert rows_of(conn) == [(1, "a", 1)]
+
+
+def test_materialized_views_of_views_over_a_column_of_another_collation_follow_it(
+    conn: sa.Connection, other: sa.Connection
+) -> None:
+    load(conn, people(), [(1, "a", 1)])
+    other.exec_driver_sql("CREATE VIEW names AS SELECT name FROM people")
+    other.exec_driver_sql("CREATE MATERIALIZED VIEW stored AS SELECT name FROM names")
+    table = sa.Table(
+        "people",
+        sa.MetaData(),
+        sa.Column("id", sa.Integer, primary_key=True),
+        sa.Column("name", sa.Text(collation="C")),
+        sa.Column("age", sa.Integer),
+    )
+    load(conn, table, [(2, "b", 2)], delete=Delete.BEFORE_FIRST_BATCH)
+    assert rows_of(conn, "SELECT * FROM stored") == [("b",)]
