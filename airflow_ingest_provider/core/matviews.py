@@ -9,9 +9,10 @@ from psycopg import sql
 
 from airflow_ingest_provider.core import attachments, catalog, dependents, statements
 from airflow_ingest_provider.core.dependents import Dependent
+from airflow_ingest_provider.core.errors import DefinitionError
 from airflow_ingest_provider.core.hidden import HiddenTable, create_statistics, name_statistics
 from airflow_ingest_provider.core.names import Name, temporary_name
-from airflow_ingest_provider.core.session import run, run_all
+from airflow_ingest_provider.core.session import run, run_all, sqlstate
 from airflow_ingest_provider.core.steps import create_index
 
 
@@ -112,13 +113,15 @@ class _Site:
         names = {self.stand_ins[oid].live.name for oid in read}
         if not read or len(names) < len(read):
             return False
-        self._create(view, new.name, [self.stand_ins[oid] for oid in sorted(read)])
+        with _explained(view, new.name):
+            self._create(view, new.name, [self.stand_ins[oid] for oid in sorted(read)])
         oid = catalog.oid_of(conn, new.name)
         found_live = conn.scalar(_READS, {"oid": oid, "oids": list(read)})
         if found_live or (view.kind == "v" and conn.scalar(_SAME_COLUMNS, {"live": view.oid, "new": oid})):
             run(conn, sql.SQL("DROP {} {}").format(sql.SQL(view.word), new.name.sql))
             return False
-        finish(conn, view, new.name, new.name)
+        with _explained(view, new.name):
+            finish(conn, view, new.name, new.name)
         self._let_read(view.oid, new.name)
         self.stand_ins[view.oid] = new
         self.built[view.oid] = Built(view, new.name, ())
@@ -162,6 +165,30 @@ class _Site:
         readable = self._conn.execute(_READABLE, columns).all()
         grants = [statements.grant_select(new, row.role, row.columns) for row in readable]
         run_all(self._conn, [*attachments.revokes(self._conn, oid, new), *grants])
+
+
+@contextmanager
+def _explained(view: Dependent, name: Name) -> Iterator[None]:
+    """What PostgreSQL refuses of a view on the new rows, as a DefinitionError that names it."""
+    try:
+        yield
+    except sa.exc.DBAPIError as error:
+        state = sqlstate(error) or ""
+        if not state.startswith(_REFUSED) or state == _INSUFFICIENT_PRIVILEGE:
+            raise
+        message = str(error.orig).splitlines()[0].strip()
+        for index, temporary in zip(view.indexes, _index_names(view, name), strict=True):
+            message = message.replace(temporary, index.name)
+        raise DefinitionError(
+            f"{view.word.lower()} {view.name} cannot be made anew on the new table: {message}: mend it or the rows, or "
+            "drop it and create it again afterwards"
+        ) from None  # its DETAIL quotes values of a row
+
+
+_REFUSED = ("21", "22", "23", "42", "55000", "P0")
+"""What SQLSTATE begins with: what queries and their functions raise of rows or types, and constraints that do not hold."""
+
+_INSUFFICIENT_PRIVILEGE = "42501"
 
 
 def _called_as_live(one: StandIn, schema: str) -> Iterator[sql.Composable]:

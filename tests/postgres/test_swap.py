@@ -881,3 +881,23 @@ def test_materialized_views_of_views_over_a_column_of_another_collation_follow_i
     )
     load(conn, table, [(2, "b", 2)], delete=Delete.BEFORE_FIRST_BATCH)
     assert rows_of(conn, "SELECT * FROM stored") == [("b",)]
+
+
+REFUSED = {
+    "query": ("CREATE MATERIALIZED VIEW stored AS SELECT 1 / (age - 2) FROM people", "division by zero"),
+    "index": (
+        "CREATE MATERIALIZED VIEW stored AS SELECT age FROM people; CREATE UNIQUE INDEX of_ages ON stored (age)",
+        'could not create unique index "of_ages"',
+    ),
+}
+
+
+@pytest.mark.parametrize(("script", "reason"), REFUSED.values(), ids=REFUSED.keys())
+def test_a_materialized_view_that_does_not_take_the_new_rows_is_named(
+    conn: sa.Connection, other: sa.Connection, script: str, reason: str
+) -> None:
+    load(conn, people(), [(1, "a", 1)])
+    other.exec_driver_sql(script)
+    with pytest.raises(DefinitionError, match=f"materialized view public.stored cannot be made anew .*: {reason}"):
+        load(conn, people(), [(2, "b", 2), (3, "c", 2)], delete=Delete.BEFORE_FIRST_BATCH)
+    assert rows_of(conn) == [(1, "a", 1)]
