@@ -186,7 +186,7 @@ def _explained(view: Dependent, name: Name) -> Iterator[None]:
 
 
 _REFUSED = ("21", "22", "23", "42", "55000", "P0")
-"""What SQLSTATE begins with: what queries and their functions raise of rows or types, and constraints that do not hold."""
+"""What SQLSTATE begins with where a query or its functions fail on rows or types, or a constraint does not hold."""
 
 _INSUFFICIENT_PRIVILEGE = "42501"
 

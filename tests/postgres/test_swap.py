@@ -809,7 +809,7 @@ def test_an_owner_who_may_have_no_new_relations_in_the_schema_is_no_error(
     with engine.connect() as conn:
         load(conn, people(), [(1, "a", 1)])
         _stored_by(other, analyst, f"GRANT SELECT ON people TO {analyst}")
-        other.exec_driver_sql(f"REVOKE CREATE ON SCHEMA public FROM {analyst}")
+        other.exec_driver_sql(f"REVOKE CREATE ON SCHEMA public FROM {analyst}, PUBLIC")
         with pytest.raises(DefinitionError, match=f"owner {analyst} of stored, who may not have relations in schema"):
             load(conn, people(), [(2, "b", 2)], delete=Delete.BEFORE_FIRST_BATCH, replace=Replace.SWAP)
         load(conn, people(), [(2, "b", 2)], delete=Delete.BEFORE_FIRST_BATCH)
