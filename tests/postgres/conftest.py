@@ -73,3 +73,16 @@ def other(server: Server, database: str, dsn: str) -> Iterator[sa.Connection]:
     with engine.connect() as connection:
         yield connection
     engine.dispose()
+
+
+ROLES = ("ingest_reader", "ingest_writer", "ingest_owner")
+
+
+@pytest.fixture
+def roles(other: sa.Connection) -> Iterator[None]:
+    """Roles to grant things to, and to own some."""
+    for role in ROLES:
+        other.exec_driver_sql(f"CREATE ROLE {role}")
+    yield
+    for role in ROLES:
+        other.exec_driver_sql(f"DROP OWNED BY {role} CASCADE; DROP ROLE {role}")

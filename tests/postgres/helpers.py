@@ -6,6 +6,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from airflow_ingest_provider import IngestResult, ingest
+from airflow_ingest_provider.core import attachments, catalog, dependents
 
 Rows = Iterable[tuple[Any, ...]]
 
@@ -47,3 +48,35 @@ def rows_of(conn: sa.Connection, query: str = "SELECT * FROM people ORDER BY 1")
 def is_usable(conn: sa.Connection) -> bool:
     """Whether the connection is outside a transaction and takes statements."""
     return not conn.in_transaction() and rows_of(conn, "SELECT 1") == [(1,)]
+
+
+def hanging(conn: sa.Connection, name: str = "people") -> Any:
+    """All that hangs on a relation and on the views over it, as statements; without the state in the comment."""
+    with conn.begin():
+        _, oid = catalog.find(conn, "public", name)
+        assert oid is not None
+        own = [one.statement for one in attachments.attached(conn, oid) if not one.holds_state]
+        views = [
+            (
+                one.name,
+                one.kind,
+                one.definition,
+                one.options,
+                one.populated,
+                one.owner,
+                one.attached,
+                one.statistics,
+                one.shape and one.shape.indexes,
+            )
+            for one in dependents.dependents(conn, [oid])
+        ]
+        shape = catalog.table_shape(conn, oid)
+        parts: list[Any] = [*shape.constraints, *shape.foreign_keys, *shape.indexes]
+        names = sorted(one.name for one in parts)
+        tuning = [(one.name, one.tuning, one.default, one.sequence, one.comment) for one in shape.columns]
+        return own, views, names, tuning, attachments.settings(conn, oid), dependents.inbound_keys(conn, oid)
+
+
+def oid_of(conn: sa.Connection, name: str) -> int:
+    ((oid,),) = rows_of(conn, f"SELECT '{name}'::regclass::oid::bigint")
+    return int(oid)
