@@ -48,15 +48,18 @@ def insert(conn: sa.Connection, staged: Name, shape: TableShape) -> Merged:
     return Merged(inserted=run(conn, statement.format(shape.name.sql, columns, columns, staged.sql)).rowcount)
 
 
-def upsert(conn: sa.Connection, staged: Name, shape: TableShape, key: Sequence[str], received: int) -> Merged:
+def upsert(
+    conn: sa.Connection, staged: Name, shape: TableShape, key: Sequence[str], received: int, *, all_keyed: bool
+) -> Merged:
     """Insert and update on the primary key; of staged rows with one key the last one counts.
 
-    Rows that are there already, to the byte, are not touched: no WAL, no dead rows. Takes ROW EXCLUSIVE.
+    Rows that are there already, to the byte, are not touched: no WAL, no dead rows. Takes ROW EXCLUSIVE. Unless they
+    are `all_keyed`, some rows may have NULL in the key, and get it from a trigger.
     """
     if not received:
         return Merged()
     _analyze_keys(conn, staged, key, received)
-    keys, inserted, updated = _merge(conn, _last_rows(staged, key), received, shape, key)
+    keys, inserted, updated = _merge(conn, _last_rows(staged, key, all_keyed=all_keyed), received, shape, key)
     return Merged(inserted, updated, keys - inserted - updated, superseded=received - keys)
 
 
@@ -75,14 +78,21 @@ class Compared:
 
 
 def compare(
-    conn: sa.Connection, staged: Name, shape: TableShape, key: Sequence[str], token: str, received: int
+    conn: sa.Connection,
+    staged: Name,
+    shape: TableShape,
+    key: Sequence[str],
+    token: str,
+    received: int,
+    *,
+    all_keyed: bool,
 ) -> Compared:
     """See in one pass over both what staged rows change in a table that is to hold them and no others.
 
-    Staged rows may have no key yet, where a trigger gives it to them.
+    Unless they are `all_keyed`, some rows may have NULL in the key, and get it from a trigger.
     """
     _analyze_keys(conn, staged, key, received)
-    latest, keys = _latest(conn, staged, key, received)
+    latest, keys = _latest(conn, staged, key, received, all_keyed=all_keyed)
     rows = Name(STAGING_SCHEMA, temporary_name(token, "compared"))
     others = [column.name for column in shape.loaded_columns if column.name not in key]
     statement = sql.SQL(
@@ -131,20 +141,26 @@ def _analyze_keys(conn: sa.Connection, staged: Name, key: Sequence[str], receive
         run(conn, sql.SQL("ANALYZE {} ({})").format(staged.sql, statements.columns(key)))
 
 
-def _last_rows(staged: Name, key: Sequence[str]) -> sql.Composable:
-    """The last row of each key: in a table of this transaction, rows lie in the order in which COPY wrote them."""
-    return sql.SQL("SELECT DISTINCT ON ({key}) * FROM {staged} ORDER BY {key}, ctid DESC").format(
-        key=statements.columns(key), staged=staged.sql
-    )
+def _last_rows(staged: Name, key: Sequence[str], *, all_keyed: bool) -> sql.Composable:
+    """The last row of each key: in a table of this transaction, rows lie in the order in which COPY wrote them.
 
-
-def _latest(conn: sa.Connection, staged: Name, key: Sequence[str], received: int) -> tuple[sql.Composable, int]:
-    """A query for the last row of each key, which sorts only where some have the same, and how many keys there are."""
+    Each row without a key counts for itself.
+    """
     keys = statements.columns(key)
-    if received > _MANY_ROWS and _is_unique(conn, staged, keys):
+    if not all_keyed:
+        lacking = sql.SQL(" OR ").join(sql.SQL("{} IS NULL").format(sql.Identifier(name)) for name in key)
+        keys += sql.SQL(", CASE WHEN {} THEN ctid END").format(lacking)
+    return sql.SQL("SELECT DISTINCT ON ({0}) * FROM {1} ORDER BY {0}, ctid DESC").format(keys, staged.sql)
+
+
+def _latest(
+    conn: sa.Connection, staged: Name, key: Sequence[str], received: int, *, all_keyed: bool
+) -> tuple[sql.Composable, int]:
+    """A query for the last row of each key, which sorts only where some have the same, and how many rows it gives."""
+    if received > _MANY_ROWS and _is_unique(conn, staged, statements.columns(key)):
         return sql.SQL("SELECT * FROM {}").format(staged.sql), received
-    count = sql.SQL("SELECT count(*) FROM (SELECT DISTINCT {} FROM {}) keys").format(keys, staged.sql)
-    return _last_rows(staged, key), int(run(conn, count).scalar_one())
+    last = _last_rows(staged, key, all_keyed=all_keyed)
+    return last, int(run(conn, sql.SQL("SELECT count(*) FROM ({}) AS latest").format(last)).scalar_one())
 
 
 def _is_unique(conn: sa.Connection, staged: Name, keys: sql.Composable) -> bool:

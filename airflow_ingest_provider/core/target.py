@@ -106,6 +106,7 @@ class BatchTable:
         self._upserts = upserts
         self._shape = loaded.live
         self._token = token
+        self._all_keyed = True
         self._compared: Compared | None = None
         self._destination = self._make_destination(conn, token)
         formats = column_formats(loaded.table, self._shape.loaded_columns, conn.dialect)
@@ -119,8 +120,8 @@ class BatchTable:
             return self.hidden.name
         if self.way is Way.DIRECT:
             return self._shape.name
-        not_null = not walls.insert_triggers(conn, self._shape.oid)
-        return merge.stage(conn, self._shape, token, not_null=not_null)
+        self._all_keyed = not walls.insert_triggers(conn, self._shape.oid)
+        return merge.stage(conn, self._shape, token, not_null=self._all_keyed)
 
     @property
     def copy_target(self) -> CopyTarget:
@@ -158,7 +159,8 @@ class BatchTable:
 
     def _compare(self, conn: sa.Connection, use: str) -> Compared:
         token, received = f"{use}_{self._token}", self.buffer.received
-        return merge.compare(conn, self._destination, self._shape, self.loaded.key, token, received)
+        key, all_keyed = self.loaded.key, self._all_keyed
+        return merge.compare(conn, self._destination, self._shape, key, token, received, all_keyed=all_keyed)
 
     def merge(self, conn: sa.Connection, *, after_deletes: bool) -> Merged:
         """Bring the rows from where COPY wrote them into the table; after rows of it or of others were deleted."""
@@ -173,7 +175,7 @@ class BatchTable:
                 self._compared = self._compare(conn, "left")  # what was deleted may have changed rows that stay
             merged = merge.merge_differing(conn, self._compared, self._shape, key)
         else:
-            merged = merge.upsert(conn, self._destination, self._shape, key, received)
+            merged = merge.upsert(conn, self._destination, self._shape, key, received, all_keyed=self._all_keyed)
         if merged.superseded and not self._upserts:
             raise RowError(
                 f"{merged.superseded} rows have the primary key of another row of the batch, and upsert is off",

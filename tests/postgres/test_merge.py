@@ -1,4 +1,4 @@
-"""A full refresh in place compares all rows once, and touches those that differ."""
+"""Rows that are merged into a table: those that differ are touched, and none is lost."""
 
 from typing import Any
 
@@ -34,17 +34,18 @@ def test_a_refresh_in_place_sees_what_its_own_deletes_did_to_rows_that_stay(
     assert [(one.deleted, one.unchanged) for one in result.tables] == [(1, 1), (0, 2)]
 
 
-def test_rows_that_a_trigger_gives_a_key_are_kept_by_a_refresh_in_place(
-    conn: sa.Connection, other: sa.Connection
-) -> None:
+@pytest.mark.parametrize("delete", [Delete.OFF, Delete.BEFORE_FIRST_BATCH])
+def test_all_rows_that_a_trigger_gives_a_key_are_kept(conn: sa.Connection, other: sa.Connection, delete: str) -> None:
     load(conn, people(), [(1, "a", 1), (2, "b", 2)])
     other.exec_driver_sql("""
         CREATE FUNCTION number() RETURNS trigger LANGUAGE plpgsql AS
             'BEGIN NEW.id = coalesce(NEW.id, nextval(''people_id_seq'')); RETURN NEW; END';
         CREATE TRIGGER numbered BEFORE INSERT ON people FOR EACH ROW EXECUTE FUNCTION number();
     """)
-    load(conn, people(), [(1, "a", 1), (None, "c", 3)], delete=Delete.BEFORE_FIRST_BATCH)
-    assert rows_of(conn, "SELECT name FROM people ORDER BY 1") == [("a",), ("c",)]
+    result = load(conn, people(), [(1, "a", 1), (None, "c", 3), (None, "d", 4), (None, "c", 3)], delete=delete)
+    kept = ["a", "c", "c", "d"] if delete == Delete.BEFORE_FIRST_BATCH else ["a", "b", "c", "c", "d"]
+    assert rows_of(conn, "SELECT name FROM people ORDER BY 1") == [(name,) for name in kept]
+    assert (result.tables[0].inserted, result.tables[0].superseded) == (3, 0)
 
 
 @pytest.mark.parametrize("keys", [12_000, 11_000], ids=["distinct", "some twice"])
