@@ -35,17 +35,20 @@ Piece = Any
 """A pyarrow.RecordBatch in the types of the table's columns, or a list of rows."""
 
 
-def begun(source: Any) -> Any:
+def begun(source: Any, rows: int) -> tuple[Any, Any]:
     """A pyarrow.RecordBatchReader of the object, once its first record batch has arrived: sources start late.
 
-    What is no table of columns is given back as it is, for `pieces` to refuse.
+    With it come the first rows, so many at most, as a pyarrow.RecordBatch; None where there is none. What is no table
+    of columns is given back as it is, for `pieces` to refuse.
     """
     try:
         reader = _reader(source)
     except (pa.ArrowException, TypeError):
-        return source
+        return source, None
     first = next(reader, None)
-    return pa.RecordBatchReader.from_batches(reader.schema, chain([] if first is None else [first], reader))
+    if first is None:
+        return pa.RecordBatchReader.from_batches(reader.schema, []), None
+    return pa.RecordBatchReader.from_batches(reader.schema, chain([first], reader)), first.slice(0, rows)
 
 
 def pieces(source: Any, table: str, columns: Sequence[ColumnFormat], first_row: int) -> Iterator[Piece]:

@@ -127,10 +127,14 @@ Recognise = Callable[[Any], TableBuffer | None]
 
 @dataclass(frozen=True)
 class Chunk:
-    """Rows of a batch that came one after the other, by table; then, maybe, a table and its Arrow object."""
+    """Rows of a batch that came one after the other, by table; then, maybe, a table and its Arrow object.
+
+    `frame_head` is an Arrow object of the first rows of that, where they were looked at.
+    """
 
     groups: Sequence[tuple[Any, list[Any]]]
     frame: tuple[Any, Any] | None
+    frame_head: Any = None
 
     @property
     def is_last(self) -> bool:
@@ -153,10 +157,13 @@ class Arrived:
     def all_read(self) -> bool:
         return self.first is None or self.first.is_last
 
-    def first_of(self, recognise: Callable[[Any], bool]) -> list[Any]:
-        """The first rows of a table, Arrow objects left out."""
-        groups = self.first.groups if self.first else ()
-        return [row for table, rows in groups if recognise(table) for row in rows]
+    def first_of(self, recognise: Callable[[Any], bool]) -> tuple[list[Any], Any]:
+        """The first rows of a table, and an Arrow object of the ones behind them (None: there is none)."""
+        if self.first is None:
+            return [], None
+        rows = [row for table, rows in self.first.groups if recognise(table) for row in rows]
+        of_frame = self.first.frame is not None and recognise(self.first.frame[0])
+        return rows, self.first.frame_head if of_frame else None
 
 
 def started(rows: Iterable[Any]) -> Arrived:
@@ -172,7 +179,8 @@ def started(rows: Iterable[Any]) -> Arrived:
         return Arrived(iter(()), None)
     if first.frame:
         table, frame = first.frame
-        first = replace(first, frame=(table, _arrow().begun(frame)))
+        reader, head = _arrow().begun(frame, CHUNK_ROWS)
+        first = replace(first, frame=(table, reader), frame_head=head)
     return Arrived(chain([first], _chunks(iterator)), first)
 
 

@@ -89,16 +89,19 @@ the time of a swap, which always wrote 20 MB."""
 _SAMPLED = 2000
 
 
-def hardly_changes(conn: sa.Connection, loaded: LoadedTable, rows: list[Any], token: str) -> bool:
-    """Whether few of the first rows of a table to be swapped are new or changed: in place is then worth trying."""
-    if not rows or not loaded.key or loaded.planned is None or loaded.planned.plan.differences:
+def hardly_changes(conn: sa.Connection, loaded: LoadedTable, rows: list[Any], frame: Any, token: str) -> bool:
+    """Whether few of the first rows of a table to be swapped are new or changed: in place is then worth trying.
+
+    The `frame` is an Arrow object with more of them, or None.
+    """
+    if not (rows or frame is not None) or not loaded.key or loaded.planned is None or loaded.planned.plan.differences:
         return False
     try:
         _check_in_place(conn, loaded)
-        changed = share_changed(conn, loaded, rows, token)
+        changed = share_changed(conn, loaded, rows, frame, token)
     except (DefinitionError, RowError):
         return False  # a row that does not fit is told by the load
-    logger.info("%s: %.0f %% of the first %s rows are new or changed", loaded.name, 100 * changed, len(rows))
+    logger.info("%s: %.0f %% of the first rows are new or changed", loaded.name, 100 * changed)
     return changed <= FEW
 
 

@@ -259,9 +259,9 @@ class IngestRun:
             return []
         tried = []
         for loaded in [one for one in self._tables if one.refresh is Refresh.SWAP]:
-            rows = arrived.first_of(loaded.is_of)
+            rows, frame = arrived.first_of(loaded.is_of)
             with explained():
-                if hardly_changes(self._conn, loaded, rows, self._claim.token(loaded, "first rows")):
+                if hardly_changes(self._conn, loaded, rows, frame, self._claim.token(loaded, "first rows")):
                     loaded.refresh = Refresh.IN_PLACE
                     tried.append(loaded)
         return tried

@@ -201,16 +201,20 @@ class BatchTable:
             merge.advance_sequences(conn, self.loaded.live, table)
 
 
-def share_changed(conn: sa.Connection, loaded: LoadedTable, rows: Sequence[Any], token: str) -> float:
+def share_changed(conn: sa.Connection, loaded: LoadedTable, rows: Sequence[Any], frame: Any, token: str) -> float:
     """How many of some rows are new or changed, from 0 to 1: they are staged for it, and gone afterwards.
 
-    Raises RowError for a row that does not fit.
+    The `frame` is an Arrow object with more rows, or None. Raises RowError for a row that does not fit.
     """
     with rolled_back(conn):
         part = BatchTable(conn, loaded, token, Way.STAGED, upserts=True)
         part.buffer.add(list(rows))
         copy_rows(conn, part.copy_target, part.buffer.take_all(), 1, binary=False)
-        return part.share_changed(conn, len(rows))
+        if frame is not None:
+            part.buffer.add_frame(frame)
+            for run in part.buffer.frame_runs():
+                copy_rows(conn, part.copy_target, run.chunks, run.first_row, binary=run.binary)
+        return part.share_changed(conn, part.buffer.received)
 
 
 def way(loaded: LoadedTable, tables: Sequence[LoadedTable], *, upserts: bool) -> Way:

@@ -44,8 +44,8 @@ they are steadier than time. Compare the ratios: the rows per second are this ma
   (ANALYZE, a sample of 30,000 rows whatever the size). Nobody else does, and it is in the time of its first load with a
   key, refresh and rewrite.
 - **dlt** knows the key but builds no index for it, so it writes less.
-- **An upsert** brings every fifth row of the table, **a full refresh** all: half of them changed, or none. From rows,
-  this package then replaces in place what hardly changed; Arrow data it always swaps in.
+- **An upsert** brings every fifth row of the table, **a full refresh** all: half of them changed, or none. This package
+  replaces in place what hardly changed, which takes longer than a swap and writes next to no WAL.
 - **A migration** adds a nullable column at the end, which changes the catalog alone, or makes the key bigint, which
   rewrites the table; the run brings one new row.
 - **Tables in turns**: the same rows dealt out to 2 and to 20 tables, one after the other, in one batch; for the floor,

@@ -6,6 +6,7 @@ from datetime import timedelta
 from typing import Any
 
 import psycopg
+import pyarrow as pa
 import pytest
 import sqlalchemy as sa
 
@@ -367,6 +368,26 @@ def test_a_refresh_that_hardly_changes_anything_is_done_in_place(conn: sa.Connec
     assert other.scalar(where) - between < (between - before) / 4
     result, is_swapped = refreshed(conn, rows[200:] + [(n, "changed", n) for n in range(100, 200)])
     assert (is_swapped, result.unchanged, result.updated, result.deleted) == (False, 19_800, 100, 100)
+
+
+@pytest.mark.parametrize("changed", [100, 5000])
+def test_arrow_data_that_hardly_changes_anything_is_replaced_in_place(conn: sa.Connection, changed: int) -> None:
+    rows = [(n, f"name {n}", n) for n in range(20_000)]
+    load(conn, people(), rows)
+    ids = pa.array(range(20_000), pa.int64())
+    names = [f"name {n}" if n < 20_000 - changed else "changed" for n in range(20_000)]
+    source = pa.table({"age": ids, "name": names, "id": ids})
+
+    def batches(high_watermark: Any) -> Any:
+        yield None, None, [(table, source)]
+
+    table, before = people(), oid_of(conn, "people")
+    counts = ingest(conn, table.metadata, batches, delete=Delete.BEFORE_FIRST_BATCH).tables[0]
+    in_place = changed == 100
+    assert (oid_of(conn, "people") == before) == in_place
+    assert (counts.received, counts.unchanged) == (20_000, 20_000 - changed if in_place else 0)
+    assert rows_of(conn, "SELECT count(*) FROM people WHERE name = 'changed'") == [(changed,)]
+    assert rows_of(conn, "SELECT count(*) FROM people WHERE id = age") == [(20_000,)]
 
 
 def test_a_refresh_that_changes_more_than_its_first_rows_do_is_swapped_after_all(conn: sa.Connection) -> None:
