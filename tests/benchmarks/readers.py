@@ -30,9 +30,15 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--rebuilds", type=int, default=100)
     parser.add_argument("--rows", type=int, default=2000)
     parser.add_argument("--lock-timeout", type=int, help="milliseconds; ingest's own default if left out")
-    parser.add_argument("--output", type=Path, default=Path("docs"), help="the folder of readers.md and readers.svg")
+    parser.add_argument(
+        "--output",
+        type=Path,
+        default=Path("docs/readers.md"),
+        metavar="FILE",
+        help="where the report goes, its plot beside it (default: docs/readers.md)",
+    )
     given = parser.parse_args(arguments)
-    given.output.mkdir(parents=True, exist_ok=True)
+    given.output.parent.mkdir(parents=True, exist_ok=True)
     options = {"lock_timeout": timedelta(milliseconds=given.lock_timeout)} if given.lock_timeout else {}
     plan = Plan(given.refreshes, given.rebuilds, given.rows, options=options)
     measured = []

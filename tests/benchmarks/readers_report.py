@@ -27,11 +27,11 @@ def share(ordered: Sequence[int], percent: float) -> float:
     return ordered[place] / 1000
 
 
-def write_report(folder: Path, measured: Sequence[Measured], plan: Plan, command: str, server: str) -> None:
-    """Write readers.md, and readers.svg where matplotlib is installed."""
-    drawn = find_spec("matplotlib") is not None
-    if drawn:
-        _draw(folder / "readers.svg", measured)
+def write_report(file: Path, measured: Sequence[Measured], plan: Plan, command: str, server: str) -> None:
+    """Write the page, and its plot beside it where matplotlib is installed."""
+    picture = file.with_suffix(".svg") if find_spec("matplotlib") else None
+    if picture:
+        _draw(picture, measured)
     page = f"""# Readers during refreshes and rebuilds
 
 {plan.refreshes:,} full refreshes and {plan.rebuilds:,} rebuilds of a table of {plan.rows:,} rows, under
@@ -42,7 +42,7 @@ to bigint and back. [Locks](locks.md) says who waits for whom, and why.
 Times are in milliseconds. A read is torn if it saw another number of rows than a version has, rows of two versions, or
 a version older than one seen before. The control is a table of the same shape that nobody writes: the same readers
 read it in turn with the others, so its times show what the machine alone makes a read wait.
-{_left_out(measured)}{_picture(drawn)}
+{_left_out(measured)}{_picture(picture)}
 ## The longest wait of each reader
 
 {_by_reader(measured, plan)}
@@ -56,7 +56,7 @@ read it in turn with the others, so its times show what the machine alone makes 
 ```
 
 {_settings(measured, plan, server)}"""
-    (folder / "readers.md").write_text(page)
+    file.write_text(page)
 
 
 def _table(measured: Sequence[Measured]) -> str:
@@ -117,8 +117,8 @@ def _failures(measured: Sequence[Measured]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _picture(drawn: bool) -> str:
-    return "\n![How many reads took longer than so many milliseconds](readers.svg)\n" if drawn else ""
+def _picture(file: Path | None) -> str:
+    return f"\n![How many reads took longer than so many milliseconds]({file.name})\n" if file else ""
 
 
 def _settings(measured: Sequence[Measured], plan: Plan, server: str) -> str:

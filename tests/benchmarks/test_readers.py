@@ -101,7 +101,7 @@ def test_the_report_shows_both_packages(tmp_path: Path) -> None:
     }
     measured = [Measured(OURS, "1.0", [0.2], 1, seen=seen), Measured(PEER, "0.1", [1.5], 0, seen=failing, deadlocks=1)]
     measured[1].failed_runs["DeadlockDetected: deadlock detected"] += 1
-    write_report(tmp_path, measured, Plan(), "python -m tests.benchmarks.readers", "18.6")
+    write_report(tmp_path / "readers.md", measured, Plan(), "python -m tests.benchmarks.readers", "18.6")
     page = (tmp_path / "readers.md").read_text()
     assert "| read, longest | 120.0 | 2000.0 |" in page
     assert "- airflow-ingest-provider: nothing." in page
@@ -109,9 +109,9 @@ def test_the_report_shows_both_packages(tmp_path: Path) -> None:
 
 
 def test_the_command_makes_the_folder_of_its_page(tmp_path: Path) -> None:
-    folder = tmp_path / "not" / "there"
-    assert main(["--refreshes", "1", "--rebuilds", "1", "--rows", "20", "--output", str(folder)]) == 0
-    assert "1 full refreshes and 1 rebuilds of a table of 20 rows" in (folder / "readers.md").read_text()
+    file = tmp_path / "not" / "there" / "readers.md"
+    assert main(["--refreshes", "1", "--rebuilds", "1", "--rows", "20", "--output", str(file)]) == 0
+    assert "1 full refreshes and 1 rebuilds of a table of 20 rows" in file.read_text()
 
 
 def test_rebuilds_are_spread_among_the_refreshes() -> None:
