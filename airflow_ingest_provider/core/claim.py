@@ -11,13 +11,11 @@ from airflow_ingest_provider.core import catalog, watermark
 from airflow_ingest_provider.core.errors import ConcurrentIngestError, DefinitionError, IngestError
 from airflow_ingest_provider.core.locks import one_run_at_a_time, released
 from airflow_ingest_provider.core.options import Options
-from airflow_ingest_provider.core.session import set_maintenance_work_mem, sqlstate, transaction
+from airflow_ingest_provider.core.session import INSUFFICIENT_PRIVILEGE, set_maintenance_work_mem, sqlstate, transaction
 from airflow_ingest_provider.core.target import LoadedTable
 from airflow_ingest_provider.core.watermark import State
 
 logger = logging.getLogger(__name__)
-
-_INSUFFICIENT_PRIVILEGE = "42501"
 
 
 class Claim:
@@ -110,7 +108,7 @@ def explained() -> Iterator[None]:
     try:
         yield
     except sa.exc.DBAPIError as error:
-        if sqlstate(error) != _INSUFFICIENT_PRIVILEGE:
+        if sqlstate(error) != INSUFFICIENT_PRIVILEGE:
             raise
         message = str(error.orig).splitlines()[0].strip()
         raise IngestError(

@@ -5,11 +5,11 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import sqlalchemy as sa
-from psycopg import sql
 
 from airflow_ingest_provider.core import catalog
 from airflow_ingest_provider.core.attachments import attached, attached_to_each, settings
 from airflow_ingest_provider.core.names import Name
+from airflow_ingest_provider.core.session import searching
 from airflow_ingest_provider.core.shape import ForeignKeyShape, IndexShape, TableShape
 
 
@@ -91,15 +91,9 @@ def _dependent(conn: sa.Connection, row: sa.Row[tuple[object, ...]], attached: S
 
 
 def query(conn: sa.Connection, oid: int, schemas: Collection[str]) -> str:
-    """A view's query, in which relations bear no schema where one of these leads to them.
-
-    pg_temp would come first if it was not in there.
-    """
-    before = conn.scalar(_SEARCH_PATH)
-    conn.execute(_SEARCH, {"path": ", ".join([*(sql.Identifier(one).as_string(None) for one in schemas), "pg_temp"])})
-    text = str(conn.scalar(_QUERY, {"oid": oid}))
-    conn.execute(_SEARCH, {"path": before})
-    return text.rstrip(" ;")
+    """A view's query, in which relations bear no schema where one of these leads to them."""
+    with searching(conn, schemas):
+        return str(conn.scalar(_QUERY, {"oid": oid})).rstrip(" ;")
 
 
 def described(conn: sa.Connection, oid: int) -> tuple[str, ...]:
@@ -157,9 +151,6 @@ def fingerprint(conn: sa.Connection, oid: int) -> str:
     """Another text after any change of the relation's definition, of the views over it, or of what hangs on them."""
     return str(conn.scalar(_FINGERPRINT, {"oid": oid}))
 
-
-_SEARCH_PATH = sa.text("SELECT current_setting('search_path')")
-_SEARCH = sa.text("SELECT set_config('search_path', :path, true)")
 
 # Names of the search_path's schemas are printed bare.
 _QUERY = sa.text("SELECT pg_get_viewdef(CAST(:oid AS oid))")

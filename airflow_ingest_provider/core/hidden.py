@@ -11,11 +11,9 @@ from airflow_ingest_provider.core.dependents import StatisticsObject
 from airflow_ingest_provider.core.differences import EnumChanged
 from airflow_ingest_provider.core.names import Name, default_name, temporary_name
 from airflow_ingest_provider.core.plan import TablePlan
-from airflow_ingest_provider.core.session import run, sqlstate
+from airflow_ingest_provider.core.session import UNIQUE_VIOLATION, run, sqlstate
 from airflow_ingest_provider.core.shape import ColumnShape, TableShape
 from airflow_ingest_provider.core.steps import create_index
-
-_UNIQUE_VIOLATION = "23505"
 
 
 @dataclass(frozen=True)
@@ -225,7 +223,7 @@ def _add_keys(conn: sa.Connection, hidden: HiddenTable, last_row_wins: bool) -> 
             with conn.begin_nested():
                 run(conn, add)
         except sa.exc.DBAPIError as error:
-            if sqlstate(error) != _UNIQUE_VIOLATION:
+            if sqlstate(error) != UNIQUE_VIOLATION:
                 raise
             superseded = _keep_last(conn, hidden.name, constraint.columns)
             run(conn, add)

@@ -12,7 +12,7 @@ from airflow_ingest_provider.core.dependents import Dependent
 from airflow_ingest_provider.core.errors import DefinitionError
 from airflow_ingest_provider.core.hidden import HiddenTable, create_statistics, name_statistics
 from airflow_ingest_provider.core.names import Name, temporary_name
-from airflow_ingest_provider.core.session import run, run_all, sqlstate
+from airflow_ingest_provider.core.session import INSUFFICIENT_PRIVILEGE, run, run_all, searching, sqlstate
 from airflow_ingest_provider.core.steps import create_index
 
 
@@ -57,7 +57,7 @@ def build_early(conn: sa.Connection, hiddens: Sequence[HiddenTable], views: Sequ
                     not_yet.add(view.oid)
             elif view.kind == "m" and view.may_alter and not (late or (view.populated and site.hides_rows_from(view))):
                 site.build(view, place)
-    return {oid: site.finished(one) for oid, one in site.built.items()}
+    return {oid: site.finished(view) for oid, view in site.built.items()}
 
 
 def _read_by_matviews(views: Sequence[Dependent]) -> set[int]:
@@ -74,7 +74,7 @@ class _Site:
 
     def __init__(self, conn: sa.Connection, hiddens: Sequence[HiddenTable], readers: Collection[str]) -> None:
         self.stand_ins = {hidden.live.oid: StandIn(hidden.live.name, hidden.name) for hidden in hiddens}
-        self.built: dict[int, Built] = {}
+        self.built: dict[int, Dependent] = {}
         self._conn = conn
         self._tables = list(self.stand_ins)
         self._readers = list(readers)
@@ -100,8 +100,8 @@ class _Site:
         """The view, and the built ones whose queries run with its own."""
         yield view
         for oid in view.reads & self.built.keys():
-            if self.built[oid].view.kind == "v":
-                yield from self._under(self.built[oid].view)
+            if self.built[oid].kind == "v":
+                yield from self._under(self.built[oid])
 
     def build(self, view: Dependent, place: int) -> bool:
         """Make the view on what stands in for relations that it reads; whether that can take its place in the swap.
@@ -124,13 +124,13 @@ class _Site:
             finish(conn, view, new.name, new.name)
         self._let_read(view.oid, new.name)
         self.stand_ins[view.oid] = new
-        self.built[view.oid] = Built(view, new.name, ())
+        self.built[view.oid] = view
         return True
 
-    def finished(self, one: Built) -> Built:
-        """The same with all that is to be known of it, once nothing more is built."""
-        oid = catalog.oid_of(self._conn, one.name)
-        return Built(one.view, one.name, attachments.revokes(self._conn, oid, one.view.name))
+    def finished(self, view: Dependent) -> Built:
+        """What is to be known of a view that was built, once nothing more is."""
+        name = self.stand_ins[view.oid].name
+        return Built(view, name, attachments.revokes(self._conn, catalog.oid_of(self._conn, name), view.name))
 
     def _create(self, view: Dependent, name: Name, read: Sequence[StandIn]) -> None:
         """Create the view by its own query, which finds what stands in for relations under their names.
@@ -138,21 +138,12 @@ class _Site:
         PostgreSQL reads names that are printed bare by the search_path.
         """
         conn, aside = self._conn, self._schema
-        before = sql.Literal(conn.scalar(sa.text("SELECT current_setting('search_path')")))
         schemas = list(dict.fromkeys(one.live.schema for one in read))
         query = dependents.query(conn, view.oid, schemas)
-        search = sql.SQL("SET LOCAL search_path = {}").format(
-            sql.SQL(", ").join(map(sql.Identifier, [aside, *schemas, "pg_temp"]))
-        )
-        run_all(conn, [*(step for one in read for step in _called_as_live(one, aside)), search])
-        run(conn, create(view, name, query))
-        run_all(
-            conn,
-            [
-                *(step for one in read for step in _called_as_before(one, aside)),
-                sql.SQL("SELECT set_config('search_path', {}, true)").format(before),
-            ],
-        )
+        run_all(conn, (step for one in read for step in _called_as_live(one, aside)))
+        with searching(conn, [aside, *schemas]):
+            run(conn, create(view, name, query))
+        run_all(conn, (step for one in read for step in _called_as_before(one, aside)))
 
     def _let_read(self, live: int, new: Name) -> None:
         """Let the readers read of the new relation what they may read of the live one; the swap brings its own grants.
@@ -174,7 +165,7 @@ def _explained(view: Dependent, name: Name) -> Iterator[None]:
         yield
     except sa.exc.DBAPIError as error:
         state = sqlstate(error) or ""
-        if not state.startswith(_REFUSED) or state == _INSUFFICIENT_PRIVILEGE:
+        if not state.startswith(_REFUSED) or state == INSUFFICIENT_PRIVILEGE:
             raise
         message = str(error.orig).splitlines()[0].strip()
         for index, temporary in zip(view.indexes, _index_names(view, name), strict=True):
@@ -187,8 +178,6 @@ def _explained(view: Dependent, name: Name) -> Iterator[None]:
 
 _REFUSED = ("21", "22", "23", "42", "55000", "P0")
 """What SQLSTATE begins with where a query or its functions fail on rows or types, or a constraint does not hold."""
-
-_INSUFFICIENT_PRIVILEGE = "42501"
 
 
 def _called_as_live(one: StandIn, schema: str) -> Iterator[sql.Composable]:

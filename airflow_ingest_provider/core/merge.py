@@ -9,7 +9,7 @@ from psycopg import sql
 
 from airflow_ingest_provider.core import statements
 from airflow_ingest_provider.core.names import Name, temporary_name
-from airflow_ingest_provider.core.session import rolled_back, run, sqlstate
+from airflow_ingest_provider.core.session import UNIQUE_VIOLATION, rolled_back, run, sqlstate
 from airflow_ingest_provider.core.shape import ColumnShape, TableShape
 
 STAGING_SCHEMA = "pg_temp"
@@ -19,8 +19,6 @@ _PAGES = sa.text("SELECT pg_relation_size(:oid) / current_setting('block_size'):
 
 _MANY_ROWS = 10_000
 """From here on statistics of the staged keys, or an index on them, are worth their milliseconds."""
-
-_UNIQUE_VIOLATION = "23505"
 
 
 @dataclass(frozen=True)
@@ -173,7 +171,7 @@ def _is_unique(conn: sa.Connection, staged: Name, keys: sql.Composable) -> bool:
         with rolled_back(conn):
             run(conn, sql.SQL("CREATE UNIQUE INDEX ON {} ({})").format(staged.sql, keys))
     except sa.exc.DBAPIError as error:
-        if sqlstate(error) != _UNIQUE_VIOLATION:
+        if sqlstate(error) != UNIQUE_VIOLATION:
             raise
         return False
     return True

@@ -55,9 +55,26 @@ def rolled_back(conn: sa.Connection) -> Iterator[None]:
             savepoint.rollback()
 
 
+@contextmanager
+def searching(conn: sa.Connection, schemas: Iterable[str]) -> Iterator[None]:
+    """The search_path is these schemas, and pg_temp last, which would come first if it was not in there."""
+    path = [sql.Identifier(schema).as_string(None) for schema in (*schemas, "pg_temp")]
+    before = conn.scalar(sa.text("SELECT current_setting('search_path')"))
+    conn.execute(_SEARCH, {"path": ", ".join(path)})
+    yield
+    conn.execute(_SEARCH, {"path": before})
+
+
+_SEARCH = sa.text("SELECT set_config('search_path', :path, true)")
+
+
 def transaction_id(conn: sa.Connection) -> int:
     """The id of the open transaction; another one means that somebody ended ours."""
     return int(conn.scalar(sa.text("SELECT pg_current_xact_id()::text")) or 0)
+
+
+INSUFFICIENT_PRIVILEGE = "42501"
+UNIQUE_VIOLATION = "23505"
 
 
 def sqlstate(error: sa.exc.DBAPIError) -> str | None:
