@@ -1,7 +1,7 @@
 """Bringing staged rows into a table: upsert on the primary key, and replacement of all rows in place."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import sqlalchemy as sa
@@ -66,9 +66,10 @@ class Compared:
     """What all staged rows change in a table: the `rows` that are new or changed, and the keys of those that are gone.
 
     `differing` are how many are new or changed, `keys` how many the staged rows have, and `received` how many rows were
-    staged.
+    staged; `latest` is a query for the last of them of each key.
     """
 
+    latest: sql.Composable
     rows: Name
     differing: int
     keys: int
@@ -91,7 +92,20 @@ def compare(
     """
     _analyze_keys(conn, staged, key, received)
     latest, keys = _latest(conn, staged, key, received, all_keyed=all_keyed)
-    rows = Name(STAGING_SCHEMA, temporary_name(token, "compared"))
+    rows, differing = _compare(conn, latest, shape, key, temporary_name(token, "compared"))
+    return Compared(latest, rows, differing, keys, received)
+
+
+def compare_again(conn: sa.Connection, before: Compared, shape: TableShape, key: Sequence[str], token: str) -> Compared:
+    """The same once rows of the table may be others; what was staged is as it was."""
+    rows, differing = _compare(conn, before.latest, shape, key, temporary_name(token, "again"))
+    return replace(before, rows=rows, differing=differing)
+
+
+def _compare(
+    conn: sa.Connection, latest: sql.Composable, shape: TableShape, key: Sequence[str], name: str
+) -> tuple[Name, int]:
+    """A temporary table of what differs, and how many of its rows are new or changed."""
     others = [column.name for column in shape.loaded_columns if column.name not in key]
     statement = sql.SQL(
         "CREATE TEMPORARY TABLE {name} ON COMMIT DROP AS SELECT {keys}, {others}latest.{stays} IS NOT NULL AS {stays}"
@@ -102,7 +116,7 @@ def compare(
     run(
         conn,
         statement.format(
-            name=sql.Identifier(rows.name),
+            name=sql.Identifier(name),
             keys=sql.SQL(", ").join(of_both.format(sql.Identifier(name)) for name in key),
             others=sql.SQL("").join(sql.SQL("latest.{}, ").format(sql.Identifier(name)) for name in others),
             first=sql.Identifier(key[0]),
@@ -113,8 +127,9 @@ def compare(
             unchanged=_unchanged(_updates(shape, key)),
         ),
     )
+    rows = Name(STAGING_SCHEMA, name)
     count = sql.SQL("SELECT count(*) FROM {} WHERE {}").format(rows.sql, _STAYS)
-    return Compared(rows, int(run(conn, count).scalar_one()), keys, received)
+    return rows, int(run(conn, count).scalar_one())
 
 
 _STAYS = sql.Identifier(temporary_name("stays", "row"))

@@ -154,13 +154,16 @@ class BatchTable:
             return 0
         if not self.loaded.key:
             return merge.delete_all(conn, self._shape)
-        self._compared = self._compare(conn, "gone")
+        self._compared = merge.compare(
+            conn,
+            self._destination,
+            self._shape,
+            self.loaded.key,
+            self._token,
+            self.buffer.received,
+            all_keyed=self._all_keyed,
+        )
         return merge.delete_gone(conn, self._compared, self._shape, self.loaded.key)
-
-    def _compare(self, conn: sa.Connection, use: str) -> Compared:
-        token, received = f"{use}_{self._token}", self.buffer.received
-        key, all_keyed = self.loaded.key, self._all_keyed
-        return merge.compare(conn, self._destination, self._shape, key, token, received, all_keyed=all_keyed)
 
     def merge(self, conn: sa.Connection, *, after_deletes: bool) -> Merged:
         """Bring the rows from where COPY wrote them into the table; after rows of it or of others were deleted."""
@@ -172,7 +175,8 @@ class BatchTable:
             return merge.insert(conn, self._destination, self._shape)
         if self._compared:
             if after_deletes and (self._shape.foreign_keys or catalog.has_triggers(conn, self._shape.oid)):
-                self._compared = self._compare(conn, "left")  # what was deleted may have changed rows that stay
+                # What was deleted may have changed rows that stay.
+                self._compared = merge.compare_again(conn, self._compared, self._shape, key, self._token)
             merged = merge.merge_differing(conn, self._compared, self._shape, key)
         else:
             merged = merge.upsert(conn, self._destination, self._shape, key, received, all_keyed=self._all_keyed)
