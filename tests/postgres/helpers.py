@@ -11,14 +11,14 @@ from airflow_ingest_provider.core import attachments, catalog, dependents
 Rows = Iterable[tuple[Any, ...]]
 
 
-def people(*columns: sa.Column[Any], **table: Any) -> sa.Table:
+def people(*columns: sa.Column[Any], age: Any = sa.Integer, **table: Any) -> sa.Table:
     """A table `people` of id (the key), name and age, and more columns where they are given."""
     return sa.Table(
         "people",
         sa.MetaData(),
         sa.Column("id", sa.Integer, primary_key=True),
         sa.Column("name", sa.Text),
-        sa.Column("age", sa.Integer),
+        sa.Column("age", age),
         *columns,
         **table,
     )

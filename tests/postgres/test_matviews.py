@@ -149,7 +149,7 @@ def test_a_materialized_view_whose_query_readers_would_wait_for_stays_as_it_is(
     with pytest.raises(DefinitionError, match=match):
         load(conn, people(), [(2, "b", 2)], delete=Delete.BEFORE_FIRST_BATCH, replace=Replace.SWAP)
     with pytest.raises(DefinitionError, match=match):
-        load(conn, people_with_long_age(), [])
+        load(conn, people(age=sa.BigInteger), [])
     load(conn, people(), [(2, "b", 2)], delete=Delete.BEFORE_FIRST_BATCH)
     assert rows_of(conn) == [(2, "b", 2)]
     assert rows_of(conn, "SELECT * FROM stored") == [(1, "a", analyst)]
@@ -232,16 +232,6 @@ def test_a_materialized_view_of_one_table_and_of_a_view_on_another_is_not_built_
     assert rows_of(conn, "SELECT * FROM mixed") == [(1, 1)], "as it was last refreshed"
 
 
-def people_with_long_age() -> sa.Table:
-    return sa.Table(
-        "people",
-        sa.MetaData(),
-        sa.Column("id", sa.Integer, primary_key=True),
-        sa.Column("name", sa.Text),
-        sa.Column("age", sa.BigInteger),
-    )
-
-
 @pytest.mark.usefixtures("roles")
 def test_nobody_waits_for_materialized_views_of_views_that_are_made_again(
     conn: sa.Connection, other: sa.Connection
@@ -259,7 +249,7 @@ def test_nobody_waits_for_materialized_views_of_views_that_are_made_again(
         CREATE MATERIALIZED VIEW stays AS SELECT name FROM names;
     """)
     before, names, stays = sorted(hanging(conn)[1]), oid_of(conn, "names"), oid_of(conn, "stays")
-    result = load(conn, people_with_long_age(), [(2, "b", 5_000_000_000)])
+    result = load(conn, people(age=sa.BigInteger), [(2, "b", 5_000_000_000)])
     assert result.readers_kept < 0.4
     assert sorted(hanging(conn)[1]) == before
     assert rows_of(conn, "SELECT age FROM slow") == [(2,)]
@@ -362,7 +352,7 @@ def test_another_type_that_a_materialized_view_cannot_follow_is_refused_before_t
     load(conn, people(), [(1, "a", 1)])
     other.exec_driver_sql(script.replace("both", '"both"').format(analyst))
     with pytest.raises(DefinitionError, match=f"cannot be because of {reason.format(analyst)}"):
-        load(conn, people_with_long_age(), [(2, "b", 2)], **options)
+        load(conn, people(age=sa.BigInteger), [(2, "b", 2)], **options)
     assert rows_of(conn) == [(1, "a", 1)]
 
 
@@ -381,7 +371,7 @@ def test_another_type_that_the_view_of_somebody_else_cannot_follow_is_refused_be
             CREATE VIEW above AS SELECT age FROM ages;
         """)
         with pytest.raises(DefinitionError, match=r"materialized view stored, since role .* view above, which belongs"):
-            load(conn, people_with_long_age(), [(2, "b", 2)])
+            load(conn, people(age=sa.BigInteger), [(2, "b", 2)])
         assert rows_of(conn) == [(1, "a", 1)]
 
 
