@@ -152,7 +152,7 @@ def check(conn: sa.Connection, this: Planned, options: Options, *, rows_stay: bo
                 f"{this.live.name}: column {column!r} is no longer declared, but is used by "
                 f"{', '.join(this.facts.pinned[column])}: declare it again, or remove what uses it"
             )
-    _check_inbound_keys(conn, this)
+    _check_referred_keys(conn, this)
     _check_enums(conn, this)
     if this.plan.action is Action.REBUILD and this.plan.target is not None:
         swap.check_swappable(conn, this.live, this.plan.target, "; ".join(this.plan.lines))
@@ -177,19 +177,21 @@ def _check_wanted(conn: sa.Connection, this: Planned, options: Options) -> None:
             )
 
 
-def _check_inbound_keys(conn: sa.Connection, this: Planned) -> None:
-    """Foreign keys of other tables need the key that they refer to."""
+def _check_referred_keys(conn: sa.Connection, this: Planned) -> None:
+    """Foreign keys need the key that they refer to: those of other tables, and the table's own that stay."""
     dropped = [one.constraint for one in this.plan.differences if isinstance(one, ConstraintDropped)]
     if not dropped:
         return
-    assert this.plan.target is not None, "a table that is there has a target"
-    left = [frozenset(one.columns) for one in this.plan.target.constraints if one.kind in ("p", "u")]
-    for key in dependents.inbound_keys(conn, this.live.oid):
+    name, target = this.live.name, this.plan.target
+    assert target is not None, "a table that is there has a target"
+    left = [frozenset(one.columns) for one in target.constraints if one.kind in ("p", "u")]
+    own = [(name, key) for key in target.foreign_keys if key.target == name]
+    for table, key in (*catalog.inbound_keys(conn, this.live.oid), *own):
         referred = frozenset(key.target_columns)
         if referred not in left and any(referred == frozenset(one.columns) for one in dropped):
             raise DefinitionError(
-                f"{this.live.name}: the key ({', '.join(key.target_columns)}) is no longer declared, but foreign key "
-                f"{key.name} of {key.table} refers to it: declare it again, or drop the foreign key"
+                f"{name}: the key ({', '.join(key.target_columns)}) is no longer declared, but foreign key "
+                f"{key.name} of {table} refers to it: declare it again, or drop the foreign key"
             )
 
 

@@ -13,6 +13,7 @@ from psycopg import sql
 from airflow_ingest_provider.core import catalog, statements
 from airflow_ingest_provider.core.differences import (
     ColumnAdded,
+    ColumnDropped,
     ConstraintAdded,
     ConstraintDropped,
     ConstraintValidated,
@@ -166,8 +167,23 @@ class Steps:
 
 
 def in_order(differences: Sequence[Difference]) -> list[Difference]:
-    """The differences, columns that are dropped last: they would take their constraints and indexes along."""
-    return sorted(differences, key=lambda one: one.statement == "DROP COLUMN")
+    """The differences, so that none stands in another one's way.
+
+    Foreign keys go before the keys that they refer to, and those before their columns may be NULL. Columns go last:
+    they would take their constraints and indexes along.
+    """
+    return sorted(differences, key=_place)
+
+
+def _place(difference: Difference) -> int:
+    match difference:
+        case ForeignKeyDropped():
+            return 0
+        case ConstraintDropped():
+            return 1
+        case ColumnDropped():
+            return 3
+    return 2
 
 
 def create_index(conn: sa.Connection, table: Name, index: IndexShape, name: str) -> None:

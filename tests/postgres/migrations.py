@@ -162,6 +162,22 @@ CASES = {
         ("dropped t_pkey: PRIMARY KEY (a)",),
         IN_PLACE,
     ),
+    "key dropped, and NULL allowed": Case(
+        "a int primary key",
+        (column("a", INTEGER),),
+        "1",
+        (1,),
+        ("a: NULL allowed", "dropped t_pkey: PRIMARY KEY (a)"),
+        IN_PLACE,
+    ),
+    "key moved, and NULL allowed": Case(
+        "a int primary key, b int not null",
+        (column("a", INTEGER), column("b", INTEGER, primary_key=True, autoincrement=False)),
+        "1, 2",
+        (1, 2),
+        ("a: NULL allowed", "dropped t_pkey: PRIMARY KEY (a)", "added PRIMARY KEY (b)"),
+        STEPS,
+    ),
     "key changed": Case(
         "a int primary key, b int not null",
         (column("a", INTEGER, primary_key=True), column("b", INTEGER, primary_key=True)),

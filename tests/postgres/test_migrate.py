@@ -18,7 +18,7 @@ from airflow_ingest_provider.core.names import Name, is_temporary
 from airflow_ingest_provider.core.plan import Action
 from airflow_ingest_provider.core.shape import TableShape
 from airflow_ingest_provider.demo.server import Server
-from tests.postgres.helpers import is_usable, rows_of
+from tests.postgres.helpers import is_usable, load, rows_of
 from tests.postgres.migrations import CASES, INTEGER, Case, column
 
 BEFORE_ALL = """
@@ -285,6 +285,52 @@ def test_a_dropped_key_that_a_foreign_key_refers_to_is_refused_by_name(
     with pytest.raises(DefinitionError, match=r"key \(a\) is no longer declared, but foreign key child_a_fkey"):
         ingest(conn, table.metadata, lambda mark: [(1, None, [])])
     assert shape_of(conn, "t") == live
+
+
+@pytest.mark.parametrize("kind", [sa.Integer, sa.BigInteger], ids=["in place", "rebuild"])
+def test_a_dropped_key_that_the_table_itself_refers_to_is_refused_by_name(
+    conn: sa.Connection, other: sa.Connection, kind: Any
+) -> None:
+    other.exec_driver_sql("CREATE TABLE t (a int PRIMARY KEY, b int REFERENCES t)")
+    live = shape_of(conn, "t")
+    table = sa.Table("t", sa.MetaData(), sa.Column("a", kind, nullable=False), sa.Column("b", kind))
+    with pytest.raises(DefinitionError, match=r"key \(a\) is no longer declared, but foreign key t_b_fkey of public.t"):
+        ingest(conn, table.metadata, lambda mark: [(1, None, [])])
+    assert shape_of(conn, "t") == live
+
+
+def test_a_key_that_the_table_itself_refers_to_goes_with_the_reference(
+    conn: sa.Connection, other: sa.Connection
+) -> None:
+    other.exec_driver_sql("CREATE TABLE t (a int PRIMARY KEY, b int UNIQUE, c int CONSTRAINT up REFERENCES t (a))")
+    table = sa.Table(
+        "t",
+        sa.MetaData(),
+        sa.Column("a", sa.Integer),
+        sa.Column("b", sa.Integer, unique=True),
+        sa.Column("c", sa.Integer, sa.ForeignKey("t.b", name="up")),
+    )
+    ingest(conn, table.metadata, lambda mark: [(1, None, [])])
+    assert [key.target_columns for key in shape_of(conn, "t").foreign_keys] == [("b",)]
+    assert shape_of(conn, "t").primary_key is None
+
+
+def test_a_full_refresh_moves_a_key_from_a_column_that_gets_another_type(conn: sa.Connection) -> None:
+    before = sa.Table(
+        "t",
+        sa.MetaData(),
+        sa.Column("a", sa.Integer, primary_key=True, autoincrement=False),
+        sa.Column("b", sa.Integer, nullable=False),
+    )
+    after = sa.Table(
+        "t",
+        sa.MetaData(),
+        sa.Column("a", sa.BigInteger),
+        sa.Column("b", sa.Integer, primary_key=True, autoincrement=False),
+    )
+    load(conn, before, [(1, 2)])
+    load(conn, after, [(None, 3)], delete=Delete.BEFORE_FIRST_BATCH)
+    assert rows_of(conn, "SELECT * FROM t") == [(None, 3)]
 
 
 def test_writers_are_held_off_before_the_rows_of_a_rebuild_are_checked(
