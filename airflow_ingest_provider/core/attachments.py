@@ -71,7 +71,7 @@ def settings(conn: sa.Connection, oid: int) -> str:
     return conn.scalar(_SETTINGS, {"oid": oid}) or ""
 
 
-_OF_PARTS = frozenset({61, 62, 63})
+_OF_PARTS = frozenset({50, 51, 61, 62, 63})
 """The steps whose `part` is a column, constraint or index: those that a new definition may have dropped."""
 
 # Statements in the order of `step`, by relation.
@@ -119,13 +119,14 @@ _ATTACHED = sa.text("""
         JOIN pg_attribute a ON a.attrelid = it.oid AND a.attnum = d.adnum
         WHERE it.relkind = 'v'
       UNION ALL
-        SELECT it.oid, 50, '', format('ALTER TABLE %s REPLICA IDENTITY %s', target,
-                 CASE relreplident WHEN 'n' THEN 'NOTHING'
-                 WHEN 'f' THEN 'FULL' ELSE 'USING INDEX ' || (SELECT quote_ident(x.relname) FROM pg_index i
-                     JOIN pg_class x ON x.oid = i.indexrelid WHERE i.indrelid = it.oid AND i.indisreplident) END)
-        FROM it WHERE relkind = 'r' AND relreplident <> 'd'
+        SELECT it.oid, 50, x.relname, format('ALTER TABLE %s REPLICA IDENTITY %s', target,
+                 CASE it.relreplident WHEN 'n' THEN 'NOTHING' WHEN 'f' THEN 'FULL'
+                                   ELSE 'USING INDEX ' || quote_ident(x.relname) END)
+        FROM it LEFT JOIN pg_index i ON i.indrelid = it.oid AND i.indisreplident
+        LEFT JOIN pg_class x ON x.oid = i.indexrelid
+        WHERE it.relkind = 'r' AND it.relreplident <> 'd' AND (it.relreplident <> 'i' OR i.indisreplident)
       UNION ALL
-        SELECT it.oid, 51, '', format('ALTER TABLE %s CLUSTER ON %I', target, x.relname)
+        SELECT it.oid, 51, x.relname, format('ALTER TABLE %s CLUSTER ON %I', target, x.relname)
         FROM it JOIN pg_index i ON i.indrelid = it.oid AND i.indisclustered JOIN pg_class x ON x.oid = i.indexrelid
       UNION ALL
         SELECT it.oid, 60, '', format('COMMENT ON %s %s IS %L', CASE relkind WHEN 'v' THEN 'VIEW' WHEN 'm'

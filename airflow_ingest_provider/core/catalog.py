@@ -546,9 +546,10 @@ _SIZE = sa.text("""
 """)
 
 # An assignment or implicit cast, of the elements where both are arrays; any type is assigned to text by its output.
+# No row where a type is yet to be made.
 _ASSIGNABLE = sa.text("""
     WITH given AS (
-        SELECT CAST(CAST(:before AS text) AS regtype) AS before, CAST(CAST(:after AS text) AS regtype) AS after
+        SELECT to_regtype(:before) AS before, to_regtype(:after) AS after
     ), bases AS (
         SELECT coalesce(nullif(b.typbasetype, 0), b.oid) AS before, coalesce(nullif(a.typbasetype, 0), a.oid) AS after
         FROM given JOIN pg_type b ON b.oid = given.before JOIN pg_type a ON a.oid = given.after

@@ -53,6 +53,8 @@ def tables_of(metadata: object) -> tuple[sa.Table, ...]:
 def _check(table: sa.Table) -> None:
     if not table.columns:
         raise DefinitionError(f"table {table.fullname!r} has no columns: there is nothing to load into it")
+    if all(column.computed for column in table.columns):
+        raise DefinitionError(f"table {table.fullname!r} has computed columns alone: there is nothing to load into it")
     if any(str(prefix).upper() in ("TEMP", "TEMPORARY") for prefix in table._prefixes):
         raise DefinitionError(f"table {table.fullname!r} is a temporary one: expected one that outlives the run")
     identifiers = [table.name, *table.columns.keys(), *filter(None, [table.schema])]

@@ -64,16 +64,15 @@ class ColumnAdded(Difference):
         return Way.CATALOG if self.at_end and not computed and constant else Way.REBUILD
 
     @property
-    def fills_itself(self) -> bool:
-        """Whether rows that are there get a value."""
+    def needs_values(self) -> bool:
+        """Whether rows that are there would have no value, and may not be without one."""
         column = self.column
-        return bool(
-            column.default is not None or column.generated or column.identity or column.serial or self.conversion
-        )
+        fills_itself = column.default is not None or column.generated or column.identity or column.serial
+        return column.not_null and not (fills_itself or self.conversion)
 
     @property
     def risk(self) -> str | None:
-        if self.column.not_null and not self.fills_itself:
+        if self.needs_values:
             return f"{self.column.name} is NOT NULL without a default: refused if there are rows"
         return None
 
@@ -190,20 +189,28 @@ class NotNullAdded(Difference):
 
 
 @dataclass(frozen=True)
-class NotNullDropped(Difference):
-    way = Way.CATALOG
-    statement = "DROP NOT NULL"
+class _Dependent(Difference):
+    """What is changed in the catalog, unless the column is made anew: it may not fit the old one."""
+
     column: str
+    made_anew: bool
+
+    @property
+    def way(self) -> Way:  # type: ignore[override]
+        return Way.REBUILD if self.made_anew else Way.CATALOG
+
+
+@dataclass(frozen=True)
+class NotNullDropped(_Dependent):
+    statement = "DROP NOT NULL"
 
     def __str__(self) -> str:
         return f"{self.column}: NULL allowed"
 
 
 @dataclass(frozen=True)
-class DefaultChanged(Difference):
-    way = Way.CATALOG
+class DefaultChanged(_Dependent):
     statement = "SET DEFAULT"
-    column: str
     after: str
 
     def __str__(self) -> str:
@@ -258,9 +265,14 @@ class ConstraintAdded(Difference):
 
 @dataclass(frozen=True)
 class ConstraintDropped(Difference):
-    way = Way.CATALOG
     statement = "DROP CONSTRAINT"
     constraint: ConstraintShape
+    referred: bool = False
+    """Whether a foreign key refers to it that stays, to another key of the same columns."""
+
+    @property
+    def way(self) -> Way:  # type: ignore[override]
+        return Way.REBUILD if self.referred else Way.CATALOG
 
     def __str__(self) -> str:
         return f"dropped {self.constraint.name}: {self.constraint.definition}"

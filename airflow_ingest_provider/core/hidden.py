@@ -1,18 +1,28 @@
 """A hidden table: built beside the live one, filled, and finished before anybody sees it."""
 
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import sqlalchemy as sa
 from psycopg import sql
 
-from airflow_ingest_provider.core import attachments, catalog, dependents, statements
+from airflow_ingest_provider.core import analyze, attachments, catalog, dependents, statements
 from airflow_ingest_provider.core.dependents import StatisticsObject
 from airflow_ingest_provider.core.differences import EnumChanged
+from airflow_ingest_provider.core.errors import DefinitionError
 from airflow_ingest_provider.core.names import Name, default_name, temporary_name
 from airflow_ingest_provider.core.plan import TablePlan
-from airflow_ingest_provider.core.session import UNIQUE_VIOLATION, run, sqlstate
-from airflow_ingest_provider.core.shape import ColumnShape, TableShape
+from airflow_ingest_provider.core.session import (
+    DATATYPE_MISMATCH,
+    FEATURE_NOT_SUPPORTED,
+    UNDEFINED_OBJECT,
+    UNIQUE_VIOLATION,
+    rolled_back,
+    run,
+    sqlstate,
+)
+from airflow_ingest_provider.core.shape import ColumnShape, ForeignKeyShape, TableShape
 from airflow_ingest_provider.core.steps import create_index
 
 
@@ -168,7 +178,7 @@ def _value(hidden: HiddenTable, column: ColumnShape, conversions: Mapping[str, s
 
 
 def finish(conn: sa.Connection, hidden: HiddenTable, renamed: Mapping[Name, Name], *, last_row_wins: bool) -> int:
-    """Add keys, indexes and foreign keys, and gather statistics; how many rows a later one of their key replaced.
+    """Add keys, indexes, foreign keys and extended statistics; how many rows a later one of their key replaced.
 
     `renamed` says what other tables that are about to be swapped are called for now. Rows of one key are an error
     unless the last one wins.
@@ -179,11 +189,37 @@ def finish(conn: sa.Connection, hidden: HiddenTable, renamed: Mapping[Name, Name
     for key in hidden.shape.foreign_keys:
         target = hidden.name if key.target == hidden.live.name else renamed.get(key.target, key.target)
         name = key.name or default_name(hidden.live.name.name, *key.columns, "fkey")
-        run(conn, statements.add_foreign_key(hidden.name, key, name, target, valid=key.validated))
+        with fitting(key, hidden.live.name):
+            run(conn, statements.add_foreign_key(hidden.name, key, name, target, valid=key.validated))
     live_statistics = dependents.statistics_objects(conn, hidden.live.oid)
     create_statistics(conn, hidden.name, hidden.of_columns_that_stay(live_statistics), hidden.name)
-    run(conn, sql.SQL("ANALYZE {}").format(hidden.name.sql))
     return superseded
+
+
+def analyze_copy(conn: sa.Connection, hidden: HiddenTable) -> None:
+    """Gather the planner's statistics of a table with the live one's rows."""
+    live, shape = hidden.live, hidden.shape
+    stored = [column.name for column in shape.columns if column.generated != "v"]
+    computed = (column.name for column in (*live.columns, *shape.columns) if column.generated)
+    changed = {*computed, *live.retyped(shape)}
+    # Labels of an enum that was made anew may be sorted otherwise.
+    same = [] if hidden.retired else [name for name in stored if name not in changed]
+    analyze.copied(conn, hidden.name, live.oid, stored, same)
+
+
+@contextmanager
+def fitting(key: ForeignKeyShape, table: Name) -> Iterator[None]:
+    """Raise DefinitionError where the table's foreign key cannot be on the columns that there will be."""
+    try:
+        yield
+    except sa.exc.DBAPIError as error:
+        if sqlstate(error) not in (DATATYPE_MISMATCH, FEATURE_NOT_SUPPORTED):
+            raise
+        raise DefinitionError(
+            f"foreign key {key.name} of {table} ({', '.join(key.columns)}) to {key.target} "
+            f"({', '.join(key.target_columns)}) does not fit the columns as they are declared, computed or of types "
+            "without a common equality: drop it, or change the definition"
+        ) from error
 
 
 def create_statistics(conn: sa.Connection, table: Name, statistics: Iterable[StatisticsObject], parts: Name) -> None:
@@ -240,6 +276,21 @@ def _keep_last(conn: sa.Connection, table: Name, key: tuple[str, ...]) -> int:
         ") ranked WHERE place > 1)"
     )
     return run(conn, duplicates.format(table=table.sql, keys=keys)).rowcount
+
+
+def takes_default(conn: sa.Connection, column: ColumnShape) -> bool:
+    """Whether the column's default is of a type that PostgreSQL assigns to the column, or to one yet to be made."""
+    assert column.default is not None, "called for columns that have one"
+    create = sql.SQL("CREATE TEMPORARY TABLE {} (it {} DEFAULT {})")
+    name = sql.Identifier(temporary_name("default"))
+    try:
+        with rolled_back(conn):
+            run(conn, create.format(name, sql.SQL(column.type), sql.SQL(column.default)))
+    except sa.exc.DBAPIError as error:
+        if sqlstate(error) not in (DATATYPE_MISMATCH, UNDEFINED_OBJECT):
+            raise
+        return sqlstate(error) == UNDEFINED_OBJECT
+    return True
 
 
 def lossy(conn: sa.Connection, table: Name, before: ColumnShape, after: ColumnShape) -> str | None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 from psycopg import sql
 
-from airflow_ingest_provider.core import attachments, catalog, dependents, statements
+from airflow_ingest_provider.core import analyze, attachments, catalog, dependents, statements
 from airflow_ingest_provider.core.dependents import Dependent
 from airflow_ingest_provider.core.errors import DefinitionError
 from airflow_ingest_provider.core.hidden import HiddenTable, create_statistics, name_statistics
@@ -217,7 +217,7 @@ def finish(conn: sa.Connection, view: Dependent, name: Name, parts: Name) -> Non
         create_index(conn, name, index, called)
     create_statistics(conn, name, view.statistics, parts)
     if view.populated:
-        run(conn, f"ANALYZE {name.quoted}")
+        analyze.whole(conn, name)
 
 
 def name_parts(view: Dependent, parts: Name) -> Iterator[sql.Composable]:

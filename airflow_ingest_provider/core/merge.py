@@ -233,14 +233,14 @@ def _rows_of(shape: TableShape) -> sql.Composable:
     return shape.name.sql if shape.kind == "p" else sql.SQL("ONLY {}").format(shape.name.sql)
 
 
-def advance_sequences(conn: sa.Connection, shape: TableShape, table: Name) -> None:
+def advance_sequences(conn: sa.Connection, shape: TableShape) -> None:
     """Move the sequences of identity and serial columns past the highest value loaded; never back."""
     for column in shape.columns:
         if column.sequence is None or not (column.identity or column.serial):
             continue
         statement = sql.SQL(
-            "SELECT setval({sequence}, loaded.extreme) FROM (SELECT CASE WHEN seqincrement > 0 THEN max({column}) ELSE"
-            " min({column}) END AS extreme, seqincrement FROM {table}, pg_sequence"
+            "SELECT setval({sequence}, loaded.extreme::bigint) FROM (SELECT CASE WHEN seqincrement > 0 THEN"
+            " max({column}) ELSE min({column}) END AS extreme, seqincrement FROM {table}, pg_sequence"
             " WHERE seqrelid = {sequence}::regclass GROUP BY seqincrement) loaded, {name} now"
             " WHERE CASE WHEN seqincrement > 0 THEN loaded.extreme > now.last_value OR NOT now.is_called"
             " AND loaded.extreme >= now.last_value ELSE loaded.extreme < now.last_value OR NOT now.is_called"
@@ -251,7 +251,7 @@ def advance_sequences(conn: sa.Connection, shape: TableShape, table: Name) -> No
             statement.format(
                 sequence=sql.Literal(column.sequence.quoted),
                 column=sql.Identifier(column.name),
-                table=table.sql,
+                table=shape.name.sql,
                 name=column.sequence.sql,
             ),
         )

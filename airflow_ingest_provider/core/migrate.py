@@ -125,6 +125,7 @@ def _planned(conn: sa.Connection, live: TableShape, declared: TableShape, facts:
         pinned=catalog.pinned_columns(conn, live.oid),
         computed_from=catalog.computed_from(conn, live.oid),
         needed=catalog.needed_indexes(conn, live.oid),
+        referred=tuple(frozenset(key.target_columns) for _, key in catalog.inbound_keys(conn, live.oid)),
         bytes=catalog.size(conn, live.oid),
         carried=dependents.described(conn, live.oid),
     )
@@ -154,6 +155,7 @@ def check(conn: sa.Connection, this: Planned, options: Options, *, rows_stay: bo
             )
     _check_referred_keys(conn, this)
     _check_enums(conn, this)
+    _check_defaults(conn, this)
     if this.plan.action is Action.REBUILD and this.plan.target is not None:
         swap.check_swappable(conn, this.live, this.plan.target, "; ".join(this.plan.lines))
     if rows_stay:
@@ -209,6 +211,21 @@ def _check_enums(conn: sa.Connection, this: Planned) -> None:
                 )
 
 
+def _check_defaults(conn: sa.Connection, this: Planned) -> None:
+    """A default that people gave a column stays, and has to fit the column's new type."""
+    for difference in this.plan.differences:
+        if not isinstance(difference, TypeChanged) or this.plan.target is None:
+            continue
+        before, after = this.live.column(difference.column), this.plan.target.column(difference.column)
+        if before is None or after is None or after.generated or after.default is None:
+            continue
+        if after.default == before.default and not hidden.takes_default(conn, after):
+            raise DefinitionError(
+                f"{this.live.name}: column {after.name!r} is to be {after.type}, and its default {after.default} is of "
+                "another type: declare a server_default, or drop that default first"
+            )
+
+
 def _check_casts(conn: sa.Connection, this: Planned) -> None:
     for difference in this.plan.differences:
         if isinstance(difference, TypeChanged) and not difference.conversion and not difference.after.generated:
@@ -225,7 +242,7 @@ def _check_rows(conn: sa.Connection, this: Planned) -> None:
     lossy = []
     for difference in this.plan.differences:
         match difference:
-            case ColumnAdded(column) if column.not_null and not difference.fills_itself:
+            case ColumnAdded(column) if difference.needs_values:
                 raise DefinitionError(
                     f"{name} has rows, and the new column {column.name!r} is NOT NULL without a server_default: give "
                     f"it one, let it be nullable, or say how with conversions={{{column.name!r}: 'an SQL expression'}}"
@@ -254,11 +271,20 @@ def _check_rows(conn: sa.Connection, this: Planned) -> None:
         raise DefinitionError(f"{name}: the new type does not hold every stored value: {'; '.join(lossy)}")
 
 
-def apply_in_place(conn: sa.Connection, this: Planned, state: watermark.State, options: Options) -> watermark.State:
-    """Carry out what PostgreSQL does in its catalog alone, under ACCESS EXCLUSIVE for milliseconds; the new state."""
+def apply_in_place(
+    conn: sa.Connection, this: Planned, state: watermark.State, options: Options, *, rows_stay: bool
+) -> watermark.State:
+    """Carry out what PostgreSQL does in its catalog alone, under ACCESS EXCLUSIVE for milliseconds; the new state.
+
+    A column without a value for rows that do not stay is left to the table that comes without them.
+    """
     new = with_text(state, this.plan.differences)
     changes = steps.in_order(this.plan.of_way(Way.CATALOG))
-    in_place = [statements.migrate_in_place(this.live.name, one, new.comment) for one in changes]
+    in_place = [
+        statements.migrate_in_place(this.live.name, one, new.comment)
+        for one in changes
+        if rows_stay or not (isinstance(one, ColumnAdded) and one.needs_values)
+    ]
     if in_place:
         exclusively(
             conn,
@@ -286,6 +312,7 @@ def rebuild(conn: sa.Connection, this: Planned, token: str, options: Options) ->
     with explained(this.live.name, new.known_as):
         hidden.copy(conn, new, this.facts.conversions)
         hidden.finish(conn, new, {}, last_row_wins=False)
+        hidden.analyze_copy(conn, new)
     swap.swap(conn, [new], options)
 
 

@@ -51,7 +51,8 @@ class Facts:
 
     `text` is the part of the live comment that people wrote, `comment` the declared one. `pinned` are columns that
     other objects use, and which; `computed_from` those that generated columns use. `needed` are indexes that
-    something else needs, and what. `bytes` is the size of the table with its indexes, `carried` what hangs on it.
+    something else needs, and what; `referred` the keys that foreign keys of other tables refer to. `bytes` is the size
+    of the table with its indexes, `carried` what hangs on it.
     `conversions` are expressions of the caller's for new values.
     """
 
@@ -60,6 +61,7 @@ class Facts:
     pinned: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     computed_from: tuple[str, ...] = ()
     needed: Mapping[str, str] = field(default_factory=dict)
+    referred: tuple[frozenset[str], ...] = ()
     bytes: int = 0
     carried: tuple[str, ...] = ()
     conversions: Mapping[str, str] = field(default_factory=dict)
@@ -175,7 +177,7 @@ def plan(live: TableShape, declared: TableShape, facts: Facts) -> TablePlan:
     differences = (
         *_enums(live, declared),
         *_columns(live, declared, facts),
-        *_constraints(live, declared, facts.needed),
+        *_constraints(live, declared, facts),
         *_indexes(live, declared, facts.needed),
         *_foreign_keys(live, declared),
         *_comments(live, declared, facts),
@@ -198,7 +200,7 @@ def merged(live: TableShape, declared: TableShape, needed: Mapping[str, str]) ->
         columns=tuple(_merged_column(live.column(column.name), column) for column in declared.columns),
         constraints=(
             *_validated(_named_alike(_lasting(live.constraints), declared.constraints), declared.constraints),
-            *_beyond(_peoples(live, declared) + _needed(live.of_kind("u"), needed), declared.constraints),
+            *_beyond(_undeclared(live, declared, needed), declared.constraints),
         ),
         foreign_keys=(
             *_validated((_live_foreign_key(live, one) or one for one in declared.foreign_keys), declared.foreign_keys),
@@ -231,10 +233,15 @@ def _lasting(constraints: Iterable[Constraint]) -> tuple[Constraint, ...]:
     return tuple(one for one in constraints if not is_temporary(one.name))
 
 
+def _undeclared(live: TableShape, declared: TableShape, needed: Mapping[str, str]) -> tuple[ConstraintShape, ...]:
+    """The constraints that stay whether they are declared or not."""
+    return _peoples(live, declared) + _needed(_of_columns_that_stay(live.of_kind("u"), live, declared), needed)
+
+
 def _peoples(live: TableShape, declared: TableShape) -> tuple[ConstraintShape, ...]:
     """The checks and exclusion constraints, which are not the definition's to decide, unless it has one of the name."""
     names = {one.name for one in declared.constraints}
-    those = _lasting(live.of_kind("c") + live.of_kind("x"))
+    those = _of_columns_that_stay(_lasting(live.of_kind("c") + live.of_kind("x")), live, declared)
     redefined = [one for one in _beyond(those, declared.constraints) if one.name in names]
     return tuple(one for one in those if one not in redefined)
 
@@ -242,7 +249,15 @@ def _peoples(live: TableShape, declared: TableShape) -> tuple[ConstraintShape, .
 def _peoples_foreign_keys(live: TableShape, declared: TableShape) -> tuple[ForeignKeyShape, ...]:
     names = {wanted.name for wanted in declared.foreign_keys}
     beyond = (one for one in live.foreign_keys if not any(_same_key(one, wanted) for wanted in declared.foreign_keys))
-    return tuple(one for one in _lasting(beyond) if one.name not in names)
+    return tuple(one for one in _of_columns_that_stay(_lasting(beyond), live, declared) if one.name not in names)
+
+
+def _of_columns_that_stay(
+    constraints: Iterable[Constraint], live: TableShape, declared: TableShape
+) -> tuple[Constraint, ...]:
+    """All but those that PostgreSQL drops with a column of theirs."""
+    gone = {column.name for column in live.columns} - {column.name for column in declared.columns}
+    return tuple(one for one in constraints if gone.isdisjoint(one.columns))
 
 
 def _sound(indexes: Iterable[IndexShape]) -> tuple[IndexShape, ...]:
@@ -255,12 +270,11 @@ def _needed(those: "tuple[Described, ...]", needed: Mapping[str, str]) -> "tuple
 
 
 def _kept(live: TableShape, declared: TableShape, needed: Mapping[str, str]) -> Iterator[str]:
-    for constraint in _beyond(_peoples(live, declared), declared.constraints):
-        yield f"{constraint.name} {constraint.definition}, which is not declared"
+    for constraint in _beyond(_undeclared(live, declared, needed), declared.constraints):
+        why = f": {needed[constraint.name]}" if constraint.kind == "u" else ""
+        yield f"{constraint.name} {constraint.definition}, which is not declared{why}"
     for key in _peoples_foreign_keys(live, declared):
         yield f"foreign key {key.name} to {key.target}, which is not declared"
-    for unique in _needed(tuple(_beyond(live.of_kind("u"), declared.constraints)), needed):
-        yield f"{unique.name} {unique.definition}, which is not declared: {needed[unique.name]}"
     for index in _needed(tuple(_beyond(_sound(live.indexes), declared.indexes)), needed):
         yield f"index {index.name}, which is not declared: {needed[index.name]}"
 
@@ -302,6 +316,20 @@ def _columns(live: TableShape, declared: TableShape, facts: Facts) -> Iterator[D
 
 
 def _column(before: ColumnShape, after: ColumnShape, facts: Facts) -> Iterator[Difference]:
+    own = tuple(_values(before, after, facts))
+    yield from own
+    made_anew = any(one.way is Way.REBUILD for one in own)
+    has_default = not after.generated and not after.serial and after.default is not None
+    if has_default and before.default != after.default and not _computation(before, after):
+        yield DefaultChanged(after.name, made_anew, str(after.default))
+    if after.not_null and not before.not_null:
+        yield NotNullAdded(after.name)
+    if before.not_null and not after.not_null:
+        yield NotNullDropped(after.name, made_anew)
+
+
+def _values(before: ColumnShape, after: ColumnShape, facts: Facts) -> Iterator[Difference]:
+    """What becomes of the column's values."""
     old, new = before.value.enum, after.value.enum
     if before.type != after.type:
         pinned = after.name in facts.pinned or after.name in facts.computed_from
@@ -312,12 +340,6 @@ def _column(before: ColumnShape, after: ColumnShape, facts: Facts) -> Iterator[D
         yield CollationChanged(after.name, before.collation, after.collation)
     if _computation(before, after):
         yield ComputationChanged(after.name)
-    elif not after.generated and not after.serial and after.default is not None and before.default != after.default:
-        yield DefaultChanged(after.name, after.default)
-    if after.not_null and not before.not_null:
-        yield NotNullAdded(after.name)
-    if before.not_null and not after.not_null:
-        yield NotNullDropped(after.name)
 
 
 def _computation(before: ColumnShape, after: ColumnShape) -> bool:
@@ -330,11 +352,15 @@ def _computation(before: ColumnShape, after: ColumnShape) -> bool:
     return (before.identity, before.sequence_options) != (after.identity, after.sequence_options)
 
 
-def _constraints(live: TableShape, declared: TableShape, needed: Mapping[str, str]) -> Iterator[Difference]:
+def _constraints(live: TableShape, declared: TableShape, facts: Facts) -> Iterator[Difference]:
     lasting = _lasting(live.constraints)
-    stay = (*_peoples(live, declared), *_needed(live.of_kind("u"), needed))
+    stay = _undeclared(live, declared, facts.needed)
+    own = (*declared.foreign_keys, *_peoples_foreign_keys(live, declared))
+    referred = {*facts.referred, *(frozenset(key.target_columns) for key in own if key.target == live.name)}
     yield from (ConstraintDropped(one) for one in live.constraints if one not in lasting)
-    yield from (ConstraintDropped(one) for one in _beyond(lasting, declared.constraints) if one not in stay)
+    for one in _beyond(lasting, declared.constraints):
+        if one not in stay:
+            yield ConstraintDropped(one, one.kind in ("p", "u") and frozenset(one.columns) in referred)
     yield from (ConstraintAdded(one) for one in _beyond(declared.constraints, lasting))
     for wanted, found in zip(declared.of_kind("c"), _named_alike(lasting, declared.of_kind("c")), strict=True):
         if wanted.validated and not found.validated:

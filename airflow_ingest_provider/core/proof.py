@@ -120,9 +120,13 @@ def _properties(table: Observed, gone: Collection[str]) -> Iterator[tuple[str, o
 
 
 def _meant_to_change(hidden: HiddenTable) -> set[str]:
-    """The columns and parts that the definition changes."""
+    """The columns and parts that the definition changes, and sequences from which no default draws any more."""
     live, shape = hidden.live, hidden.shape
     meant = {f"column {column.name}" for column in live.columns if shape.column(column.name) != column}
+    for before in live.columns:
+        after = shape.column(before.name)
+        if before.serial and after and after.default != before.default:
+            meant.add(f"sequence {before.sequence}")
     parts = {part.name: part for part in shape.parts}
     for part in live.parts:
         if parts.get(part.name) != part:

@@ -9,7 +9,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from airflow_ingest_provider.core import callback, catalog, hidden, migrate, watermark
+from airflow_ingest_provider.core import analyze, callback, catalog, hidden, migrate, watermark
 from airflow_ingest_provider.core.batches import Arrived, Chunk, Run, recogniser, runs
 from airflow_ingest_provider.core.callback import OnBeforeVisible, do_nothing
 from airflow_ingest_provider.core.claim import Claim, explained
@@ -183,10 +183,11 @@ class IngestRun:
         if rebuilds:
             # From before the rows are checked to the commit: a row written in between would be copied unchecked.
             hold_writers(conn, loaded.name, options)
+        if planned.plan.differences:
+            create_types(conn, loaded.table)
         migrate.check(conn, planned, options, rows_stay=not by_swap)
         if planned.plan.differences:
             logger.info("plan for %s", planned.plan)
-            create_types(conn, loaded.table)
         if planned.plan.dropped:
             logger.warning("%s: columns go with their values: %s", loaded.name, ", ".join(planned.plan.dropped))
         loaded.note_migration(planned.plan.lines)
@@ -197,7 +198,7 @@ class IngestRun:
             state = migrate.with_text(loaded.state, planned.plan.differences)
             return Steps(planned.live, planned.plan, self._claim.token(loaded, "steps"), state, options)
         else:
-            loaded.state = migrate.apply_in_place(conn, planned, loaded.state, options)
+            loaded.state = migrate.apply_in_place(conn, planned, loaded.state, options, rows_stay=not by_swap)
         return None
 
     def _swapped(self) -> dict[Name, int]:
@@ -338,6 +339,7 @@ class IngestRun:
                 renamed = {one.loaded.name: one.hidden.name for one in parts if one.hidden}
                 superseded = hidden.finish(self._conn, part.hidden, renamed, last_row_wins=self._options.upserts)
                 merged = Merged(inserted=merged.inserted - superseded, superseded=superseded)
+                analyze.whole(self._conn, part.hidden.name)
             part.advance_sequences(self._conn)
         return merged
 

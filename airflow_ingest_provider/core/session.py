@@ -73,8 +73,11 @@ def transaction_id(conn: sa.Connection) -> int:
     return int(conn.scalar(sa.text("SELECT pg_current_xact_id()::text")) or 0)
 
 
-INSUFFICIENT_PRIVILEGE = "42501"
+FEATURE_NOT_SUPPORTED = "0A000"
 UNIQUE_VIOLATION = "23505"
+INSUFFICIENT_PRIVILEGE = "42501"
+UNDEFINED_OBJECT = "42704"
+DATATYPE_MISMATCH = "42804"
 
 
 def sqlstate(error: sa.exc.DBAPIError) -> str | None:

@@ -217,44 +217,43 @@ def migrate_in_place(table: Name, difference: Difference, text: str | None) -> S
 
     `text` is the table's whole new comment, its state included, where the difference is a comment.
     """
-    return sql.SQL("{} {} {}").format(*_in_place(table, difference, text))
-
-
-def _in_place(table: Name, difference: Difference, text: str | None) -> tuple[Statement, Statement, Statement]:
-    alter = sql.SQL("ALTER TABLE")
     match difference:
         case ColumnAdded(column):
-            return alter, table.sql, sql.SQL("ADD COLUMN {}").format(_definition(column))
+            add = _alter(table, "ADD COLUMN {}", _definition(column))
+            if column.comment is None:
+                return add
+            return add + sql.SQL("; ") + comment_on_column(table, column.name, column.comment)
         case ColumnDropped(column):
-            return alter, table.sql, sql.SQL("DROP COLUMN {}").format(sql.Identifier(column.name))
+            return _alter(table, "DROP COLUMN {}", sql.Identifier(column.name))
         case TypeChanged(name, _, after):
-            return (
-                alter,
-                table.sql,
-                sql.SQL("ALTER COLUMN {} TYPE {}{}").format(sql.Identifier(name), sql.SQL(after.type), _collate(after)),
+            return _alter(
+                table, "ALTER COLUMN {} TYPE {}{}", sql.Identifier(name), sql.SQL(after.type), _collate(after)
             )
         case NotNullDropped(name):
-            return alter, table.sql, sql.SQL("ALTER COLUMN {} DROP NOT NULL").format(sql.Identifier(name))
-        case DefaultChanged(name, after):
-            return (
-                alter,
-                table.sql,
-                sql.SQL("ALTER COLUMN {} SET DEFAULT {}").format(sql.Identifier(name), sql.SQL(after)),
-            )
-        case ConstraintDropped(constraint):
-            return alter, table.sql, sql.SQL("DROP CONSTRAINT {}").format(sql.Identifier(constraint.name))
-        case ForeignKeyDropped(key):
-            return alter, table.sql, sql.SQL("DROP CONSTRAINT {}").format(sql.Identifier(key.name))
+            return _alter(table, "ALTER COLUMN {} DROP NOT NULL", sql.Identifier(name))
+        case DefaultChanged(name, _, after):
+            return _alter(table, "ALTER COLUMN {} SET DEFAULT {}", sql.Identifier(name), sql.SQL(after))
+        case ConstraintDropped(ConstraintShape(name)) | ForeignKeyDropped(ForeignKeyShape(name)):
+            return drop_constraint(table, name)
         case IndexDropped(index):
-            return sql.SQL("DROP INDEX"), table.sibling(index.name).sql, sql.SQL("")
+            return sql.SQL("DROP INDEX {}").format(table.sibling(index.name).sql)
         case IndexTuned(index, options):
-            return sql.SQL("ALTER INDEX"), table.sibling(index).sql, sql.SQL(f"SET ({options})")
+            return sql.SQL("ALTER INDEX {} SET ({})").format(table.sibling(index).sql, sql.SQL(options))
         case CommentChanged(None, _):
-            return sql.SQL("COMMENT ON TABLE"), table.sql, sql.SQL("IS {}").format(sql.Literal(text))
+            return sql.SQL("COMMENT ON TABLE {} IS {}").format(table.sql, sql.Literal(text))
         case CommentChanged(str() as name, after):
-            place = sql.SQL(".").join((table.sql, sql.Identifier(name)))
-            return sql.SQL("COMMENT ON COLUMN"), place, sql.SQL("IS {}").format(sql.Literal(after))
+            return comment_on_column(table, name, after)
     raise AssertionError(f"{type(difference).__name__} is not done in place")
+
+
+def _alter(table: Name, action: str, *parts: Statement) -> Statement:
+    return sql.SQL("ALTER TABLE {} ").format(table.sql) + sql.SQL(action).format(*parts)
+
+
+def comment_on_column(table: Name, column: str, text: str) -> Statement:
+    """Set a column's comment."""
+    place = sql.SQL(".").join((table.sql, sql.Identifier(column)))
+    return sql.SQL("COMMENT ON COLUMN {} IS {}").format(place, sql.Literal(text))
 
 
 def _definition(column: ColumnShape) -> Statement:

@@ -10,7 +10,7 @@ from psycopg import sql
 from airflow_ingest_provider.core import attachments, catalog, dependents, matviews, proof, statements, walls
 from airflow_ingest_provider.core.dependents import Dependent, InboundKey
 from airflow_ingest_provider.core.errors import ConcurrentIngestError, DefinitionError
-from airflow_ingest_provider.core.hidden import HiddenTable, name_statistics
+from airflow_ingest_provider.core.hidden import HiddenTable, fitting, name_statistics
 from airflow_ingest_provider.core.locks import exclusively, shorten
 from airflow_ingest_provider.core.matviews import Built
 from airflow_ingest_provider.core.names import Name, default_name, free_name, is_temporary, temporary_name
@@ -187,8 +187,7 @@ def _complete(prepared: Prepared) -> Iterator[str | sql.Composable]:
 def _comments(table: Name, shape: TableShape) -> Iterator[sql.Composable]:
     for column in shape.columns:
         if column.comment is not None:
-            place = sql.SQL(".").join((table.sql, sql.Identifier(column.name)))
-            yield sql.SQL("COMMENT ON COLUMN {} IS {}").format(place, sql.Literal(column.comment))
+            yield statements.comment_on_column(table, column.name, column.comment)
 
 
 @contextmanager
@@ -297,7 +296,8 @@ def _refer_inbound_keys(conn: sa.Connection, hidden: HiddenTable, swapped: Colle
     inbound = [key for key in dependents.inbound_keys(conn, hidden.live.oid) if key.table not in swapped]
     for place, key in enumerate(inbound):
         name = _inbound_name(hidden, place)
-        run(conn, statements.add_foreign_key(key.table, key, name, hidden.name, valid=False))
+        with fitting(key, key.table):
+            run(conn, statements.add_foreign_key(key.table, key, name, hidden.name, valid=False))
         if key.validated:
             run(conn, statements.validate(key.table, name))
 

@@ -417,6 +417,10 @@ def test_an_unknown_constant_names_the_accepted_ones(conn: sa.Connection, argume
     [
         (sa.MetaData(), "holds no table"),
         (sa.Table("empty", sa.MetaData()).metadata, "has no columns"),
+        (
+            sa.Table("computed", sa.MetaData(), sa.Column("a", sa.Integer, sa.Computed("1"))).metadata,
+            "has computed columns alone",
+        ),
         (people(), "metadata is a Table"),
     ],
 )

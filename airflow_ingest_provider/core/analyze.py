@@ -1,0 +1,57 @@
+"""The planner's statistics of a table that nobody has seen yet."""
+
+from collections.abc import Collection, Sequence
+
+import sqlalchemy as sa
+from psycopg import sql
+
+from airflow_ingest_provider.core import statements
+from airflow_ingest_provider.core.names import Name
+from airflow_ingest_provider.core.session import run
+
+_FIRST_THAT_RESTORES = (18,)
+"""https://www.postgresql.org/docs/18/functions-admin.html#FUNCTIONS-ADMIN-STATSMOD"""
+
+
+def whole(conn: sa.Connection, table: Name) -> None:
+    """Gather all of them, from a sample of the rows."""
+    run(conn, sql.SQL("ANALYZE {}").format(table.sql))
+
+
+def copied(conn: sa.Connection, table: Name, source: int, columns: Sequence[str], same: Collection[str]) -> None:
+    """Gather those of a copy of another table; columns that are the `same` keep theirs, as in ALTER TABLE.
+
+    ANALYZE of 20 columns takes longer than to copy 200,000 rows of them. How many rows there are is always counted, and
+    autovacuum takes the copy for a table to be analyzed.
+    """
+    known: set[str] = set()
+    if (conn.dialect.server_version_info or ()) >= _FIRST_THAT_RESTORES:
+        given = {"source": source, "schema": table.schema, "name": table.name, "same": list(same)}
+        known = {row.attname for row in conn.execute(_TAKE_OVER, given) if row.taken_over}
+    if known:
+        left = [column for column in columns if column not in known] or columns[:1]
+        run(conn, sql.SQL("ANALYZE {} ({})").format(table.sql, statements.columns(left)))
+    else:
+        whole(conn, table)
+
+
+# The columns whose statistics could be given to those of the same name. Those of expressions and of several columns
+# cannot be: where a table has such, nothing is taken over.
+_TAKE_OVER = sa.text("""
+    SELECT s.attname::text, pg_restore_attribute_stats(
+        'schemaname', CAST(:schema AS text), 'relname', CAST(:name AS text), 'attname', s.attname::text,
+        'inherited', false, 'version', current_setting('server_version_num')::int,
+        'null_frac', s.null_frac, 'avg_width', s.avg_width, 'n_distinct', s.n_distinct, 'correlation', s.correlation,
+        'most_common_vals', s.most_common_vals::text, 'most_common_freqs', s.most_common_freqs,
+        'histogram_bounds', s.histogram_bounds::text,
+        'most_common_elems', s.most_common_elems::text, 'most_common_elem_freqs', s.most_common_elem_freqs,
+        'elem_count_histogram', s.elem_count_histogram,
+        'range_length_histogram', s.range_length_histogram::text, 'range_empty_frac', s.range_empty_frac,
+        'range_bounds_histogram', s.range_bounds_histogram::text) AS taken_over
+    FROM pg_class c
+    JOIN pg_namespace n ON n.oid = c.relnamespace
+    JOIN pg_stats s ON s.schemaname = n.nspname AND s.tablename = c.relname AND NOT s.inherited
+    WHERE c.oid = :source AND s.attname = ANY (CAST(:same AS name[]))
+      AND NOT EXISTS (SELECT FROM pg_statistic_ext e WHERE e.stxrelid = c.oid)
+      AND NOT EXISTS (SELECT FROM pg_index i WHERE i.indrelid = c.oid AND i.indexprs IS NOT NULL)
+""")
