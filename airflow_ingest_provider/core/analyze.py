@@ -18,30 +18,35 @@ def whole(conn: sa.Connection, table: Name) -> None:
     run(conn, sql.SQL("ANALYZE {}").format(table.sql))
 
 
-def copied(conn: sa.Connection, table: Name, source: int, columns: Sequence[str], same: Collection[str]) -> None:
-    """Gather those of a copy of another table; columns that are the `same` keep theirs, as in ALTER TABLE.
+def copied(
+    conn: sa.Connection, table: Name, rows: int, source: int, columns: Sequence[str], same: Collection[str]
+) -> None:
+    """Gather those of a copy of another table, which has so many rows.
 
-    ANALYZE of 20 columns takes longer than to copy 200,000 rows of them. How many rows there are is always counted, and
-    autovacuum takes the copy for a table to be analyzed.
+    Columns with the `same` values keep theirs, as in ALTER TABLE: ANALYZE of 20 columns takes longer than to copy
+    200,000 rows of them. Autovacuum takes the copy for a table that it has to analyze.
     """
     known: set[str] = set()
     if (conn.dialect.server_version_info or ()) >= _FIRST_THAT_RESTORES:
         given = {"source": source, "schema": table.schema, "name": table.name, "same": list(same)}
         known = {row.attname for row in conn.execute(_TAKE_OVER, given) if row.taken_over}
-    if known:
-        left = [column for column in columns if column not in known] or columns[:1]
+    left = [column for column in columns if column not in known]
+    if not known:
+        whole(conn, table)
+    elif left:
         run(conn, sql.SQL("ANALYZE {} ({})").format(table.sql, statements.columns(left)))
     else:
-        whole(conn, table)
+        conn.execute(_COUNT, {"schema": table.schema, "name": table.name, "rows": rows})
 
 
-# The columns whose statistics could be given to those of the same name. Those of expressions and of several columns
-# cannot be: where a table has such, nothing is taken over.
+# The columns whose statistics could be given to those of the same name, be they of a longer type. Those of expressions
+# and of several columns cannot be given: where a table has such, nothing is.
 _TAKE_OVER = sa.text("""
     SELECT s.attname::text, pg_restore_attribute_stats(
         'schemaname', CAST(:schema AS text), 'relname', CAST(:name AS text), 'attname', s.attname::text,
         'inherited', false, 'version', current_setting('server_version_num')::int,
-        'null_frac', s.null_frac, 'avg_width', s.avg_width, 'n_distinct', s.n_distinct, 'correlation', s.correlation,
+        'null_frac', s.null_frac, 'avg_width', coalesce(nullif(a.attlen, -1), s.avg_width),
+        'n_distinct', s.n_distinct, 'correlation', s.correlation,
         'most_common_vals', s.most_common_vals::text, 'most_common_freqs', s.most_common_freqs,
         'histogram_bounds', s.histogram_bounds::text,
         'most_common_elems', s.most_common_elems::text, 'most_common_elem_freqs', s.most_common_elem_freqs,
@@ -51,7 +56,18 @@ _TAKE_OVER = sa.text("""
     FROM pg_class c
     JOIN pg_namespace n ON n.oid = c.relnamespace
     JOIN pg_stats s ON s.schemaname = n.nspname AND s.tablename = c.relname AND NOT s.inherited
+    JOIN pg_attribute a ON a.attname = s.attname
+     AND a.attrelid = format('%I.%I', CAST(:schema AS text), CAST(:name AS text))::regclass
     WHERE c.oid = :source AND s.attname = ANY (CAST(:same AS name[]))
       AND NOT EXISTS (SELECT FROM pg_statistic_ext e WHERE e.stxrelid = c.oid)
       AND NOT EXISTS (SELECT FROM pg_index i WHERE i.indrelid = c.oid AND i.indexprs IS NOT NULL)
+""")
+
+# Says how many rows a table has, and how many pages, as ANALYZE does.
+_COUNT = sa.text("""
+    SELECT pg_restore_relation_stats(
+        'schemaname', CAST(:schema AS text), 'relname', CAST(:name AS text),
+        'version', current_setting('server_version_num')::int, 'reltuples', CAST(:rows AS real), 'relpages', (
+            pg_relation_size(format('%I.%I', CAST(:schema AS text), CAST(:name AS text))::regclass)
+            / current_setting('block_size')::int)::int)
 """)

@@ -384,6 +384,12 @@ def holds_all(before: str, after: str) -> bool:
     return widens(before, after) or after in WIDER.get(before, ())
 
 
+def sorts_alike(before: str, after: str) -> bool:
+    """Whether every value of one type is printed as the same value of the other, and comes in the same order."""
+    whole = before in ("smallint", "integer", "bigint") and after in ("integer", "bigint", "numeric")
+    return before == after or widens(before, after) or (whole and holds_all(before, after))
+
+
 WIDER = {
     "smallint": ("integer", "bigint", "numeric", "real", "double precision", "text"),
     "integer": ("bigint", "numeric", "double precision", "text"),

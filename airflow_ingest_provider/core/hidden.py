@@ -9,7 +9,7 @@ from psycopg import sql
 
 from airflow_ingest_provider.core import analyze, attachments, catalog, dependents, statements
 from airflow_ingest_provider.core.dependents import StatisticsObject
-from airflow_ingest_provider.core.differences import EnumChanged
+from airflow_ingest_provider.core.differences import EnumChanged, sorts_alike
 from airflow_ingest_provider.core.errors import DefinitionError
 from airflow_ingest_provider.core.names import Name, default_name, temporary_name
 from airflow_ingest_provider.core.plan import TablePlan
@@ -86,15 +86,15 @@ def create(conn: sa.Connection, hidden: HiddenTable) -> None:
     _add_checks(conn, hidden)
 
 
-def copy(conn: sa.Connection, hidden: HiddenTable, conversions: Mapping[str, str]) -> None:
-    """Create the table with the live one's rows, converted, or cast as PostgreSQL casts in an assignment."""
+def copy(conn: sa.Connection, hidden: HiddenTable, conversions: Mapping[str, str]) -> int:
+    """Create the table with the live one's rows, converted, or cast as PostgreSQL casts in an assignment; how many."""
     if all(_comes_with_query(hidden, column, conversions) for column in hidden.shape.columns):
-        _create_as(conn, hidden)
+        rows = _create_as(conn, hidden)
     else:
         _create_empty(conn, hidden)
-        if catalog.has_rows(conn, hidden.live.name):
-            _insert(conn, hidden, conversions)
+        rows = _insert(conn, hidden, conversions) if catalog.has_rows(conn, hidden.live.name) else 0
     _add_checks(conn, hidden)
+    return rows
 
 
 def _create_empty(conn: sa.Connection, hidden: HiddenTable) -> None:
@@ -126,12 +126,13 @@ _CAST_AS_ASSIGNED = frozenset(
 """Types without a collation, to which CAST does what an assignment does where they have no modifier."""
 
 
-def _create_as(conn: sa.Connection, hidden: HiddenTable) -> None:
+def _create_as(conn: sa.Connection, hidden: HiddenTable) -> int:
     """CREATE TABLE AS takes two thirds of the time of INSERT, which looks for a place for each row."""
     settings = attachments.settings(conn, hidden.live.oid)
-    run(conn, statements.create_hidden_as(hidden.name, hidden.shape, settings, hidden.live.name))
+    rows = run(conn, statements.create_hidden_as(hidden.name, hidden.shape, settings, hidden.live.name)).rowcount
     for statement in statements.complete(hidden.name, hidden.shape):
         run(conn, statement)
+    return rows
 
 
 def _retire_enums(conn: sa.Connection, plan: TablePlan, token: str) -> tuple[Name, ...]:
@@ -150,7 +151,7 @@ def _retire_enums(conn: sa.Connection, plan: TablePlan, token: str) -> tuple[Nam
     return tuple(retired)
 
 
-def _insert(conn: sa.Connection, hidden: HiddenTable, conversions: Mapping[str, str]) -> None:
+def _insert(conn: sa.Connection, hidden: HiddenTable, conversions: Mapping[str, str]) -> int:
     filled = [
         column
         for column in hidden.shape.loaded_columns
@@ -161,7 +162,7 @@ def _insert(conn: sa.Connection, hidden: HiddenTable, conversions: Mapping[str, 
     listed = sql.SQL("({}) OVERRIDING SYSTEM VALUE").format(columns) if filled else sql.SQL("")
     values = sql.SQL(", ").join(_value(hidden, column, conversions) for column in filled)
     insert = sql.SQL("INSERT INTO {} {} SELECT {} FROM {}")
-    run(conn, insert.format(hidden.name.sql, listed, values, hidden.live.name.sql))
+    return run(conn, insert.format(hidden.name.sql, listed, values, hidden.live.name.sql)).rowcount
 
 
 def _value(hidden: HiddenTable, column: ColumnShape, conversions: Mapping[str, str]) -> sql.Composable:
@@ -196,15 +197,19 @@ def finish(conn: sa.Connection, hidden: HiddenTable, renamed: Mapping[Name, Name
     return superseded
 
 
-def analyze_copy(conn: sa.Connection, hidden: HiddenTable) -> None:
-    """Gather the planner's statistics of a table with the live one's rows."""
-    live, shape = hidden.live, hidden.shape
-    stored = [column.name for column in shape.columns if column.generated != "v"]
-    computed = (column.name for column in (*live.columns, *shape.columns) if column.generated)
-    changed = {*computed, *live.retyped(shape)}
+def analyze_copy(conn: sa.Connection, hidden: HiddenTable, conversions: Mapping[str, str], rows: int) -> None:
+    """Gather the planner's statistics of a table that `copy` filled with so many rows."""
+    stored = [column for column in hidden.shape.columns if column.generated != "v"]
+    same = [one.name for one in stored if one.name not in conversions and _has_same_values(hidden, one)]
+    analyze.copied(conn, hidden.name, rows, hidden.live.oid, [column.name for column in stored], same)
+
+
+def _has_same_values(hidden: HiddenTable, column: ColumnShape) -> bool:
+    before = hidden.live.column(column.name)
+    if before is None or before.generated or column.generated or before.collation != column.collation:
+        return False
     # Labels of an enum that was made anew may be sorted otherwise.
-    same = [] if hidden.retired else [name for name in stored if name not in changed]
-    analyze.copied(conn, hidden.name, live.oid, stored, same)
+    return sorts_alike(before.type, column.type) and not (hidden.retired and column.value.enum)
 
 
 @contextmanager

@@ -310,9 +310,9 @@ def rebuild(conn: sa.Connection, this: Planned, token: str, options: Options) ->
     """
     new = hidden.prepare(conn, this.plan, this.live, token)
     with explained(this.live.name, new.known_as):
-        hidden.copy(conn, new, this.facts.conversions)
+        rows = hidden.copy(conn, new, this.facts.conversions)
         hidden.finish(conn, new, {}, last_row_wins=False)
-        hidden.analyze_copy(conn, new)
+        hidden.analyze_copy(conn, new, this.facts.conversions, rows)
     swap.swap(conn, [new], options)
 
 

@@ -40,9 +40,9 @@ they are steadier than time. Compare the ratios: the rows per second are this ma
   and what dlt prepares in a run, about a second.
 - **The source** is what suits the peer best: a generator of tuples, at less than half a microsecond a row; an Arrow
   table for "this package, Arrow", ADBC and dlt; a DataFrame for pandas.
-- **Statistics**: of a table that it has filled or rewritten whole, this package gathers the planner's statistics
-  (ANALYZE, a sample of 30,000 rows whatever the size). Nobody else does, and it is in the time of its first load with a
-  key, refresh and rewrite.
+- **Statistics**: of a table that it has filled whole, this package gathers the planner's statistics (ANALYZE, a sample
+  of 30,000 rows whatever the size). Nobody else does, and it is in the time of its first load with a key and refresh. A
+  rewrite takes over those that there are, from PostgreSQL 18 on.
 - **dlt** knows the key but builds no index for it, so it writes less.
 - **An upsert** brings every fifth row of the table, **a full refresh** all: half of them changed, or none. This package
   replaces in place what hardly changed, which takes longer than a swap and writes next to no WAL.

@@ -71,7 +71,7 @@ def columns_called(draw: st.DrawFn, name: str) -> sa.Column[Any]:
         case "default":
             options["server_default"] = sa.text("7")
         case "computed":
-            more.append(sa.Computed(str(draw(st.integers(1, 2)))))
+            more.append(sa.Computed(str(draw(st.integers(1, 2))), persisted=True))
     if kind in ("plain", "unique", "default"):
         options["nullable"] = draw(st.booleans())
     return sa.Column(name, draw(st.sampled_from(list(types))), *more, **options)
