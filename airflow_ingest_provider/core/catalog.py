@@ -288,6 +288,7 @@ def _index(row: Any) -> IndexShape:
         options=row.options,
         predicate=predicate,
         tuning=tuple(row.tuning),
+        columns=tuple(row.columns),
     )
 
 
@@ -471,6 +472,10 @@ _INDEXES = sa.text("""
            pg_get_expr(i.indpred, i.indrelid) AS predicate,
            ARRAY(SELECT format('ALTER COLUMN %s SET STATISTICS %s', a.attnum, a.attstattarget) FROM pg_attribute a
                  WHERE a.attrelid = c.oid AND a.attstattarget >= 0 ORDER BY a.attnum) AS tuning,
+           ARRAY(SELECT DISTINCT a.attname::text FROM pg_depend d
+                 JOIN pg_attribute a ON a.attrelid = d.refobjid AND a.attnum = d.refobjsubid
+                 WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid
+                   AND d.refclassid = 'pg_class'::regclass AND d.refobjid = i.indrelid ORDER BY 1) AS columns,
            i.indrelid::bigint AS table_oid
     FROM pg_index i
     JOIN pg_class c ON c.oid = i.indexrelid

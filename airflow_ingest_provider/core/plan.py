@@ -213,7 +213,7 @@ def merged(live: TableShape, declared: TableShape, needed: Mapping[str, str]) ->
                     declared.indexes, _named_alike(_sound(live.indexes), declared.indexes), strict=True
                 )
             ),
-            *_beyond(_needed(_sound(live.indexes), needed), declared.indexes),
+            *_beyond(_needed_indexes(live, declared, needed), declared.indexes),
         ),
     )
 
@@ -252,17 +252,22 @@ def _peoples_foreign_keys(live: TableShape, declared: TableShape) -> tuple[Forei
     return tuple(one for one in _of_columns_that_stay(_lasting(beyond), live, declared) if one.name not in names)
 
 
-def _of_columns_that_stay(
-    constraints: Iterable[Constraint], live: TableShape, declared: TableShape
-) -> tuple[Constraint, ...]:
+Part = TypeVar("Part", ConstraintShape, ForeignKeyShape, IndexShape)
+
+
+def _of_columns_that_stay(parts: Iterable[Part], live: TableShape, declared: TableShape) -> tuple[Part, ...]:
     """All but those that PostgreSQL drops with a column of theirs."""
     gone = {column.name for column in live.columns} - {column.name for column in declared.columns}
-    return tuple(one for one in constraints if gone.isdisjoint(one.columns))
+    return tuple(one for one in parts if gone.isdisjoint(one.columns))
 
 
 def _sound(indexes: Iterable[IndexShape]) -> tuple[IndexShape, ...]:
     """The indexes that are valid, and not what a killed run left."""
     return tuple(index for index in indexes if index.valid and not is_temporary(index.name))
+
+
+def _needed_indexes(live: TableShape, declared: TableShape, needed: Mapping[str, str]) -> tuple[IndexShape, ...]:
+    return _needed(_of_columns_that_stay(_sound(live.indexes), live, declared), needed)
 
 
 def _needed(those: "tuple[Described, ...]", needed: Mapping[str, str]) -> "tuple[Described, ...]":
@@ -275,7 +280,7 @@ def _kept(live: TableShape, declared: TableShape, needed: Mapping[str, str]) -> 
         yield f"{constraint.name} {constraint.definition}, which is not declared{why}"
     for key in _peoples_foreign_keys(live, declared):
         yield f"foreign key {key.name} to {key.target}, which is not declared"
-    for index in _needed(tuple(_beyond(_sound(live.indexes), declared.indexes)), needed):
+    for index in _beyond(_needed_indexes(live, declared, needed), declared.indexes):
         yield f"index {index.name}, which is not declared: {needed[index.name]}"
 
 
@@ -370,9 +375,8 @@ def _constraints(live: TableShape, declared: TableShape, facts: Facts) -> Iterat
 def _indexes(live: TableShape, declared: TableShape, needed: Mapping[str, str]) -> Iterator[Difference]:
     sound = _sound(live.indexes)
     yield from (IndexDropped(index) for index in live.indexes if index not in sound)
-    for index in _beyond(sound, declared.indexes):
-        if index.name not in needed:
-            yield IndexDropped(index)
+    stay = _needed_indexes(live, declared, needed)
+    yield from (IndexDropped(index) for index in _beyond(sound, declared.indexes) if index not in stay)
     yield from (IndexAdded(index) for index in _beyond(declared.indexes, sound))
     for wanted, found in zip(declared.indexes, _named_alike(sound, declared.indexes), strict=True):
         if wanted.options and wanted.options != found.options:

@@ -73,7 +73,8 @@ class IndexShape:
     """An index that backs no constraint.
 
     `definition` is everything from USING on, but for the storage parameters, which are `options`, and the WHERE clause,
-    which is `predicate`. `tuning` holds the ALTER COLUMN actions of its expressions.
+    which is `predicate`. `tuning` holds the ALTER COLUMN actions of its expressions. `columns` are those that it is
+    dropped with.
     """
 
     name: str
@@ -85,6 +86,7 @@ class IndexShape:
     options: str = ""
     predicate: str = ""
     tuning: tuple[str, ...] = ()
+    columns: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         options = f" WITH ({self.options})" if self.options else ""
