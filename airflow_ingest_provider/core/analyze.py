@@ -40,7 +40,8 @@ def copied(
 
 
 # The columns whose statistics could be given to those of the same name, be they of a longer type. Those of expressions
-# and of several columns cannot be given: where a table has such, nothing is.
+# and of several columns cannot be given: where a table has such, nothing is. Types with an ANALYZE of their own have
+# statistics that pg_stats does not show.
 _TAKE_OVER = sa.text("""
     SELECT s.attname::text, pg_restore_attribute_stats(
         'schemaname', CAST(:schema AS text), 'relname', CAST(:name AS text), 'attname', s.attname::text,
@@ -58,9 +59,11 @@ _TAKE_OVER = sa.text("""
     JOIN pg_stats s ON s.schemaname = n.nspname AND s.tablename = c.relname AND NOT s.inherited
     JOIN pg_attribute a ON a.attname = s.attname
      AND a.attrelid = format('%I.%I', CAST(:schema AS text), CAST(:name AS text))::regclass
+    JOIN pg_type t ON t.oid = a.atttypid
     WHERE c.oid = :source AND s.attname = ANY (CAST(:same AS name[]))
+      AND NOT EXISTS (SELECT FROM pg_proc p WHERE p.oid = t.typanalyze AND p.pronamespace <> 'pg_catalog'::regnamespace)
       AND NOT EXISTS (SELECT FROM pg_statistic_ext e WHERE e.stxrelid = c.oid)
-      AND NOT EXISTS (SELECT FROM pg_index i WHERE i.indrelid = c.oid AND i.indexprs IS NOT NULL)
+      AND NOT EXISTS (SELECT FROM pg_index i WHERE i.indrelid IN (c.oid, a.attrelid) AND i.indexprs IS NOT NULL)
 """)
 
 # Says how many rows a table has, and how many pages, as ANALYZE does.

@@ -417,9 +417,15 @@ _TYPES = sa.text("""
 _EACH_CONSTRAINT = """
     SELECT n.nspname AS schema, c.relname AS table, k.conname, k.contype::text, k.condeferrable, k.convalidated,
            regexp_replace(pg_get_constraintdef(k.oid), ' NOT VALID$', '') AS definition,
-           ARRAY(SELECT a.attname::text FROM unnest(k.conkey) WITH ORDINALITY key(num, place)
-                 JOIN pg_attribute a ON a.attrelid = k.conrelid AND a.attnum = key.num
-                 ORDER BY place) AS columns,
+           CASE WHEN k.contype = 'x' THEN ARRAY(
+               SELECT a.attname::text FROM pg_attribute a
+               WHERE a.attrelid = k.conrelid AND a.attnum > 0 AND (a.attnum = ANY (k.conkey) OR EXISTS (
+                   SELECT FROM pg_depend d WHERE d.classid = 'pg_class'::regclass AND d.objid = k.conindid
+                      AND d.refclassid = 'pg_class'::regclass AND d.refobjid = k.conrelid AND d.refobjsubid = a.attnum))
+               ORDER BY a.attnum)
+           ELSE ARRAY(SELECT a.attname::text FROM unnest(k.conkey) WITH ORDINALITY key(num, place)
+                      JOIN pg_attribute a ON a.attrelid = k.conrelid AND a.attnum = key.num
+                      ORDER BY place) END AS columns,
            fn.nspname AS target_schema, f.relname AS target_name,
            ARRAY(SELECT a.attname::text FROM unnest(k.confkey) WITH ORDINALITY key(num, place)
                  JOIN pg_attribute a ON a.attrelid = k.confrelid AND a.attnum = key.num

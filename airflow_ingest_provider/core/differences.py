@@ -83,9 +83,14 @@ class ColumnAdded(Difference):
 
 @dataclass(frozen=True)
 class ColumnDropped(Difference):
-    way = Way.CATALOG
     statement = "DROP COLUMN"
     column: ColumnShape
+    computed_from: bool = False
+    """Whether a column that stays is computed from it so far."""
+
+    @property
+    def way(self) -> Way:  # type: ignore[override]
+        return Way.REBUILD if self.computed_from else Way.CATALOG
 
     def __str__(self) -> str:
         return f"{self.column.name}: dropped, with its values"
@@ -189,19 +194,19 @@ class NotNullAdded(Difference):
 
 
 @dataclass(frozen=True)
-class _Dependent(Difference):
-    """What is changed in the catalog, unless the column is made anew: it may not fit the old one."""
+class _OfColumn(Difference):
+    """What is changed in the catalog, unless the live table has what only a rebuild takes away, and is against it."""
 
     column: str
-    made_anew: bool
+    by_rebuild: bool
 
     @property
     def way(self) -> Way:  # type: ignore[override]
-        return Way.REBUILD if self.made_anew else Way.CATALOG
+        return Way.REBUILD if self.by_rebuild else Way.CATALOG
 
 
 @dataclass(frozen=True)
-class NotNullDropped(_Dependent):
+class NotNullDropped(_OfColumn):
     statement = "DROP NOT NULL"
 
     def __str__(self) -> str:
@@ -209,7 +214,7 @@ class NotNullDropped(_Dependent):
 
 
 @dataclass(frozen=True)
-class DefaultChanged(_Dependent):
+class DefaultChanged(_OfColumn):
     statement = "SET DEFAULT"
     after: str
 
@@ -337,9 +342,14 @@ class IndexAdded(Difference):
 
 @dataclass(frozen=True)
 class IndexDropped(Difference):
-    way = Way.CATALOG
     statement = "DROP INDEX"
     index: IndexShape
+    referred: bool = False
+    """Whether a foreign key refers to it that stays, to another key of the same columns."""
+
+    @property
+    def way(self) -> Way:  # type: ignore[override]
+        return Way.REBUILD if self.referred else Way.CATALOG
 
     def __str__(self) -> str:
         return f"dropped index {self.index.name}: {self.index}"

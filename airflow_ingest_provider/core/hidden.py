@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import sqlalchemy as sa
 from psycopg import sql
@@ -195,6 +195,22 @@ def finish(conn: sa.Connection, hidden: HiddenTable, renamed: Mapping[Name, Name
     live_statistics = dependents.statistics_objects(conn, hidden.live.oid)
     create_statistics(conn, hidden.name, hidden.of_columns_that_stay(live_statistics), hidden.name)
     return superseded
+
+
+def with_sequences(conn: sa.Connection, hidden: HiddenTable) -> TableShape:
+    """The hidden table's columns that draw from sequences: of identities its own, of serial ones the live table's."""
+    drawing = [column for column in hidden.shape.columns if column.identity or column.serial]
+    own = catalog.table_shape(conn, catalog.oid_of(conn, hidden.name)).columns if drawing else ()
+    sequences = {column.name: column.sequence for column in own if column.sequence}
+    columns = (replace(one, sequence=sequences.get(one.name, one.sequence)) for one in drawing)
+    return replace(hidden.shape, name=hidden.name, columns=tuple(columns))
+
+
+def with_new_sequences(conn: sa.Connection, hidden: HiddenTable) -> TableShape:
+    """Of these columns those that drew from no sequence before."""
+    drew = {column.name for column in hidden.live.columns if column.sequence}
+    shape = with_sequences(conn, hidden)
+    return replace(shape, columns=tuple(column for column in shape.columns if column.name not in drew))
 
 
 def analyze_copy(conn: sa.Connection, hidden: HiddenTable, conversions: Mapping[str, str], rows: int) -> None:

@@ -239,9 +239,10 @@ def advance_sequences(conn: sa.Connection, shape: TableShape) -> None:
         if column.sequence is None or not (column.identity or column.serial):
             continue
         statement = sql.SQL(
-            "SELECT setval({sequence}, loaded.extreme::bigint) FROM (SELECT CASE WHEN seqincrement > 0 THEN"
-            " max({column}) ELSE min({column}) END AS extreme, seqincrement FROM {table}, pg_sequence"
-            " WHERE seqrelid = {sequence}::regclass GROUP BY seqincrement) loaded, {name} now"
+            "SELECT setval({sequence}, greatest(seqmin, least(seqmax, loaded.extreme::bigint)))"
+            " FROM (SELECT CASE WHEN seqincrement > 0 THEN max({column}) ELSE min({column}) END AS extreme,"
+            " seqincrement, seqmin, seqmax FROM {table}, pg_sequence"
+            " WHERE seqrelid = {sequence}::regclass GROUP BY seqincrement, seqmin, seqmax) loaded, {name} now"
             " WHERE CASE WHEN seqincrement > 0 THEN loaded.extreme > now.last_value OR NOT now.is_called"
             " AND loaded.extreme >= now.last_value ELSE loaded.extreme < now.last_value OR NOT now.is_called"
             " AND loaded.extreme <= now.last_value END"

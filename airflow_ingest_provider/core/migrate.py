@@ -8,7 +8,7 @@ from datetime import timedelta
 import sqlalchemy as sa
 from psycopg import sql
 
-from airflow_ingest_provider.core import catalog, dependents, hidden, statements, steps, swap, watermark
+from airflow_ingest_provider.core import catalog, dependents, hidden, merge, statements, steps, swap, watermark
 from airflow_ingest_provider.core.declared import EnumShape, create, declared_enums, declared_shapes
 from airflow_ingest_provider.core.differences import (
     ColumnAdded,
@@ -16,6 +16,7 @@ from airflow_ingest_provider.core.differences import (
     ConstraintDropped,
     Difference,
     EnumChanged,
+    IndexDropped,
     NotNullAdded,
     TypeChanged,
     Way,
@@ -27,7 +28,7 @@ from airflow_ingest_provider.core.names import Name
 from airflow_ingest_provider.core.options import Migrate, Options
 from airflow_ingest_provider.core.plan import Action, Facts, TablePlan, plan
 from airflow_ingest_provider.core.session import run, sqlstate, transaction
-from airflow_ingest_provider.core.shape import TableShape
+from airflow_ingest_provider.core.shape import ConstraintShape, IndexShape, TableShape
 
 
 @dataclass(frozen=True)
@@ -181,20 +182,30 @@ def _check_wanted(conn: sa.Connection, this: Planned, options: Options) -> None:
 
 def _check_referred_keys(conn: sa.Connection, this: Planned) -> None:
     """Foreign keys need the key that they refer to: those of other tables, and the table's own that stay."""
-    dropped = [one.constraint for one in this.plan.differences if isinstance(one, ConstraintDropped)]
+    dropped = [set(columns) for one in this.plan.differences for columns in _key_dropped(one)]
     if not dropped:
         return
     name, target = this.live.name, this.plan.target
     assert target is not None, "a table that is there has a target"
-    left = [frozenset(one.columns) for one in target.constraints if one.kind in ("p", "u")]
+    keys: list[ConstraintShape | IndexShape] = [*target.of_kind("p"), *target.of_kind("u")]
+    left = [set(one.columns) for one in (*keys, *(index for index in target.indexes if index.unique))]
     own = [(name, key) for key in target.foreign_keys if key.target == name]
     for table, key in (*catalog.inbound_keys(conn, this.live.oid), *own):
-        referred = frozenset(key.target_columns)
-        if referred not in left and any(referred == frozenset(one.columns) for one in dropped):
+        referred = set(key.target_columns)
+        if referred not in left and referred in dropped:
             raise DefinitionError(
                 f"{name}: the key ({', '.join(key.target_columns)}) is no longer declared, but foreign key "
                 f"{key.name} of {table} refers to it: declare it again, or drop the foreign key"
             )
+
+
+def _key_dropped(difference: Difference) -> Iterator[tuple[str, ...]]:
+    """The columns of the key that goes, if one does."""
+    match difference:
+        case ConstraintDropped(key):
+            yield key.columns
+        case IndexDropped(index) if index.unique:
+            yield index.columns
 
 
 def _check_enums(conn: sa.Connection, this: Planned) -> None:
@@ -312,6 +323,7 @@ def rebuild(conn: sa.Connection, this: Planned, token: str, options: Options) ->
     with explained(this.live.name, new.known_as):
         rows = hidden.copy(conn, new, this.facts.conversions)
         hidden.finish(conn, new, {}, last_row_wins=False)
+        merge.advance_sequences(conn, hidden.with_new_sequences(conn, new))
         hidden.analyze_copy(conn, new, this.facts.conversions, rows)
     swap.swap(conn, [new], options)
 

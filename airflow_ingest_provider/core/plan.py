@@ -1,7 +1,7 @@
 """The way from a live table to its definition, as a value: what differs, what it takes, and what it risks."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import TypeVar
@@ -178,7 +178,7 @@ def plan(live: TableShape, declared: TableShape, facts: Facts) -> TablePlan:
         *_enums(live, declared),
         *_columns(live, declared, facts),
         *_constraints(live, declared, facts),
-        *_indexes(live, declared, facts.needed),
+        *_indexes(live, declared, facts),
         *_foreign_keys(live, declared),
         *_comments(live, declared, facts),
     )
@@ -306,21 +306,33 @@ def _columns(live: TableShape, declared: TableShape, facts: Facts) -> Iterator[D
     there = {column.name for column in live.columns}
     dropped = [column for column in live.columns if column.name not in wanted]
     # What is computed goes first: PostgreSQL does not drop a column that another is computed from.
-    yield from (ColumnDropped(column) for column in sorted(dropped, key=lambda column: not column.generated))
+    recomputed = any(before.generated and _computation(before, after) for before, after in _pairs(live, declared))
+    for column in sorted(dropped, key=lambda column: not column.generated):
+        yield ColumnDropped(column, recomputed and column.name in facts.computed_from)
     kept_live = [column.name for column in live.columns if column.name in wanted]
     kept_declared = [column.name for column in declared.columns if column.name in there]
     if kept_live != kept_declared:
         yield ColumnsMoved(tuple(column.name for column in declared.columns))
+    held = {name for key in live.of_kind("p") if _is_referred(key, live, declared, facts) for name in key.columns}
     for place, column in enumerate(declared.columns):
         before = live.column(column.name)
         if before is None:
             at_end = all(name.name not in there for name in declared.columns[place:])
             yield ColumnAdded(column, at_end, facts.conversions.get(column.name))
         else:
-            yield from _column(before, column, facts)
+            yield from _column(before, column, facts, held)
 
 
-def _column(before: ColumnShape, after: ColumnShape, facts: Facts) -> Iterator[Difference]:
+def _pairs(live: TableShape, declared: TableShape) -> Iterator[tuple[ColumnShape, ColumnShape]]:
+    """The columns that stay, as they are and as they are declared."""
+    for after in declared.columns:
+        before = live.column(after.name)
+        if before is not None:
+            yield before, after
+
+
+def _column(before: ColumnShape, after: ColumnShape, facts: Facts, held: Collection[str]) -> Iterator[Difference]:
+    """What differs in a column; those of a key that only a rebuild drops are `held` NOT NULL until then."""
     own = tuple(_values(before, after, facts))
     yield from own
     made_anew = any(one.way is Way.REBUILD for one in own)
@@ -330,7 +342,7 @@ def _column(before: ColumnShape, after: ColumnShape, facts: Facts) -> Iterator[D
     if after.not_null and not before.not_null:
         yield NotNullAdded(after.name)
     if before.not_null and not after.not_null:
-        yield NotNullDropped(after.name, made_anew)
+        yield NotNullDropped(after.name, made_anew or after.name in held)
 
 
 def _values(before: ColumnShape, after: ColumnShape, facts: Facts) -> Iterator[Difference]:
@@ -360,23 +372,30 @@ def _computation(before: ColumnShape, after: ColumnShape) -> bool:
 def _constraints(live: TableShape, declared: TableShape, facts: Facts) -> Iterator[Difference]:
     lasting = _lasting(live.constraints)
     stay = _undeclared(live, declared, facts.needed)
-    own = (*declared.foreign_keys, *_peoples_foreign_keys(live, declared))
-    referred = {*facts.referred, *(frozenset(key.target_columns) for key in own if key.target == live.name)}
     yield from (ConstraintDropped(one) for one in live.constraints if one not in lasting)
     for one in _beyond(lasting, declared.constraints):
         if one not in stay:
-            yield ConstraintDropped(one, one.kind in ("p", "u") and frozenset(one.columns) in referred)
+            yield ConstraintDropped(one, one.kind in ("p", "u") and _is_referred(one, live, declared, facts))
     yield from (ConstraintAdded(one) for one in _beyond(declared.constraints, lasting))
     for wanted, found in zip(declared.of_kind("c"), _named_alike(lasting, declared.of_kind("c")), strict=True):
         if wanted.validated and not found.validated:
             yield ConstraintValidated(found.name)
 
 
-def _indexes(live: TableShape, declared: TableShape, needed: Mapping[str, str]) -> Iterator[Difference]:
+def _is_referred(key: ConstraintShape | IndexShape, live: TableShape, declared: TableShape, facts: Facts) -> bool:
+    """Whether a foreign key that stays refers to the key's columns, be it of another table or of this one."""
+    own = (*declared.foreign_keys, *_peoples_foreign_keys(live, declared))
+    referred = {*facts.referred, *(frozenset(one.target_columns) for one in own if one.target == live.name)}
+    return frozenset(key.columns) in referred
+
+
+def _indexes(live: TableShape, declared: TableShape, facts: Facts) -> Iterator[Difference]:
     sound = _sound(live.indexes)
     yield from (IndexDropped(index) for index in live.indexes if index not in sound)
-    stay = _needed_indexes(live, declared, needed)
-    yield from (IndexDropped(index) for index in _beyond(sound, declared.indexes) if index not in stay)
+    stay = _needed_indexes(live, declared, facts.needed)
+    for index in _beyond(sound, declared.indexes):
+        if index not in stay:
+            yield IndexDropped(index, index.unique and _is_referred(index, live, declared, facts))
     yield from (IndexAdded(index) for index in _beyond(declared.indexes, sound))
     for wanted, found in zip(declared.indexes, _named_alike(sound, declared.indexes), strict=True):
         if wanted.options and wanted.options != found.options:

@@ -62,7 +62,7 @@ class Steps:
         self._options = options
 
     def __iter__(self) -> Iterator[Step]:
-        first = [one for one in self._plan.of_way(Way.CATALOG) if _comes_first(one)]
+        first = [one for one in in_order(self._plan.of_way(Way.CATALOG)) if _comes_first(one)]
         if first:
             yield self._catalog_changes(first)
         for place, difference in enumerate(self._plan.of_way(Way.STEPS)):

@@ -226,8 +226,8 @@ def _move_sequences(prepared: Prepared) -> Iterator[sql.Composable]:
     for column in new.columns:
         before = live.column(column.name)
         if before is not None and before.sequence is not None and column.identity and column.sequence:
-            yield sql.SQL("SELECT setval({}, last_value, is_called) FROM {}").format(
-                sql.Literal(column.sequence.quoted), before.sequence.sql
+            yield _GO_ON.format(
+                name=sql.Literal(column.sequence.quoted), new=column.sequence.sql, old=before.sequence.sql
             )
     for name, sequence in prepared.live.sequences:
         column_, before = new.column(name), live.column(name)
@@ -235,6 +235,16 @@ def _move_sequences(prepared: Prepared) -> Iterator[sql.Composable]:
         if column_ is not None and (not drawn_from or (before and column_.default == before.default)):
             owner = sql.SQL(".").join((prepared.table.sql, sql.Identifier(name)))
             yield sql.SQL("ALTER SEQUENCE {} OWNED BY {}").format(sequence.sql, owner)
+
+
+# Not back, where the new one stands further on already, and within its limits.
+_GO_ON = sql.SQL("""
+    SELECT setval({name}, greatest(seqmin, least(seqmax, old.last_value)), old.is_called)
+    FROM {old} old, {new} new, pg_sequence
+    WHERE seqrelid = {name}::regclass AND CASE WHEN seqincrement > 0
+        THEN (old.last_value, old.is_called) > (new.last_value, new.is_called)
+        ELSE old.last_value < new.last_value OR old.last_value = new.last_value AND old.is_called END
+""")
 
 
 def _repoint(

@@ -201,16 +201,7 @@ class BatchTable:
     def advance_sequences(self, conn: sa.Connection) -> None:
         """Move identity and serial sequences past the highest value of the table that was loaded."""
         if self.buffer.received:
-            merge.advance_sequences(conn, self._with_sequences(conn))
-
-    def _with_sequences(self, conn: sa.Connection) -> TableShape:
-        """The shape, of a hidden table with the live one's sequences where it has one: from those its own go on."""
-        drawing = [column for column in self._shape.columns if column.identity or column.serial]
-        if not (self.hidden and drawing):
-            return self._shape
-        live, made = self.loaded.live, catalog.table_shape(conn, catalog.oid_of(conn, self.hidden.name))
-        found = {one.name: one.sequence for shape in (made, live) for one in shape.columns if one.sequence}
-        return replace(self._shape, columns=tuple(replace(one, sequence=found.get(one.name)) for one in drawing))
+            merge.advance_sequences(conn, hidden.with_sequences(conn, self.hidden) if self.hidden else self._shape)
 
 
 def share_changed(conn: sa.Connection, loaded: LoadedTable, rows: Sequence[Any], frame: Any, token: str) -> float:

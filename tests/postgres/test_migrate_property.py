@@ -48,7 +48,8 @@ def tables(draw: st.DrawFn) -> sa.Table:
         checked = draw(st.sampled_from(indexable))
         more.append(sa.CheckConstraint(f"{checked} IS NOT NULL", name=draw(st.sampled_from(("sound", "whole")))))
     whole = [one for one in columns if one.computed is None and one.type in INTEGERS]
-    keys = [one.name for one in whole if one.unique]
+    primary = [one.name for one in columns if one.primary_key]
+    keys = [one.name for one in whole if one.unique or primary == [one.name]]
     referring = [one.name for one in whole if one.nullable and not one.unique]
     if draw(st.booleans()) and keys and referring:
         more.append(sa.ForeignKeyConstraint([draw(st.sampled_from(referring))], [f"t.{draw(st.sampled_from(keys))}"]))
