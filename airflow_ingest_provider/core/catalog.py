@@ -422,7 +422,7 @@ _EACH_CONSTRAINT = """
                WHERE a.attrelid = k.conrelid AND a.attnum > 0 AND (a.attnum = ANY (k.conkey) OR EXISTS (
                    SELECT FROM pg_depend d WHERE d.classid = 'pg_class'::regclass AND d.objid = k.conindid
                       AND d.refclassid = 'pg_class'::regclass AND d.refobjid = k.conrelid AND d.refobjsubid = a.attnum))
-               ORDER BY a.attnum)
+               ORDER BY a.attname)  -- a rebuild may move them
            ELSE ARRAY(SELECT a.attname::text FROM unnest(k.conkey) WITH ORDINALITY key(num, place)
                       JOIN pg_attribute a ON a.attrelid = k.conrelid AND a.attnum = key.num
                       ORDER BY place) END AS columns,
