@@ -1,6 +1,6 @@
 """How a live table may differ from its definition: one frozen class a kind of difference, that explains itself."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import ClassVar
 
@@ -50,6 +50,18 @@ class Difference:
 
 
 @dataclass(frozen=True)
+class CatalogDifference(Difference):
+    """What PostgreSQL changes in its catalog alone, unless the live table has what only a rebuild takes away."""
+
+    by_rebuild: bool = field(default=False, kw_only=True)
+    """Whether something of the live table is against it until then."""
+
+    @property
+    def way(self) -> Way:  # type: ignore[override]
+        return Way.REBUILD if self.by_rebuild else Way.CATALOG
+
+
+@dataclass(frozen=True)
 class ColumnAdded(Difference):
     statement = "ADD COLUMN"
     column: ColumnShape
@@ -82,15 +94,9 @@ class ColumnAdded(Difference):
 
 
 @dataclass(frozen=True)
-class ColumnDropped(Difference):
+class ColumnDropped(CatalogDifference):
     statement = "DROP COLUMN"
     column: ColumnShape
-    computed_from: bool = False
-    """Whether a column that stays is computed from it so far."""
-
-    @property
-    def way(self) -> Way:  # type: ignore[override]
-        return Way.REBUILD if self.computed_from else Way.CATALOG
 
     def __str__(self) -> str:
         return f"{self.column.name}: dropped, with its values"
@@ -194,28 +200,18 @@ class NotNullAdded(Difference):
 
 
 @dataclass(frozen=True)
-class _OfColumn(Difference):
-    """What is changed in the catalog, unless the live table has what only a rebuild takes away, and is against it."""
-
-    column: str
-    by_rebuild: bool
-
-    @property
-    def way(self) -> Way:  # type: ignore[override]
-        return Way.REBUILD if self.by_rebuild else Way.CATALOG
-
-
-@dataclass(frozen=True)
-class NotNullDropped(_OfColumn):
+class NotNullDropped(CatalogDifference):
     statement = "DROP NOT NULL"
+    column: str
 
     def __str__(self) -> str:
         return f"{self.column}: NULL allowed"
 
 
 @dataclass(frozen=True)
-class DefaultChanged(_OfColumn):
+class DefaultChanged(CatalogDifference):
     statement = "SET DEFAULT"
+    column: str
     after: str
 
     def __str__(self) -> str:
@@ -269,15 +265,9 @@ class ConstraintAdded(Difference):
 
 
 @dataclass(frozen=True)
-class ConstraintDropped(Difference):
+class ConstraintDropped(CatalogDifference):
     statement = "DROP CONSTRAINT"
     constraint: ConstraintShape
-    referred: bool = False
-    """Whether a foreign key refers to it that stays, to another key of the same columns."""
-
-    @property
-    def way(self) -> Way:  # type: ignore[override]
-        return Way.REBUILD if self.referred else Way.CATALOG
 
     def __str__(self) -> str:
         return f"dropped {self.constraint.name}: {self.constraint.definition}"
@@ -341,15 +331,9 @@ class IndexAdded(Difference):
 
 
 @dataclass(frozen=True)
-class IndexDropped(Difference):
+class IndexDropped(CatalogDifference):
     statement = "DROP INDEX"
     index: IndexShape
-    referred: bool = False
-    """Whether a foreign key refers to it that stays, to another key of the same columns."""
-
-    @property
-    def way(self) -> Way:  # type: ignore[override]
-        return Way.REBUILD if self.referred else Way.CATALOG
 
     def __str__(self) -> str:
         return f"dropped index {self.index.name}: {self.index}"

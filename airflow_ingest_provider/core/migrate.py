@@ -126,7 +126,7 @@ def _planned(conn: sa.Connection, live: TableShape, declared: TableShape, facts:
         pinned=catalog.pinned_columns(conn, live.oid),
         computed_from=catalog.computed_from(conn, live.oid),
         needed=catalog.needed_indexes(conn, live.oid),
-        referred=tuple(frozenset(key.target_columns) for _, key in catalog.inbound_keys(conn, live.oid)),
+        inbound=catalog.inbound_keys(conn, live.oid),
         bytes=catalog.size(conn, live.oid),
         carried=dependents.described(conn, live.oid),
     )
@@ -154,7 +154,7 @@ def check(conn: sa.Connection, this: Planned, options: Options, *, rows_stay: bo
                 f"{this.live.name}: column {column!r} is no longer declared, but is used by "
                 f"{', '.join(this.facts.pinned[column])}: declare it again, or remove what uses it"
             )
-    _check_referred_keys(conn, this)
+    _check_referred_keys(this)
     _check_enums(conn, this)
     _check_defaults(conn, this)
     if this.plan.action is Action.REBUILD and this.plan.target is not None:
@@ -180,7 +180,7 @@ def _check_wanted(conn: sa.Connection, this: Planned, options: Options) -> None:
             )
 
 
-def _check_referred_keys(conn: sa.Connection, this: Planned) -> None:
+def _check_referred_keys(this: Planned) -> None:
     """Foreign keys need the key that they refer to: those of other tables, and the table's own that stay."""
     dropped = [set(columns) for one in this.plan.differences for columns in _key_dropped(one)]
     if not dropped:
@@ -190,7 +190,7 @@ def _check_referred_keys(conn: sa.Connection, this: Planned) -> None:
     keys: list[ConstraintShape | IndexShape] = [*target.of_kind("p"), *target.of_kind("u")]
     left = [set(one.columns) for one in (*keys, *(index for index in target.indexes if index.unique))]
     own = [(name, key) for key in target.foreign_keys if key.target == name]
-    for table, key in (*catalog.inbound_keys(conn, this.live.oid), *own):
+    for table, key in (*this.facts.inbound, *own):
         referred = set(key.target_columns)
         if referred not in left and referred in dropped:
             raise DefinitionError(

@@ -51,8 +51,8 @@ class Facts:
 
     `text` is the part of the live comment that people wrote, `comment` the declared one. `pinned` are columns that
     other objects use, and which; `computed_from` those that generated columns use. `needed` are indexes that
-    something else needs, and what; `referred` the keys that foreign keys of other tables refer to. `bytes` is the size
-    of the table with its indexes, `carried` what hangs on it.
+    something else needs, and what; `inbound` the foreign keys of other tables to this one, each with its table. `bytes`
+    is the size of the table with its indexes, `carried` what hangs on it.
     `conversions` are expressions of the caller's for new values.
     """
 
@@ -61,7 +61,7 @@ class Facts:
     pinned: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     computed_from: tuple[str, ...] = ()
     needed: Mapping[str, str] = field(default_factory=dict)
-    referred: tuple[frozenset[str], ...] = ()
+    inbound: tuple[tuple[Name, ForeignKeyShape], ...] = ()
     bytes: int = 0
     carried: tuple[str, ...] = ()
     conversions: Mapping[str, str] = field(default_factory=dict)
@@ -305,10 +305,11 @@ def _columns(live: TableShape, declared: TableShape, facts: Facts) -> Iterator[D
     wanted = {column.name for column in declared.columns}
     there = {column.name for column in live.columns}
     dropped = [column for column in live.columns if column.name not in wanted]
+    staying = ((live.column(column.name), column) for column in declared.columns)
+    recomputed = any(before and before.generated and _computation(before, after) for before, after in staying)
     # What is computed goes first: PostgreSQL does not drop a column that another is computed from.
-    recomputed = any(before.generated and _computation(before, after) for before, after in _pairs(live, declared))
     for column in sorted(dropped, key=lambda column: not column.generated):
-        yield ColumnDropped(column, recomputed and column.name in facts.computed_from)
+        yield ColumnDropped(column, by_rebuild=recomputed and column.name in facts.computed_from)
     kept_live = [column.name for column in live.columns if column.name in wanted]
     kept_declared = [column.name for column in declared.columns if column.name in there]
     if kept_live != kept_declared:
@@ -323,14 +324,6 @@ def _columns(live: TableShape, declared: TableShape, facts: Facts) -> Iterator[D
             yield from _column(before, column, facts, held)
 
 
-def _pairs(live: TableShape, declared: TableShape) -> Iterator[tuple[ColumnShape, ColumnShape]]:
-    """The columns that stay, as they are and as they are declared."""
-    for after in declared.columns:
-        before = live.column(after.name)
-        if before is not None:
-            yield before, after
-
-
 def _column(before: ColumnShape, after: ColumnShape, facts: Facts, held: Collection[str]) -> Iterator[Difference]:
     """What differs in a column; those of a key that only a rebuild drops are `held` NOT NULL until then."""
     own = tuple(_values(before, after, facts))
@@ -338,11 +331,11 @@ def _column(before: ColumnShape, after: ColumnShape, facts: Facts, held: Collect
     made_anew = any(one.way is Way.REBUILD for one in own)
     has_default = not after.generated and not after.serial and after.default is not None
     if has_default and before.default != after.default and not _computation(before, after):
-        yield DefaultChanged(after.name, made_anew, str(after.default))
+        yield DefaultChanged(after.name, str(after.default), by_rebuild=made_anew)
     if after.not_null and not before.not_null:
         yield NotNullAdded(after.name)
     if before.not_null and not after.not_null:
-        yield NotNullDropped(after.name, made_anew or after.name in held)
+        yield NotNullDropped(after.name, by_rebuild=made_anew or after.name in held)
 
 
 def _values(before: ColumnShape, after: ColumnShape, facts: Facts) -> Iterator[Difference]:
@@ -375,7 +368,8 @@ def _constraints(live: TableShape, declared: TableShape, facts: Facts) -> Iterat
     yield from (ConstraintDropped(one) for one in live.constraints if one not in lasting)
     for one in _beyond(lasting, declared.constraints):
         if one not in stay:
-            yield ConstraintDropped(one, one.kind in ("p", "u") and _is_referred(one, live, declared, facts))
+            referred = one.kind in ("p", "u") and _is_referred(one, live, declared, facts)
+            yield ConstraintDropped(one, by_rebuild=referred)
     yield from (ConstraintAdded(one) for one in _beyond(declared.constraints, lasting))
     for wanted, found in zip(declared.of_kind("c"), _named_alike(lasting, declared.of_kind("c")), strict=True):
         if wanted.validated and not found.validated:
@@ -385,8 +379,8 @@ def _constraints(live: TableShape, declared: TableShape, facts: Facts) -> Iterat
 def _is_referred(key: ConstraintShape | IndexShape, live: TableShape, declared: TableShape, facts: Facts) -> bool:
     """Whether a foreign key that stays refers to the key's columns, be it of another table or of this one."""
     own = (*declared.foreign_keys, *_peoples_foreign_keys(live, declared))
-    referred = {*facts.referred, *(frozenset(one.target_columns) for one in own if one.target == live.name)}
-    return frozenset(key.columns) in referred
+    referring = (*(one for _, one in facts.inbound), *(one for one in own if one.target == live.name))
+    return any(set(one.target_columns) == set(key.columns) for one in referring)
 
 
 def _indexes(live: TableShape, declared: TableShape, facts: Facts) -> Iterator[Difference]:
@@ -395,7 +389,7 @@ def _indexes(live: TableShape, declared: TableShape, facts: Facts) -> Iterator[D
     stay = _needed_indexes(live, declared, facts.needed)
     for index in _beyond(sound, declared.indexes):
         if index not in stay:
-            yield IndexDropped(index, index.unique and _is_referred(index, live, declared, facts))
+            yield IndexDropped(index, by_rebuild=index.unique and _is_referred(index, live, declared, facts))
     yield from (IndexAdded(index) for index in _beyond(declared.indexes, sound))
     for wanted, found in zip(declared.indexes, _named_alike(sound, declared.indexes), strict=True):
         if wanted.options and wanted.options != found.options:

@@ -231,7 +231,7 @@ def migrate_in_place(table: Name, difference: Difference, text: str | None) -> S
             )
         case NotNullDropped(name):
             return _alter(table, "ALTER COLUMN {} DROP NOT NULL", sql.Identifier(name))
-        case DefaultChanged(name, _, after):
+        case DefaultChanged(name, after):
             return _alter(table, "ALTER COLUMN {} SET DEFAULT {}", sql.Identifier(name), sql.SQL(after))
         case ConstraintDropped(ConstraintShape(name)) | ForeignKeyDropped(ForeignKeyShape(name)):
             return drop_constraint(table, name)

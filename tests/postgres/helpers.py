@@ -45,6 +45,19 @@ def rows_of(conn: sa.Connection, query: str = "SELECT * FROM people ORDER BY 1")
         return [tuple(row) for row in conn.execute(sa.text(query))]
 
 
+def major(conn: sa.Connection) -> int:
+    """The server's."""
+    assert conn.dialect.server_version_info is not None
+    return int(conn.dialect.server_version_info[0])
+
+
+def statements_of(conn: sa.Connection) -> list[str]:
+    """The statements that the connection sends from now on: the list grows with them."""
+    sent: list[str] = []
+    sa.event.listen(conn, "before_cursor_execute", lambda *arguments: sent.append(arguments[2]))
+    return sent
+
+
 def is_usable(conn: sa.Connection) -> bool:
     """Whether the connection is outside a transaction and takes statements."""
     return not conn.in_transaction() and rows_of(conn, "SELECT 1") == [(1,)]

@@ -18,7 +18,7 @@ from airflow_ingest_provider.core.names import Name, is_temporary
 from airflow_ingest_provider.core.plan import Action
 from airflow_ingest_provider.core.shape import TableShape
 from airflow_ingest_provider.demo.server import Server
-from tests.postgres.helpers import is_usable, load, rows_of
+from tests.postgres.helpers import is_usable, load, major, rows_of, statements_of
 from tests.postgres.migrations import CASES, INTEGER, Case, column
 
 BEFORE_ALL = """
@@ -53,7 +53,7 @@ def only(table: sa.Table) -> sa.MetaData:
 
 
 def make_live(other: sa.Connection, case: Case, *, with_row: bool) -> None:
-    if int(other.scalar(sa.text("SHOW server_version_num")) or 0) < case.major * 10_000:
+    if major(other) < case.major:
         pytest.skip(f"PostgreSQL {case.major} is the first that has it")
     other.exec_driver_sql(BEFORE_ALL)
     other.exec_driver_sql(f"CREATE TABLE t ({case.before})")
@@ -483,10 +483,10 @@ def test_a_rebuild_has_statistics_of_all_columns_and_gathers_only_those_that_it_
         f"CREATE TABLE t (gone int, a int, b text, c int GENERATED ALWAYS AS (7) STORED); {makes};"
         "INSERT INTO t SELECT 1, n, mod(n, 7) FROM generate_series(1, 1000) n; ANALYZE t"
     )
-    columns = (
-        "SELECT attname::text, n_distinct, most_common_vals::text, histogram_bounds::text, avg_width FROM pg_stats"
-    )
-    columns += " WHERE tablename = 't' AND attname <> 'gone' ORDER BY 1"
+    columns = """
+        SELECT attname::text, n_distinct, most_common_vals::text, histogram_bounds::text, avg_width
+        FROM pg_stats WHERE tablename = 't' AND attname <> 'gone' ORDER BY 1
+    """
     before = rows_of(conn, columns)
     table = sa.Table(
         "t",
@@ -497,26 +497,24 @@ def test_a_rebuild_has_statistics_of_all_columns_and_gathers_only_those_that_it_
     )
     if "lower" in makes:
         sa.Index("t_lower_idx", sa.func.lower(table.c.b))
-    sent: list[str] = []
-    sa.event.listen(conn, "before_cursor_execute", lambda *arguments: sent.append(arguments[2]))
+    sent = statements_of(conn)
     ingest(conn, table.metadata, lambda mark: [(1, None, [])])
     a, *others = before
     assert rows_of(conn, columns) == [(*a[:-1], 8), *others]
     assert rows_of(conn, "SELECT reltuples FROM pg_class WHERE relname = 't'") == [(1000,)]
-    if (conn.dialect.server_version_info or ()) >= (18,):
+    if major(conn) >= 18:
         assert [one.partition('" ')[2] for one in sent if one.startswith("ANALYZE")] == [gathered]
 
 
 def test_a_rebuild_of_an_indexed_table_with_wider_types_gathers_no_statistics(
     conn: sa.Connection, other: sa.Connection
 ) -> None:
-    if (conn.dialect.server_version_info or ()) < (18,):
+    if major(conn) < 18:
         pytest.skip("PostgreSQL 18 is the first to which statistics can be given")
     other.exec_driver_sql("CREATE TABLE t (a int PRIMARY KEY); INSERT INTO t SELECT generate_series(1, 1000)")
     other.exec_driver_sql("ANALYZE t")
     table = sa.Table("t", sa.MetaData(), sa.Column("a", sa.BigInteger, primary_key=True, autoincrement=False))
-    sent: list[str] = []
-    sa.event.listen(conn, "before_cursor_execute", lambda *arguments: sent.append(arguments[2]))
+    sent = statements_of(conn)
     ingest(conn, table.metadata, lambda mark: [(1, None, [])])
     assert not [one for one in sent if one.startswith("ANALYZE")]
     assert rows_of(conn, "SELECT reltuples FROM pg_class WHERE relname = 't'") == [(1000,)]

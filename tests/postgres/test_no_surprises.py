@@ -13,7 +13,7 @@ from airflow_ingest_provider import DefinitionError, Delete, IngestResult, inges
 from airflow_ingest_provider.demo.server import Server
 from tests.postgres import definitions
 from tests.postgres.definitions import Case, Part, together
-from tests.postgres.helpers import rows_of
+from tests.postgres.helpers import major, rows_of
 
 PARTS = {"type": definitions.TYPES, "column": definitions.COLUMNS, "index": definitions.INDEXES}
 
@@ -60,11 +60,6 @@ def check_nothing_changes(conn: sa.Connection, metadata: sa.MetaData) -> None:
     before = rows_of(conn, FILES)
     assert migrations(run(conn, metadata)) == {}
     assert rows_of(conn, FILES) == before
-
-
-def major(conn: sa.Connection) -> int:
-    assert conn.dialect.server_version_info is not None
-    return int(conn.dialect.server_version_info[0])
 
 
 def prepare(conn: sa.Connection, case: Case) -> None:

@@ -7,7 +7,7 @@ import pytest
 import sqlalchemy as sa
 
 from airflow_ingest_provider import DefinitionError, Delete, IngestResult, ingest
-from tests.postgres.helpers import rows_of
+from tests.postgres.helpers import rows_of, statements_of
 
 NAMES = ("a", "b", "c")
 
@@ -33,8 +33,7 @@ def load(conn: sa.Connection, metadata: sa.MetaData, first: int = 1, **options: 
 
 def sent_by(conn: sa.Connection, metadata: sa.MetaData, first: int) -> list[str]:
     """The statements of a run, and "COMMIT"."""
-    sent: list[str] = []
-    sa.event.listen(conn, "before_cursor_execute", lambda *arguments: sent.append(arguments[2]))
+    sent = statements_of(conn)
     sa.event.listen(conn, "commit", lambda _: sent.append("COMMIT"))
     load(conn, metadata, first)
     return sent
