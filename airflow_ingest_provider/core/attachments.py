@@ -10,6 +10,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from airflow_ingest_provider.core.catalog import by_table, oid_of
 from airflow_ingest_provider.core.names import Name
 
 
@@ -26,23 +27,15 @@ class Attached:
         return self.statement.startswith("COMMENT ON TABLE")
 
 
-def attached(conn: sa.Connection, oid: int) -> list[Attached]:
-    """What hangs on a relation, in the order in which to hang it on one of the same name."""
-    return attached_to_each(conn, [oid])[oid]
-
-
-def attached_to_each(conn: sa.Connection, oids: Collection[int]) -> Mapping[int, list[Attached]]:
-    """The same for several relations at once: planning the query takes longer than running it."""
-    found: dict[int, list[Attached]] = {oid: [] for oid in oids}
+def attached(conn: sa.Connection, oids: Collection[int]) -> dict[int, tuple[Attached, ...]]:
+    """What hangs on each of the relations, in the order in which to hang it on one of the same name."""
     at = {"oids": list(oids)}
-    grants: dict[int, list[Any]] = {oid: [] for oid in oids}
-    for row in conn.execute(_GRANTS, at):
-        grants[row.oid].append(row)
-    for oid, rows in grants.items():
-        found[oid] += _grants(rows)
-    for row in conn.execute(_ATTACHED, at):
-        found[row.oid].append(Attached(row.statement, row.part if row.step in _OF_PARTS else None))
-    return found
+    grants, others = (by_table(conn.execute(query, at)) for query in (_GRANTS, _ATTACHED))
+    return {oid: (*_grants(grants[oid]), *map(_attached, others[oid])) for oid in oids}
+
+
+def _attached(row: Any) -> Attached:
+    return Attached(row.statement, row.part if row.step in _OF_PARTS else None)
 
 
 def _grants(left: list[Any]) -> Iterator[Attached]:
@@ -61,14 +54,22 @@ def _grants(left: list[Any]) -> Iterator[Attached]:
         granting |= {row.grantee for row in ready if row.is_grantable}
 
 
-def revokes(conn: sa.Connection, oid: int, name: Name) -> tuple[str, ...]:
-    """What takes away every grant on a new relation that is to be called so, those of default privileges too."""
-    return tuple(conn.scalars(_REVOKES, {"oid": oid, "name": name.quoted}))
+def revokes(conn: sa.Connection, names: Mapping[int, Name]) -> dict[int, tuple[str, ...]]:
+    """What takes away every grant on new relations that are to be called so, those of default privileges too."""
+    at = {"oids": list(names), "names": [name.quoted for name in names.values()]}
+    found = by_table(conn.execute(_REVOKES, at))
+    return {oid: tuple(row.statement for row in found[oid]) for oid in names}
 
 
-def settings(conn: sa.Connection, oid: int) -> str:
-    """The table's access method, storage parameters and tablespace, as they follow the columns in CREATE TABLE."""
-    return conn.scalar(_SETTINGS, {"oid": oid}) or ""
+def revokes_of(conn: sa.Connection, name: Name) -> tuple[str, ...]:
+    """The same for one that has its name already."""
+    oid = oid_of(conn, name)
+    return revokes(conn, {oid: name})[oid]
+
+
+def settings(conn: sa.Connection, oids: Collection[int]) -> dict[int, str]:
+    """The tables' access methods, storage parameters and tablespaces, as they follow the columns in CREATE TABLE."""
+    return {row.table_oid: row.settings for row in conn.execute(_SETTINGS, {"oids": list(oids)})}
 
 
 _OF_PARTS = frozenset({50, 51, 61, 62, 63})
@@ -80,7 +81,7 @@ _ATTACHED = sa.text("""
         SELECT c.*, n.nspname, format('%I.%I', n.nspname, c.relname) AS target
         FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = ANY (CAST(:oids AS oid[]))
     )
-    SELECT oid::bigint AS oid, step, part, statement FROM (
+    SELECT oid::bigint AS table_oid, step, part, statement FROM (
         SELECT it.oid, 20 AS step, p.polname::text AS part,
                  format('CREATE POLICY %I ON %s AS %s FOR %s TO %s%s%s', p.polname, target,
                  CASE WHEN p.polpermissive THEN 'PERMISSIVE' ELSE 'RESTRICTIVE' END,
@@ -189,7 +190,7 @@ _GRANTS = sa.text("""
         SELECT it.oid, a.attname::text, a.attname, acl.*
         FROM it JOIN pg_attribute a ON a.attrelid = it.oid AND NOT a.attisdropped, aclexplode(a.attacl) acl
     )
-    SELECT relation::bigint AS oid, part, pg_get_userbyid(relowner)::text AS owner,
+    SELECT relation::bigint AS table_oid, part, pg_get_userbyid(relowner)::text AS owner,
            pg_get_userbyid(grantor)::text AS grantor,
            pg_get_userbyid(grantee)::text AS grantee, is_grantable,
            quote_ident(pg_get_userbyid(grantor)) AS as_grantor, quote_ident(current_user) AS as_ourselves,
@@ -204,27 +205,27 @@ _GRANTS = sa.text("""
 
 # One statement for everybody who has a grant on the relation or a column, its owner included.
 _REVOKES = sa.text("""
-    SELECT DISTINCT format('REVOKE ALL ON %s%s FROM %s CASCADE',
-                           CASE c.relkind WHEN 'S' THEN 'SEQUENCE ' ELSE '' END, CAST(:name AS text),
-                           CASE acl.grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(acl.grantee)) END)
-    FROM pg_class c,
+    SELECT DISTINCT c.oid::bigint AS table_oid, format('REVOKE ALL ON %s%s FROM %s CASCADE',
+               CASE c.relkind WHEN 'S' THEN 'SEQUENCE ' ELSE '' END, named.name,
+               CASE acl.grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(acl.grantee)) END) AS statement
+    FROM unnest(CAST(:oids AS oid[]), CAST(:names AS text[])) named(oid, name) JOIN pg_class c ON c.oid = named.oid,
          acldefault(CASE c.relkind WHEN 'S' THEN 's' ELSE 'r' END::"char", c.relowner) standard,
          LATERAL (SELECT grantee FROM aclexplode(coalesce(c.relacl, standard))
                   UNION
                   SELECT of_column.grantee
                   FROM pg_attribute a, aclexplode(a.attacl) of_column WHERE a.attrelid = c.oid) acl
-    WHERE c.oid = :oid
+    ORDER BY 1, 2
 """)
 
-# One text: USING, WITH (its TOAST table's parameters too), TABLESPACE.
+# One text for each: USING, WITH (its TOAST table's parameters too), TABLESPACE.
 _SETTINGS = sa.text("""
-    SELECT coalesce(' USING ' || quote_ident(am.amname), '')
+    SELECT c.oid::bigint AS table_oid, coalesce(' USING ' || quote_ident(am.amname), '')
         || coalesce(' WITH (' || nullif(concat_ws(', ', array_to_string(c.reloptions, ', '),
              (SELECT string_agg('toast.' || o, ', ') FROM unnest(t.reloptions) o)), '') || ')', '')
-        || coalesce(' TABLESPACE ' || quote_ident(ts.spcname), '')
+        || coalesce(' TABLESPACE ' || quote_ident(ts.spcname), '') AS settings
     FROM pg_class c
     LEFT JOIN pg_am am ON am.oid = c.relam
     LEFT JOIN pg_class t ON t.oid = c.reltoastrelid
     LEFT JOIN pg_tablespace ts ON ts.oid = c.reltablespace
-    WHERE c.oid = :oid
+    WHERE c.oid = ANY (CAST(:oids AS oid[]))
 """)

@@ -4,6 +4,7 @@ import re
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import compress
 from typing import Any
 
 import sqlalchemy as sa
@@ -44,7 +45,12 @@ def find_all(conn: sa.Connection, names: Sequence[tuple[str | None, str]]) -> li
 
 def oid_of(conn: sa.Connection, name: Name) -> int:
     """The OID of a relation that should be there; 0, which nothing has, if it has gone."""
-    return find(conn, name.schema, name.name)[1] or 0
+    return oids_of(conn, [name])[0]
+
+
+def oids_of(conn: sa.Connection, names: Sequence[Name]) -> list[int]:
+    """The same for several, in their order."""
+    return [oid or 0 for _, oid in find_all(conn, [(name.schema, name.name) for name in names])]
 
 
 def schema_exists(conn: sa.Connection, schema: str) -> bool:
@@ -76,16 +82,18 @@ def access(conn: sa.Connection, oids: Sequence[int]) -> dict[int, Access]:
     return {row.oid: Access(**row._mapping) for row in conn.execute(_ACCESS, {"oids": list(oids)})}
 
 
-def may_own(conn: sa.Connection, oid: int) -> tuple[bool, str, str]:
-    """Whether the current role may do what an owner may; with its name and the owner's."""
-    found = access(conn, [oid])[oid]
-    return found.may_own, found.role, found.owner
-
-
 def has_rows(conn: sa.Connection, name: Name) -> bool:
     """Whether the table holds any row."""
-    exists = sa.select(sa.literal(1)).select_from(sa.table(name.name, schema=name.schema)).limit(1)
-    return conn.execute(exists).first() is not None
+    return bool(filled(conn, [name]))
+
+
+def filled(conn: sa.Connection, names: Sequence[Name]) -> list[Name]:
+    """Those of the tables that hold any row."""
+    if not names:
+        return []
+    exist = sql.SQL(", ").join(sql.SQL("EXISTS (SELECT FROM {})").format(name.sql) for name in names)
+    found = run(conn, sql.SQL("SELECT CAST(ARRAY[{}] AS boolean[])").format(exist)).scalar_one()
+    return list(compress(names, found))
 
 
 def holds_values(conn: sa.Connection, name: Name, column: str) -> bool:
@@ -119,7 +127,7 @@ def table_shapes(conn: sa.Connection, oids: Sequence[int]) -> dict[int, TableSha
     at = {"oids": list(oids)}
     heads = conn.execute(_TABLES, at).all()
     types = {row.oid: row for row in conn.execute(_TYPES, at)}
-    columns, constraints, indexes = (_by_table(conn.execute(query, at)) for query in (_COLUMNS, _CONSTRAINTS, _INDEXES))
+    columns, constraints, indexes = (by_table(conn.execute(query, at)) for query in (_COLUMNS, _CONSTRAINTS, _INDEXES))
     return {
         head.oid: TableShape(
             name=Name(head.schema, head.name),
@@ -135,16 +143,20 @@ def table_shapes(conn: sa.Connection, oids: Sequence[int]) -> dict[int, TableSha
     }
 
 
-def _by_table(rows: Iterable[Any]) -> defaultdict[int, list[Any]]:
+def by_table(rows: Iterable[Any]) -> defaultdict[int, list[Any]]:
+    """Rows by their `table_oid`, in their order; none for tables that have none."""
     found: defaultdict[int, list[Any]] = defaultdict(list)
     for row in rows:
         found[row.table_oid].append(row)
     return found
 
 
-def inbound_keys(conn: sa.Connection, oid: int) -> tuple[tuple[Name, ForeignKeyShape], ...]:
-    """Foreign keys of other tables to this one, each with its table."""
-    return tuple((Name(row.schema, row.table), _foreign_key(row)) for row in conn.execute(_INBOUND, {"oid": oid}))
+def inbound_keys(conn: sa.Connection, oids: Sequence[int]) -> dict[int, tuple[tuple[Name, ForeignKeyShape], ...]]:
+    """Foreign keys of other tables to each of these, each with its table."""
+    found = defaultdict(list)
+    for row in conn.execute(_INBOUND, {"oids": list(oids)}):
+        found[row.target_oid].append((Name(row.schema, row.table), _foreign_key(row)))
+    return {oid: tuple(found[oid]) for oid in oids}
 
 
 def pinned_columns(conn: sa.Connection, oid: int) -> Mapping[str, tuple[str, ...]]:
@@ -204,9 +216,15 @@ def type_owner(conn: sa.Connection, type_: str) -> tuple[Name, str, str | None]:
     return Name(row.schema, row.name), row.owner, row.comment
 
 
-def taken_names(conn: sa.Connection, oid: int, wanted: Collection[str]) -> frozenset[str]:
-    """Those of the names, and of these with a number, that other relations of the schema than the table's own have."""
-    return frozenset(conn.scalars(_TAKEN, {"oid": oid, "wanted": list(wanted)}))
+def taken_names(conn: sa.Connection, wanted: Mapping[int, Collection[str]]) -> dict[int, frozenset[str]]:
+    """Of the names wanted for parts of each table, and of these with a number, those that other relations have.
+
+    Other than the table's own parts, in its schema.
+    """
+    pairs = [(oid, name) for oid, names in wanted.items() for name in names]
+    at = {"oids": [oid for oid, _ in pairs], "names": [name for _, name in pairs]}
+    found = by_table(conn.execute(_TAKEN, at))
+    return {oid: frozenset(row.relname for row in found[oid]) for oid in wanted}
 
 
 def enum_labels(conn: sa.Connection, schema: str | None, name: str) -> tuple[str, ...] | None:
@@ -443,7 +461,8 @@ _EACH_CONSTRAINT = """
            END AS options,
            ts.spcname AS tablespace, pg_get_indexdef(ix.oid) AS index_definition,
            coalesce(array_to_string(ix.reloptions, ', '), '') AS index_options,
-           obj_description(k.oid, 'pg_constraint') AS comment, k.conrelid::bigint AS table_oid
+           obj_description(k.oid, 'pg_constraint') AS comment,
+           k.conrelid::bigint AS table_oid, k.confrelid::bigint AS target_oid
     FROM pg_constraint k
     JOIN pg_class c ON c.oid = k.conrelid
     JOIN pg_namespace n ON n.oid = c.relnamespace
@@ -461,11 +480,12 @@ _CONSTRAINTS = sa.text(
     """
 )
 
-# Foreign keys that other tables have to this one.
+# Foreign keys that other tables have to these.
 _INBOUND = sa.text(
     _EACH_CONSTRAINT
     + """
-    WHERE k.contype = 'f' AND k.confrelid = :oid AND k.conrelid <> :oid AND k.conparentid = 0
+    WHERE k.contype = 'f' AND k.confrelid = ANY (CAST(:oids AS oid[])) AND k.conrelid <> k.confrelid
+      AND k.conparentid = 0
     ORDER BY 1, 2, 3
     """
 )
@@ -516,11 +536,12 @@ _COMPUTED_FROM = sa.text("""
 
 # The table's own are its indexes and the sequences that its columns own.
 _TAKEN = sa.text("""
-    SELECT c.relname::text
-    FROM pg_class t JOIN pg_class c ON c.relnamespace = t.relnamespace
-    WHERE t.oid = :oid AND rtrim(c.relname::text, '0123456789') IN (
-              SELECT rtrim(name, '0123456789') FROM unnest(CAST(:wanted AS text[])) name)
-      AND NOT EXISTS (SELECT FROM pg_index i WHERE i.indexrelid = c.oid AND i.indrelid = t.oid)
+    SELECT DISTINCT t.oid::bigint AS table_oid, c.relname::text
+    FROM unnest(CAST(:oids AS oid[]), CAST(:names AS text[])) wanted(oid, name)
+    JOIN pg_class t ON t.oid = wanted.oid
+    JOIN pg_class c ON c.relnamespace = t.relnamespace
+     AND rtrim(c.relname::text, '0123456789') = rtrim(wanted.name, '0123456789')
+    WHERE NOT EXISTS (SELECT FROM pg_index i WHERE i.indexrelid = c.oid AND i.indrelid = t.oid)
       AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid
                         AND d.refclassid = 'pg_class'::regclass AND d.refobjid = t.oid AND c.relkind = 'S')
 """)

@@ -5,9 +5,9 @@ is created as a temporary table, in a savepoint that is rolled back, and read wi
 one: two equal definitions are then two equal shapes.
 """
 
-import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain, count
 from typing import Any
 
 import sqlalchemy as sa
@@ -17,7 +17,7 @@ from sqlalchemy.dialects import postgresql
 from airflow_ingest_provider.core import catalog, statements
 from airflow_ingest_provider.core.errors import DefinitionError
 from airflow_ingest_provider.core.names import Name, check_length, temporary_name
-from airflow_ingest_provider.core.session import rolled_back, run, sqlstate
+from airflow_ingest_provider.core.session import rolled_back, run, run_all, sqlstate
 from airflow_ingest_provider.core.shape import ColumnShape, ConstraintShape, ForeignKeyShape, IndexShape, TableShape
 
 
@@ -104,7 +104,7 @@ def _created(conn: sa.Connection, tables: Sequence[tuple[sa.Table, TableShape]])
     with rolled_back(conn):
         # Else a temporary table that is called as a type or a relation of the catalog would be taken for it.
         conn.execute(sa.text("SELECT set_config('search_path', current_setting('search_path') || ', pg_temp', true)"))
-        renamed = itertools.count()
+        renamed = count()
         for table, _ in tables:
             for enum in declared_enums(conn, table):
                 there = catalog.enum_labels(conn, enum.schema, enum.name)
@@ -145,7 +145,8 @@ def _reprinted(conn: sa.Connection, shapes: Sequence[TableShape]) -> list[TableS
     if not shapes:
         return []
     tokens = [f"declared{place}" for place, _ in enumerate(shapes)]
-    called = [_create_again(conn, token, shape) for token, shape in zip(tokens, shapes, strict=True)]
+    called, create = zip(*map(_created_again, tokens, shapes), strict=True)
+    run_all(conn, chain.from_iterable(create))
     there = _temporary_shapes(conn, list(map(temporary_name, tokens)))
     return [
         replace(
@@ -157,20 +158,20 @@ def _reprinted(conn: sa.Connection, shapes: Sequence[TableShape]) -> list[TableS
     ]
 
 
-def _create_again(conn: sa.Connection, token: str, shape: TableShape) -> dict[str, str]:
-    """Create a table of the shape; what its parts are called in the shape, by their names here."""
+def _created_again(token: str, shape: TableShape) -> tuple[dict[str, str], list[sql.Composable]]:
+    """The statements that create a table of the shape; what its parts are called in the shape, by their names here."""
     name = Name("pg_temp", temporary_name(token))
-    run(conn, statements.create_hidden(name, shape, ""))
+    create = [statements.create_hidden(name, shape, "")]
     called = {}
     parts: list[ConstraintShape | IndexShape] = [*shape.constraints, *shape.indexes]
     for place, part in enumerate(parts):
         passing = temporary_name(token, f"part{place}")  # its own name is taken, by the table that was read
         called[passing] = part.name
         if isinstance(part, ConstraintShape):
-            run(conn, statements.add_constraint(name, part, passing))
+            create.append(statements.add_constraint(name, part, passing))
         else:
-            run(conn, statements.create_index(name, part, passing))
-    return called
+            create.append(statements.create_index(name, part, passing))
+    return called, create
 
 
 def _expressions(shape: TableShape) -> set[str | None]:

@@ -1,13 +1,15 @@
 """What depends on a table and lives on without it: views, foreign keys of others, statistics and sequences."""
 
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import sqlalchemy as sa
 
 from airflow_ingest_provider.core import catalog
-from airflow_ingest_provider.core.attachments import attached, attached_to_each, settings
+from airflow_ingest_provider.core.attachments import attached, settings
+from airflow_ingest_provider.core.catalog import by_table
 from airflow_ingest_provider.core.names import Name
 from airflow_ingest_provider.core.session import searching
 from airflow_ingest_provider.core.shape import ForeignKeyShape, IndexShape, TableShape
@@ -67,27 +69,40 @@ class StatisticsObject:
 def dependents(conn: sa.Connection, oids: Collection[int]) -> tuple[Dependent, ...]:
     """The views on any of the relations, those that others read first."""
     rows = conn.execute(_DEPENDENTS, {"oids": list(oids)}).all()
-    attached = attached_to_each(conn, [row.oid for row in rows]) if rows else {}
-    return tuple(_dependent(conn, row, [one.statement for one in attached[row.oid]]) for row in rows)
-
-
-def _dependent(conn: sa.Connection, row: sa.Row[tuple[object, ...]], attached: Sequence[str]) -> Dependent:
-    is_stored = row.relkind == "m"
-    return Dependent(
-        oid=row.oid,
-        name=Name(row.schema, row.name),
-        kind=row.relkind,
-        definition=row.definition.rstrip().rstrip(";"),
-        options=row.options,
-        reads=frozenset(row.reads),
-        populated=row.relispopulated,
-        may_alter=row.may_alter,
-        owner=row.owner,
-        storage=settings(conn, row.oid) if is_stored else "",
-        attached=tuple(attached),
-        shape=catalog.table_shape(conn, row.oid) if is_stored else None,
-        statistics=statistics_objects(conn, row.oid) if is_stored else (),
+    if not rows:
+        return ()
+    hanging = attached(conn, [row.oid for row in rows])
+    stored = [row.oid for row in rows if row.relkind == "m"]
+    shapes = catalog.table_shapes(conn, stored) if stored else {}
+    storage = settings(conn, stored) if stored else {}
+    statistics = statistics_objects(conn, stored) if stored else {}
+    return tuple(
+        Dependent(
+            oid=row.oid,
+            name=Name(row.schema, row.name),
+            kind=row.relkind,
+            definition=row.definition.rstrip().rstrip(";"),
+            options=row.options,
+            reads=frozenset(row.reads),
+            populated=row.relispopulated,
+            may_alter=row.may_alter,
+            owner=row.owner,
+            storage=storage.get(row.oid, ""),
+            attached=tuple(one.statement for one in hanging[row.oid]),
+            shape=shapes.get(row.oid),
+            statistics=statistics.get(row.oid, ()),
+        )
+        for row in rows
     )
+
+
+def over(views: Iterable[Dependent], oid: int) -> Iterator[Dependent]:
+    """Those of the views that read the relation, at any depth; they come after what they read."""
+    read = {oid}
+    for view in views:
+        if view.reads & read:
+            read.add(view.oid)
+            yield view
 
 
 def query(conn: sa.Connection, oid: int, schemas: Collection[str]) -> str:
@@ -99,10 +114,10 @@ def query(conn: sa.Connection, oid: int, schemas: Collection[str]) -> str:
 def described(conn: sa.Connection, oid: int) -> tuple[str, ...]:
     """What hangs on the table, a line each, for people."""
     views = [f"{view.word.lower()} {view.name}" for view in dependents(conn, [oid])]
-    keys = [f"foreign key {key.name} of {key.table}" for key in inbound_keys(conn, oid)]
+    keys = [f"foreign key {key.name} of {key.table}" for key in inbound_keys(conn, [oid])[oid]]
     counted = Counter(
         next((what for what in _KINDS if what in one.statement), "")
-        for one in attached(conn, oid)
+        for one in attached(conn, [oid])[oid]
         if not one.holds_state
     )
     own = [f"{count} x {what}" for what, count in counted.items() if what]
@@ -122,67 +137,76 @@ _KINDS = (
 )
 
 
-def inbound_keys(conn: sa.Connection, oid: int) -> tuple[InboundKey, ...]:
-    """Foreign keys of other tables to this one; the table's own references to itself are its definition's."""
-    return tuple(InboundKey(**vars(key), table=table) for table, key in catalog.inbound_keys(conn, oid))
+def inbound_keys(conn: sa.Connection, oids: Sequence[int]) -> dict[int, tuple[InboundKey, ...]]:
+    """Foreign keys of other tables to each of these; a table's references to itself are its definition's."""
+    found = catalog.inbound_keys(conn, oids)
+    return {oid: tuple(InboundKey(**vars(key), table=table) for table, key in keys) for oid, keys in found.items()}
 
 
-def statistics_objects(conn: sa.Connection, oid: int) -> tuple[StatisticsObject, ...]:
-    """The table's extended statistics, by name."""
-    return tuple(
-        StatisticsObject(
-            Name(row.schema, row.name), row.kinds, row.on, tuple(row.columns), row.target, row.owner, row.comment
-        )
-        for row in conn.execute(_STATISTICS, {"oid": oid})
-    )
+def statistics_objects(conn: sa.Connection, oids: Sequence[int]) -> dict[int, tuple[StatisticsObject, ...]]:
+    """The extended statistics of each table, by name."""
+    found = by_table(conn.execute(_STATISTICS, {"oids": list(oids)}))
+    return {oid: tuple(map(_statistics_object, found[oid])) for oid in oids}
 
 
-def owned_sequences(conn: sa.Connection, oid: int) -> tuple[tuple[str, Name], ...]:
-    """Columns, and the sequences that go with them when the table is dropped; an identity's is its own matter."""
-    return tuple((row.column, Name(row.schema, row.name)) for row in conn.execute(_OWNED, {"oid": oid}))
+def _statistics_object(row: Any) -> StatisticsObject:
+    name = Name(row.schema, row.name)
+    return StatisticsObject(name, row.kinds, row.on, tuple(row.columns), row.target, row.owner, row.comment)
 
 
-def used_columns(conn: sa.Connection, oid: int) -> dict[str, tuple[str, ...]]:
-    """Views, rules, policies and triggers, and the columns of the table that each uses, by name."""
-    return {row.user: tuple(row.columns) for row in conn.execute(_USED, {"oid": oid})}
+def owned_sequences(conn: sa.Connection, oids: Sequence[int]) -> dict[int, tuple[tuple[str, Name], ...]]:
+    """Columns, and the sequences that go with them when their table is dropped; an identity's is its own matter."""
+    found = by_table(conn.execute(_OWNED, {"oids": list(oids)}))
+    return {oid: tuple((row.column, Name(row.schema, row.name)) for row in found[oid]) for oid in oids}
 
 
-def fingerprint(conn: sa.Connection, oid: int) -> str:
-    """Another text after any change of the relation's definition, of the views over it, or of what hangs on them."""
-    return str(conn.scalar(_FINGERPRINT, {"oid": oid}))
+def used_columns(conn: sa.Connection, oids: Sequence[int]) -> dict[int, dict[str, tuple[str, ...]]]:
+    """Views, rules, policies and triggers, and the columns of each table that each uses, by name."""
+    found = by_table(conn.execute(_USED, {"oids": list(oids)}))
+    return {oid: {row.user: tuple(row.columns) for row in found[oid]} for oid in oids}
+
+
+def fingerprints(conn: sa.Connection, oids: Sequence[int]) -> dict[int, str]:
+    """Other texts after any change of a relation's definition, of the views over it, or of what hangs on them."""
+    return {row.table_oid: row.fingerprint for row in conn.execute(_FINGERPRINTS, {"oids": list(oids)})}
 
 
 # Names of the search_path's schemas are printed bare.
 _QUERY = sa.text("SELECT pg_get_viewdef(CAST(:oid AS oid))")
 
 # Every row of the catalog that is theirs, by the transaction that wrote it: one query in place of all those that read.
-_FINGERPRINT = sa.text("""
-    WITH RECURSIVE theirs(oid) AS (
-        SELECT CAST(:oid AS oid)
+_FINGERPRINTS = sa.text("""
+    WITH RECURSIVE theirs(table_oid, oid) AS (
+        SELECT oid, oid FROM unnest(CAST(:oids AS oid[])) oid
         UNION
-        SELECT r.ev_class
+        SELECT theirs.table_oid, r.ev_class
         FROM theirs JOIN pg_depend d ON d.refclassid = 'pg_class'::regclass AND d.refobjid = theirs.oid
         JOIN pg_rewrite r ON d.classid = 'pg_rewrite'::regclass AND r.oid = d.objid
     )
-    SELECT md5(string_agg(part, ',' ORDER BY part)) FROM (
-        SELECT concat('class', c.oid, ':', c.xmin) AS part FROM pg_class c JOIN theirs USING (oid)
-        UNION ALL SELECT concat('column', a.attrelid, '.', a.attnum, ':', a.xmin)
+    SELECT table_oid::bigint, md5(string_agg(part, ',' ORDER BY part)) AS fingerprint FROM (
+        SELECT table_oid, concat('class', c.oid, ':', c.xmin) AS part FROM pg_class c JOIN theirs USING (oid)
+        UNION ALL SELECT table_oid, concat('column', a.attrelid, '.', a.attnum, ':', a.xmin)
         FROM pg_attribute a JOIN theirs ON oid = attrelid
-        UNION ALL SELECT concat('constraint', k.oid, ':', k.xmin)
+        UNION ALL SELECT table_oid, concat('constraint', k.oid, ':', k.xmin)
         FROM pg_constraint k JOIN theirs ON theirs.oid IN (k.conrelid, k.confrelid)
-        UNION ALL SELECT concat('index', i.indexrelid, ':', i.xmin, ':', c.xmin)
+        UNION ALL SELECT table_oid, concat('index', i.indexrelid, ':', i.xmin, ':', c.xmin)
         FROM pg_index i JOIN theirs ON oid = indrelid JOIN pg_class c ON c.oid = i.indexrelid
-        UNION ALL SELECT concat('trigger', t.oid, ':', t.xmin) FROM pg_trigger t JOIN theirs ON theirs.oid = tgrelid
-        UNION ALL SELECT concat('policy', p.oid, ':', p.xmin) FROM pg_policy p JOIN theirs ON theirs.oid = polrelid
-        UNION ALL SELECT concat('rule', r.oid, ':', r.xmin) FROM pg_rewrite r JOIN theirs ON theirs.oid = ev_class
-        UNION ALL SELECT concat('default', d.oid, ':', d.xmin) FROM pg_attrdef d JOIN theirs ON theirs.oid = adrelid
-        UNION ALL SELECT concat('statistics', s.oid, ':', s.xmin)
+        UNION ALL SELECT table_oid, concat('trigger', t.oid, ':', t.xmin)
+        FROM pg_trigger t JOIN theirs ON theirs.oid = tgrelid
+        UNION ALL SELECT table_oid, concat('policy', p.oid, ':', p.xmin)
+        FROM pg_policy p JOIN theirs ON theirs.oid = polrelid
+        UNION ALL SELECT table_oid, concat('rule', r.oid, ':', r.xmin)
+        FROM pg_rewrite r JOIN theirs ON theirs.oid = ev_class
+        UNION ALL SELECT table_oid, concat('default', d.oid, ':', d.xmin)
+        FROM pg_attrdef d JOIN theirs ON theirs.oid = adrelid
+        UNION ALL SELECT table_oid, concat('statistics', s.oid, ':', s.xmin)
         FROM pg_statistic_ext s JOIN theirs ON theirs.oid = stxrelid
-        UNION ALL SELECT concat('comment', d.objoid, '.', d.objsubid, ':', d.xmin)
+        UNION ALL SELECT table_oid, concat('comment', d.objoid, '.', d.objsubid, ':', d.xmin)
         FROM pg_description d JOIN theirs ON oid = objoid AND classoid = 'pg_class'::regclass
-        UNION ALL SELECT concat('dependent', d.classid, '.', d.objid, '.', d.objsubid)
+        UNION ALL SELECT table_oid, concat('dependent', d.classid, '.', d.objid, '.', d.objsubid)
         FROM pg_depend d JOIN theirs ON refclassid = 'pg_class'::regclass AND refobjid = oid
     ) parts
+    GROUP BY table_oid
 """)
 
 # Views and materialized views over the relations, at any depth, by their longest path to one: each comes after
@@ -222,31 +246,31 @@ _STATISTICS = sa.text("""
                  WHERE d.classid = 'pg_statistic_ext'::regclass AND d.objid = s.oid
                    AND d.refclassid = 'pg_class'::regclass AND d.refobjid = s.stxrelid ORDER BY 1) AS columns,
            nullif(s.stxstattarget, -1)::int AS target, pg_get_userbyid(s.stxowner)::text AS owner,
-           obj_description(s.oid, 'pg_statistic_ext') AS comment
+           obj_description(s.oid, 'pg_statistic_ext') AS comment, s.stxrelid::bigint AS table_oid
     FROM pg_statistic_ext s JOIN pg_namespace n ON n.oid = s.stxnamespace
-    WHERE s.stxrelid = :oid
+    WHERE s.stxrelid = ANY (CAST(:oids AS oid[]))
     ORDER BY 1, 2
 """)
 
 # What prints its columns by place may use others after a rebuild: an alias list, for one.
 _USED = sa.text("""
     SELECT pg_describe_object(d.classid, d.objid, 0) AS user,
-           array_agg(DISTINCT a.attname::text ORDER BY a.attname::text) AS columns
+           array_agg(DISTINCT a.attname::text ORDER BY a.attname::text) AS columns, d.refobjid::bigint AS table_oid
     FROM pg_depend d
     JOIN pg_attribute a ON a.attrelid = d.refobjid AND a.attnum = d.refobjsubid
-    WHERE d.refclassid = 'pg_class'::regclass AND d.refobjid = :oid AND d.refobjsubid > 0
+    WHERE d.refclassid = 'pg_class'::regclass AND d.refobjid = ANY (CAST(:oids AS oid[])) AND d.refobjsubid > 0
       AND d.classid IN ('pg_rewrite'::regclass, 'pg_policy'::regclass, 'pg_trigger'::regclass)
-    GROUP BY 1
+    GROUP BY d.refobjid, 1
 """)
 
 # A column may own any number of sequences (deptype 'a'); the one of an identity is internal to it ('i').
 _OWNED = sa.text("""
-    SELECT a.attname::text AS column, n.nspname AS schema, c.relname AS name
+    SELECT a.attname::text AS column, n.nspname AS schema, c.relname AS name, d.refobjid::bigint AS table_oid
     FROM pg_depend d
     JOIN pg_class c ON c.oid = d.objid AND c.relkind = 'S'
     JOIN pg_namespace n ON n.oid = c.relnamespace
     JOIN pg_attribute a ON a.attrelid = d.refobjid AND a.attnum = d.refobjsubid
     WHERE d.classid = 'pg_class'::regclass AND d.refclassid = 'pg_class'::regclass
-      AND d.refobjid = :oid AND d.deptype = 'a'
+      AND d.refobjid = ANY (CAST(:oids AS oid[])) AND d.deptype = 'a'
     ORDER BY 1, 2, 3
 """)

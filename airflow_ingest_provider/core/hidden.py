@@ -98,7 +98,7 @@ def copy(conn: sa.Connection, hidden: HiddenTable, conversions: Mapping[str, str
 
 
 def _create_empty(conn: sa.Connection, hidden: HiddenTable) -> None:
-    settings = attachments.settings(conn, hidden.live.oid)
+    settings = attachments.settings(conn, [hidden.live.oid])[hidden.live.oid]
     run(conn, statements.create_hidden(hidden.name, hidden.shape, settings))
     for statement in statements.tune(hidden.name, hidden.shape):
         run(conn, statement)
@@ -128,7 +128,7 @@ _CAST_AS_ASSIGNED = frozenset(
 
 def _create_as(conn: sa.Connection, hidden: HiddenTable) -> int:
     """CREATE TABLE AS takes two thirds of the time of INSERT, which looks for a place for each row."""
-    settings = attachments.settings(conn, hidden.live.oid)
+    settings = attachments.settings(conn, [hidden.live.oid])[hidden.live.oid]
     rows = run(conn, statements.create_hidden_as(hidden.name, hidden.shape, settings, hidden.live.name)).rowcount
     for statement in statements.complete(hidden.name, hidden.shape):
         run(conn, statement)
@@ -192,7 +192,7 @@ def finish(conn: sa.Connection, hidden: HiddenTable, renamed: Mapping[Name, Name
         name = key.name or default_name(hidden.live.name.name, *key.columns, "fkey")
         with fitting(key, hidden.live.name):
             run(conn, statements.add_foreign_key(hidden.name, key, name, target, valid=key.validated))
-    live_statistics = dependents.statistics_objects(conn, hidden.live.oid)
+    live_statistics = dependents.statistics_objects(conn, [hidden.live.oid])[hidden.live.oid]
     create_statistics(conn, hidden.name, hidden.of_columns_that_stay(live_statistics), hidden.name)
     return superseded
 
@@ -200,7 +200,8 @@ def finish(conn: sa.Connection, hidden: HiddenTable, renamed: Mapping[Name, Name
 def with_sequences(conn: sa.Connection, hidden: HiddenTable) -> TableShape:
     """The hidden table's columns that draw from sequences: of identities its own, of serial ones the live table's."""
     drawing = [column for column in hidden.shape.columns if column.identity or column.serial]
-    own = catalog.table_shape(conn, catalog.oid_of(conn, hidden.name)).columns if drawing else ()
+    has_own = any(column.identity or column.new_sequence for column in drawing)
+    own = catalog.table_shape(conn, catalog.oid_of(conn, hidden.name)).columns if has_own else ()
     sequences = {column.name: column.sequence for column in own if column.sequence}
     columns = (replace(one, sequence=sequences.get(one.name, one.sequence)) for one in drawing)
     return replace(hidden.shape, name=hidden.name, columns=tuple(columns))

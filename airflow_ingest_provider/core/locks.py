@@ -105,10 +105,10 @@ _AFTER_ENDING = timedelta(seconds=10)
 """How long to go on trying once those who stood in the way were ended: a backend takes a moment to end."""
 
 
-def hold_writers(conn: sa.Connection, table: Name, options: Options) -> None:
-    """Take SHARE on the table until the transaction ends: its rows stay as they are, and readers go on."""
-    share = sql.SQL("LOCK TABLE {} IN SHARE MODE").format(table.sql)
-    exclusively(conn, [table], options, lambda: run(conn, share), keeps_readers=False)
+def hold_writers(conn: sa.Connection, tables: Collection[Name], options: Options) -> None:
+    """Take SHARE on the tables until the transaction ends: their rows stay as they are, and readers go on."""
+    share = sql.SQL("LOCK TABLE {} IN SHARE MODE").format(sql.SQL(", ").join(name.sql for name in tables))
+    exclusively(conn, tables, options, lambda: run(conn, share), keeps_readers=False)
 
 
 def _attempts(

@@ -130,7 +130,8 @@ class _Site:
     def finished(self, view: Dependent) -> Built:
         """What is to be known of a view that was built, once nothing more is."""
         name = self.stand_ins[view.oid].name
-        return Built(view, name, attachments.revokes(self._conn, catalog.oid_of(self._conn, name), view.name))
+        oid = catalog.oid_of(self._conn, name)
+        return Built(view, name, attachments.revokes(self._conn, {oid: view.name})[oid])
 
     def _create(self, view: Dependent, name: Name, read: Sequence[StandIn]) -> None:
         """Create the view by its own query, which finds what stands in for relations under their names.
@@ -155,7 +156,7 @@ class _Site:
         columns = {"live": live, "new": oid, "roles": self._readers}
         readable = self._conn.execute(_READABLE, columns).all()
         grants = [statements.grant_select(new, row.role, row.columns) for row in readable]
-        run_all(self._conn, [*attachments.revokes(self._conn, oid, new), *grants])
+        run_all(self._conn, [*attachments.revokes(self._conn, {oid: new})[oid], *grants])
 
 
 @contextmanager

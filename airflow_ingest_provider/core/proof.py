@@ -5,7 +5,7 @@ read its own printing, as `IN` of a varchar shows. What columns and types they u
 """
 
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import sqlalchemy as sa
@@ -36,28 +36,36 @@ class Observed:
     used_columns: Mapping[str, tuple[str, ...]]
 
 
-def observe(conn: sa.Connection, oid: int) -> Observed:
-    """Read it all."""
-    return Observed(
-        catalog.table_shape(conn, oid),
-        catalog.may_own(conn, oid)[2],
-        attachments.settings(conn, oid),
-        tuple(attachments.attached(conn, oid)),
-        dependents.statistics_objects(conn, oid),
-        dependents.owned_sequences(conn, oid),
-        dependents.inbound_keys(conn, oid),
-        dependents.dependents(conn, [oid]),
-        dependents.used_columns(conn, oid),
-    )
+def observe(conn: sa.Connection, oids: Sequence[int]) -> dict[int, Observed]:
+    """Read it all, in as many queries for many tables as for one: after a swap, readers wait for them."""
+    shapes = catalog.table_shapes(conn, oids)
+    access = catalog.access(conn, oids)
+    settings = attachments.settings(conn, oids)
+    attached = attachments.attached(conn, oids)
+    statistics = dependents.statistics_objects(conn, oids)
+    sequences = dependents.owned_sequences(conn, oids)
+    inbound = dependents.inbound_keys(conn, oids)
+    views = dependents.dependents(conn, oids)
+    used_columns = dependents.used_columns(conn, oids)
+    return {
+        oid: Observed(
+            shapes[oid],
+            access[oid].owner,
+            settings[oid],
+            attached[oid],
+            statistics[oid],
+            sequences[oid],
+            inbound[oid],
+            tuple(dependents.over(views, oid)),
+            used_columns[oid],
+        )
+        for oid in oids
+    }
 
 
-def check(conn: sa.Connection, live: Observed, hidden: HiddenTable) -> TableShape:
-    """The shape of the table that has the live one's name now.
-
-    Raises DefinitionError where it lost or changed what was not to change.
-    """
+def check(live: Observed, now: Observed, hidden: HiddenTable) -> None:
+    """Raise DefinitionError where the table that has the live one's name now lost what was to stay, or changed it."""
     table = hidden.live.name
-    now = observe(conn, catalog.oid_of(conn, table))
     before, after = dict(_properties(live, hidden.gone)), dict(_properties(now, ()))
     plain = {_plain(what): _plain(value) for what, value in after.items()}
     meant = _meant_to_change(hidden)
@@ -73,7 +81,6 @@ def check(conn: sa.Connection, live: Observed, hidden: HiddenTable) -> TableShap
             f"{table} cannot be replaced by a new table, which would not have as they are: {'; '.join(lost)}; the old "
             "table stays: remove them and put them back afterwards, or change the definition"
         )
-    return now.shape
 
 
 _CAST = re.compile(r"""::(?:"[^"]*"|[a-z_])(?:"[^"]*"|[a-z_0-9. ]|\(\d+(?:,\d+)?\)|\[\])*""")

@@ -1,7 +1,7 @@
 """How the rows that are there before a run are replaced: by a swap or in place, and why so."""
 
 import logging
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -28,8 +28,8 @@ def choose_refresh(
     Tables that are `swapped` in the same transaction, with their OIDs, refer to the new table by then. Raises
     DefinitionError where the way that the caller insists on, or the only one that is left, cannot be had.
     """
-    in_the_way = walls.walls(conn, loaded.live.oid, swapped.values())
-    reasons = [*in_the_way, *obstacles(conn, loaded, swapped, on_before_visible)]
+    in_the_way = walls.walls(conn, [loaded.live.oid], swapped.values())[loaded.live.oid]
+    reasons = [*in_the_way, *obstacles(conn, [loaded], swapped, on_before_visible)[loaded]]
     if options.replace == Replace.SWAP:
         if in_the_way:
             raise DefinitionError(
@@ -51,23 +51,27 @@ def choose_refresh(
 
 
 def obstacles(
-    conn: sa.Connection, loaded: LoadedTable, swapped: Collection[Name], on_before_visible: OnBeforeVisible
-) -> list[str]:
+    conn: sa.Connection, tables: Sequence[LoadedTable], swapped: Collection[Name], on_before_visible: OnBeforeVisible
+) -> dict[LoadedTable, list[str]]:
     """Why rows had better not come by a swap, though one is possible."""
-    oid = loaded.live.oid
-    reasons = [f"trigger {trigger} fires on INSERT" for trigger in walls.insert_triggers(conn, oid)]
-    if loaded.key:
-        inbound = dependents.inbound_keys(conn, oid)
-        reasons += [
-            f"foreign key {one.name} of {one.table} refers to it" for one in inbound if one.table not in swapped
+    oids = [loaded.live.oid for loaded in tables]
+    triggers, inbound = walls.insert_triggers(conn, oids), dependents.inbound_keys(conn, oids)
+    looks_by_name = on_before_visible is not do_nothing and not callback.takes_table(on_before_visible)
+    found = {}
+    for loaded in tables:
+        found[loaded] = [f"trigger {trigger} fires on INSERT" for trigger in triggers[loaded.live.oid]]
+        found[loaded] += [
+            f"foreign key {one.name} of {one.table} refers to it"
+            for one in inbound[loaded.live.oid]
+            if loaded.key and one.table not in swapped
         ]
-    if on_before_visible is not do_nothing and not callback.takes_table(on_before_visible):
-        reasons.append("on_before_visible takes two parameters, and looks for new rows under the table's name")
-    return reasons
+        if looks_by_name:
+            found[loaded] += ["on_before_visible takes two parameters, and looks for new rows under the table's name"]
+    return found
 
 
 def _check_in_place(conn: sa.Connection, loaded: LoadedTable) -> None:
-    inbound = dependents.inbound_keys(conn, loaded.live.oid)
+    inbound = dependents.inbound_keys(conn, [loaded.live.oid])[loaded.live.oid]
     if inbound and not loaded.key:
         raise DefinitionError(
             f"{loaded.name}: all rows are to be deleted, and {inbound[0].table} refers to them by {inbound[0].name}; "
@@ -123,20 +127,27 @@ def check_rules(conn: sa.Connection, loaded: LoadedTable, *events: str) -> None:
         )
 
 
-def is_first_load(
+def first_loads(
     conn: sa.Connection,
-    loaded: LoadedTable,
+    tables: Sequence[LoadedTable],
     swapped: Mapping[Name, int],
     on_before_visible: OnBeforeVisible,
     *,
     upserts: bool,
-) -> bool:
-    """Whether the table is empty and has keys or indexes, which are built faster once the rows are there.
+) -> list[LoadedTable]:
+    """Those of the tables that are empty and have keys or indexes, which are built faster once the rows are there.
 
     `swapped` are the tables that a new one takes the place of in the same transaction.
     """
-    indexed = bool(loaded.live.indexes or any(one.kind != "c" for one in loaded.live.constraints))
-    if not (indexed or (upserts and bool(loaded.key))) or catalog.has_rows(conn, loaded.name):
-        return False
-    in_the_way = walls.walls(conn, loaded.live.oid, swapped.values())
-    return not in_the_way and not obstacles(conn, loaded, (), on_before_visible)
+    indexed = [one for one in tables if _has_indexes(one) or (upserts and one.key)]
+    filled = catalog.filled(conn, [one.name for one in indexed])
+    empty = [one for one in indexed if one.name not in filled]
+    if not empty:
+        return []
+    in_the_way = walls.walls(conn, [one.live.oid for one in empty], swapped.values())
+    against = obstacles(conn, empty, (), on_before_visible)
+    return [one for one in empty if not in_the_way[one.live.oid] and not against[one]]
+
+
+def _has_indexes(loaded: LoadedTable) -> bool:
+    return bool(loaded.live.indexes) or any(one.kind != "c" for one in loaded.live.constraints)

@@ -3,7 +3,7 @@
 import dataclasses
 import logging
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -27,8 +27,8 @@ from airflow_ingest_provider.core.refresh import (
     changed_after_all,
     check_rules,
     choose_refresh,
+    first_loads,
     hardly_changes,
-    is_first_load,
 )
 from airflow_ingest_provider.core.result import IngestResult
 from airflow_ingest_provider.core.session import transaction
@@ -124,7 +124,7 @@ class IngestRun:
             settled = [loaded for loaded in tables if loaded not in left]
             for loaded in settled:
                 self._migrate(loaded, planned[loaded])
-                self._get_ready(loaded, planned[loaded])
+            self._get_ready(settled, planned)
             self._claim.save(settled)
         return left
 
@@ -133,17 +133,17 @@ class IngestRun:
         with self._claim.alone(), explained():
             self._claim.check_untouched()
             self._claim.check_role([loaded])
-            planned = self._plan([loaded])[loaded]
-            steps = self._migrate(loaded, planned)
+            planned = self._plan([loaded])
+            steps = self._migrate(loaded, planned[loaded])
             self._claim.save([loaded])
-            if not planned.plan.differences:
-                self._get_ready(loaded, planned)
+            if not planned[loaded].plan.differences:
+                self._get_ready([loaded], planned)
                 return
         if steps is not None:
             self._run(steps, loaded)
         with self._claim.alone(), explained():
             self._claim.check_untouched()
-            self._get_ready(loaded, self._plan([loaded])[loaded])
+            self._get_ready([loaded], self._plan([loaded]))
 
     def _parents_first(self) -> list[LoadedTable]:
         """The tables, those that others refer to by foreign keys first."""
@@ -182,7 +182,7 @@ class IngestRun:
         rebuilds = planned.plan.action is Action.REBUILD and not by_swap
         if rebuilds:
             # From before the rows are checked to the commit: a row written in between would be copied unchecked.
-            hold_writers(conn, loaded.name, options)
+            hold_writers(conn, [loaded.name], options)
         if planned.plan.differences:
             create_types(conn, loaded.table)
         migrate.check(conn, planned, options, rows_stay=not by_swap)
@@ -219,15 +219,15 @@ class IngestRun:
                 clear_leftovers(self._conn, loaded.live.oid, self._options)
             raise
 
-    def _get_ready(self, loaded: LoadedTable, planned: Planned) -> None:
-        """See how the migrated table's first rows will come."""
-        conn, options = self._conn, self._options
-        if loaded.refresh is None and is_first_load(
-            conn, loaded, self._swapped(), self._on_before_visible, upserts=options.upserts
-        ):
+    def _get_ready(self, tables: Sequence[LoadedTable], planned: Mapping[LoadedTable, Planned]) -> None:
+        """See how the first rows of migrated tables will come."""
+        undecided = [loaded for loaded in tables if loaded.refresh is None]
+        upserts = self._options.upserts
+        for loaded in first_loads(self._conn, undecided, self._swapped(), self._on_before_visible, upserts=upserts):
             loaded.refresh = Refresh.FIRST_LOAD
-        if loaded.refresh in (Refresh.SWAP, Refresh.FIRST_LOAD):
-            loaded.planned = planned
+        for loaded in tables:
+            if loaded.refresh in (Refresh.SWAP, Refresh.FIRST_LOAD):
+                loaded.planned = planned[loaded]
 
     def load(self, mark: Any, batch_metadata: Any, arrived: Arrived) -> None:
         """One batch, one transaction: all of it or nothing."""
@@ -292,13 +292,11 @@ class IngestRun:
 
     def _settle_first_loads(self, *, few: bool) -> None:
         """An empty table is replaced by a full one, unless the rows are few, or somebody else wrote some meanwhile."""
-        for loaded in self._tables:
-            if loaded.refresh is Refresh.FIRST_LOAD and (few or not self._held_empty(loaded)):
-                loaded.refresh = None
-
-    def _held_empty(self, loaded: LoadedTable) -> bool:
-        hold_writers(self._conn, loaded.name, self._options)
-        return not catalog.has_rows(self._conn, loaded.name)
+        waiting = {loaded.name: loaded for loaded in self._tables if loaded.refresh is Refresh.FIRST_LOAD}
+        if waiting and not few:
+            hold_writers(self._conn, waiting.keys(), self._options)
+        for name in waiting if few else catalog.filled(self._conn, list(waiting)):
+            waiting[name].refresh = None
 
     def _copy(self, parts: list[BatchTable], chunks: Iterator[Chunk]) -> None:
         targets = {part.buffer.table: part for part in parts}

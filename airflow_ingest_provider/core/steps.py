@@ -117,7 +117,7 @@ class Steps:
 
     def _index(self, index: IndexShape, name: str) -> Step:
         def build(conn: sa.Connection) -> None:
-            hold_writers(conn, self._table, self._options)
+            hold_writers(conn, [self._table], self._options)
             create_index(conn, self._table, index, name)
 
         return build
@@ -147,11 +147,12 @@ class Steps:
             case ConstraintAdded() if self._live.kind == "p":
                 pass
             case ConstraintAdded(key):
-                free = free_name(wanted, catalog.taken_names(conn, self._live.oid, [wanted]))
-                run(conn, statements.add_key_using_index(self._table, key, free, name))
+                run(conn, statements.add_key_using_index(self._table, key, self._free_name(conn, wanted), name))
             case IndexAdded():
-                free = free_name(wanted, catalog.taken_names(conn, self._live.oid, [wanted]))
-                run(conn, statements.rename("INDEX", self._table.sibling(name), free))
+                run(conn, statements.rename("INDEX", self._table.sibling(name), self._free_name(conn, wanted)))
+
+    def _free_name(self, conn: sa.Connection, wanted: str) -> str:
+        return free_name(wanted, catalog.taken_names(conn, {self._live.oid: [wanted]})[self._live.oid])
 
     def _wanted_name(self, difference: Difference) -> str:
         match difference:

@@ -1,8 +1,10 @@
 """Putting a finished hidden table in the place of the live one, with all that hangs on it."""
 
+from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import chain
 
 import sqlalchemy as sa
 from psycopg import sql
@@ -40,11 +42,11 @@ class Prepared:
     hidden: HiddenTable
     fingerprint: str
     live: Observed
-    identities: Mapping[str, tuple[str, ...]]
-    """What hangs on the sequences of identity columns, by column."""
     new: TableShape
     """The hidden table as it is before the swap, its sequences included."""
     revokes: tuple[str, ...]
+    on_sequences: tuple[str, ...]
+    """The statements that hang on the sequences of identity columns what hangs on the live ones."""
     inbound: tuple[InboundKey, ...]
     taken: frozenset[str]
     """Names that other relations of the schema have, of those that the new table's parts are to have."""
@@ -72,58 +74,95 @@ def swap(conn: sa.Connection, hiddens: Sequence[HiddenTable], options: Options) 
     known to be the same once the locks are held. It is read again at the end: raises DefinitionError where anything is
     lost that was not meant to go.
     """
-    names = [hidden.live.name for hidden in hiddens]
-    for hidden in hiddens:
-        _refer_inbound_keys(conn, hidden, names)
-        _give_owner(conn, hidden.live.oid, hidden.name)
+    _refer_inbound_keys(conn, hiddens)
+    _give_owners(conn, hiddens)
     views = dependents.dependents(conn, [hidden.live.oid for hidden in hiddens])
     built = matviews.build_early(conn, hiddens, views)
-    prepared = [_prepare(conn, hidden, names, views) for hidden in hiddens]
+    prepared = _prepare(conn, hiddens, views)
 
     def swap_all() -> list[TableShape]:
         _lock(conn, prepared, views)
         _swap_all(conn, prepared, views, built)
-        return [proof.check(conn, one.live, one.hidden) for one in prepared]
+        seen = proof.observe(conn, [one.new.oid for one in prepared])
+        for one in prepared:
+            proof.check(one.live, seen[one.new.oid], one.hidden)
+        return [seen[one.new.oid].shape for one in prepared]
 
-    return exclusively(conn, names, options, swap_all)
+    return exclusively(conn, [hidden.live.name for hidden in hiddens], options, swap_all)
 
 
-def _prepare(
-    conn: sa.Connection, hidden: HiddenTable, swapped: Collection[Name], views: Sequence[Dependent]
-) -> Prepared:
-    table = hidden.live.name
-    fingerprint = dependents.fingerprint(conn, hidden.live.oid)
-    live = proof.observe(conn, hidden.live.oid)
-    if live.shape != hidden.live or not set(live.views) <= set(views):
-        raise _altered(table)
-    new = catalog.table_shape(conn, catalog.oid_of(conn, hidden.name))
-    wanted = [part.name for part in hidden.shape.parts] + [name.name for _, name in _sequence_names(hidden, new)]
-    return Prepared(
-        hidden,
-        fingerprint,
-        live,
-        _attached_to_identities(conn, hidden),
-        new,
-        attachments.revokes(conn, new.oid, table),
-        tuple(key for key in live.inbound if key.table not in swapped),
-        catalog.taken_names(conn, hidden.live.oid, wanted),
-    )
+def _prepare(conn: sa.Connection, hiddens: Sequence[HiddenTable], views: Sequence[Dependent]) -> list[Prepared]:
+    names, oids = [hidden.live.name for hidden in hiddens], [hidden.live.oid for hidden in hiddens]
+    fingerprints = dependents.fingerprints(conn, oids)
+    seen = proof.observe(conn, oids)
+    for hidden in hiddens:
+        live = seen[hidden.live.oid]
+        if live.shape != hidden.live or not set(live.views) <= set(views):
+            raise _altered(hidden.live.name)
+    new_oids = catalog.oids_of(conn, [hidden.name for hidden in hiddens])
+    shapes = catalog.table_shapes(conn, new_oids)
+    new = {live: shapes[oid] for live, oid in zip(oids, new_oids, strict=True)}
+    revokes = attachments.revokes(conn, dict(zip(new_oids, names, strict=True)))
+    taken = catalog.taken_names(conn, {one.live.oid: list(_wanted(one, new[one.live.oid])) for one in hiddens})
+    on_sequences = _on_sequences(conn, hiddens, new, taken)
+    return [
+        Prepared(
+            hidden,
+            fingerprints[oid],
+            seen[oid],
+            new[oid],
+            revokes[new[oid].oid],
+            tuple(on_sequences[oid]),
+            tuple(_from_outside(seen[oid].inbound, names)),
+            taken[oid],
+        )
+        for oid, hidden in zip(oids, hiddens, strict=True)
+    ]
 
 
 def _altered(table: Name) -> ConcurrentIngestError:
     return ConcurrentIngestError(f"{table} was altered, or a view on it was, during this run: run again")
 
 
-def _attached_to_identities(conn: sa.Connection, hidden: HiddenTable) -> dict[str, tuple[str, ...]]:
-    kept = {column.name for column in hidden.shape.columns if hidden.live.column(column.name) == column}
-    identities = {}
-    for column in hidden.live.columns:
-        if column.identity and column.sequence is not None:
-            own = [one.statement for one in attachments.attached(conn, catalog.oid_of(conn, column.sequence))]
+def _from_outside(inbound: Iterable[InboundKey], swapped: Collection[Name]) -> Iterator[InboundKey]:
+    """The foreign keys of tables that stay."""
+    return (key for key in inbound if key.table not in swapped)
+
+
+def _wanted(hidden: HiddenTable, new: TableShape) -> Iterator[str]:
+    """The names that the new table's parts are to have."""
+    yield from (part.name for part in hidden.shape.parts)
+    yield from (name.name for _, name in _sequence_names(hidden, new))
+
+
+def _on_sequences(
+    conn: sa.Connection,
+    hiddens: Iterable[HiddenTable],
+    new: Mapping[int, TableShape],
+    taken: Mapping[int, Collection[str]],
+) -> Mapping[int, list[str]]:
+    """The statements that hang on new identities' sequences what hangs on those of live ones, by the live table."""
+    found: defaultdict[int, list[str]] = defaultdict(list)
+    heirs = [
+        (hidden, before, before.sequence, after.sequence, called)
+        for hidden in hiddens
+        for column, called in _sequence_names(hidden, new[hidden.live.oid], taken[hidden.live.oid])
+        if (before := hidden.live.column(column)) and before.identity and before.sequence
+        if (after := new[hidden.live.oid].column(column)) and after.sequence
+    ]
+    if not heirs:
+        return found
+    live_oids = catalog.oids_of(conn, [live for _, _, live, _, _ in heirs])
+    new_oids = catalog.oids_of(conn, [sequence for _, _, _, sequence, _ in heirs])
+    attached = attachments.attached(conn, live_oids)
+    revokes = attachments.revokes(conn, {oid: called for oid, (*_, called) in zip(new_oids, heirs, strict=True)})
+    for (hidden, before, *_), live_oid, new_oid in zip(heirs, live_oids, new_oids, strict=True):
+        own = [one.statement for one in attached[live_oid]]
+        if hidden.shape.column(before.name) != before:
             # The limits of a sequence belong to the type of its column.
-            as_it_was = [one for one in own if column.name in kept or " AS " not in one.partition(" INCREMENT")[0]]
-            identities[column.name] = tuple(as_it_was)
-    return identities
+            own = [one for one in own if " AS " not in one.partition(" INCREMENT")[0]]
+        found[hidden.live.oid] += [*revokes[new_oid], *own]
+    return found
 
 
 def _lock(conn: sa.Connection, prepared: Sequence[Prepared], views: Sequence[Dependent]) -> None:
@@ -136,26 +175,23 @@ def _lock(conn: sa.Connection, prepared: Sequence[Prepared], views: Sequence[Dep
     for one in prepared:
         shorten(conn)
         run(conn, sql.SQL("LOCK TABLE ONLY {} IN ACCESS EXCLUSIVE MODE").format(one.table.sql))
-        if dependents.fingerprint(conn, one.hidden.live.oid) != one.fingerprint:
+    now = dependents.fingerprints(conn, [one.hidden.live.oid for one in prepared])
+    for one in prepared:
+        if now.get(one.hidden.live.oid) != one.fingerprint:
             raise _altered(one.table)
 
 
 def _swap_all(
     conn: sa.Connection, prepared: Sequence[Prepared], views: Sequence[Dependent], built: Mapping[int, Built]
 ) -> None:
-    for one in prepared:
-        run_all(conn, _take_place(one))
+    run_all(conn, chain.from_iterable(map(_take_place, prepared)))
     replaced = _repoint(conn, prepared, views, built)
     for one in prepared:
         for place, key in enumerate(one.inbound):
             shorten(conn)
             run_all(conn, _move_inbound_key(key, _inbound_name(one.hidden, place)))
     _drop_old(conn, prepared, replaced)
-    for one in prepared:
-        run_all(conn, _complete(one))
-        for column, name in _sequence_names(one.hidden, one.new, one.taken):
-            if column in one.identities:
-                _attach(conn, name, one.identities[column])
+    run_all(conn, chain.from_iterable(map(_complete, prepared)))
     for view in replaced:
         _finish_view(conn, view, built)
 
@@ -182,6 +218,7 @@ def _complete(prepared: Prepared) -> Iterator[str | sql.Composable]:
     for type_ in prepared.hidden.retired:
         yield sql.SQL("DROP TYPE {}").format(type_.sql)
     yield from _comments(prepared.table, prepared.hidden.shape)
+    yield from prepared.on_sequences
 
 
 def _comments(table: Name, shape: TableShape) -> Iterator[sql.Composable]:
@@ -206,18 +243,12 @@ def _explained(tables: Collection[Name]) -> Iterator[None]:
         ) from None
 
 
-def _give_owner(conn: sa.Connection, live: int, table: Name) -> None:
-    may, role, owner = catalog.may_own(conn, live)
-    if may and owner != role:
-        run(conn, statements.give_owner("TABLE", table, owner))
-
-
-def _attach(conn: sa.Connection, name: Name, statements_: Iterable[str]) -> None:
-    run_all(conn, [*_revokes(conn, name), *statements_])
-
-
-def _revokes(conn: sa.Connection, name: Name) -> tuple[str, ...]:
-    return attachments.revokes(conn, catalog.oid_of(conn, name), name)
+def _give_owners(conn: sa.Connection, hiddens: Sequence[HiddenTable]) -> None:
+    found = catalog.access(conn, [hidden.live.oid for hidden in hiddens])
+    for hidden in hiddens:
+        access = found[hidden.live.oid]
+        if access.may_own and access.owner != access.role:
+            run(conn, statements.give_owner("TABLE", hidden.name, access.owner))
 
 
 def _move_sequences(prepared: Prepared) -> Iterator[sql.Composable]:
@@ -297,19 +328,21 @@ def _finish_view(conn: sa.Connection, replaced: Replaced, built: Mapping[int, Bu
     view = replaced.view
     if view.oid not in built:
         matviews.finish(conn, view, view.name, replaced.parts)
-    revokes = built[view.oid].revokes if view.oid in built else _revokes(conn, view.name)
+    revokes = built[view.oid].revokes if view.oid in built else attachments.revokes_of(conn, view.name)
     run_all(conn, [*matviews.name_parts(view, replaced.parts), *revokes, *view.attached])
 
 
-def _refer_inbound_keys(conn: sa.Connection, hidden: HiddenTable, swapped: Collection[Name]) -> None:
-    """Let the tables that refer to the live one refer to the hidden one too, with every row checked."""
-    inbound = [key for key in dependents.inbound_keys(conn, hidden.live.oid) if key.table not in swapped]
-    for place, key in enumerate(inbound):
-        name = _inbound_name(hidden, place)
-        with fitting(key, key.table):
-            run(conn, statements.add_foreign_key(key.table, key, name, hidden.name, valid=False))
-        if key.validated:
-            run(conn, statements.validate(key.table, name))
+def _refer_inbound_keys(conn: sa.Connection, hiddens: Sequence[HiddenTable]) -> None:
+    """Let the tables that refer to live ones refer to the hidden ones too, with every row checked."""
+    names = [hidden.live.name for hidden in hiddens]
+    inbound = dependents.inbound_keys(conn, [hidden.live.oid for hidden in hiddens])
+    for hidden in hiddens:
+        for place, key in enumerate(_from_outside(inbound[hidden.live.oid], names)):
+            name = _inbound_name(hidden, place)
+            with fitting(key, key.table):
+                run(conn, statements.add_foreign_key(key.table, key, name, hidden.name, valid=False))
+            if key.validated:
+                run(conn, statements.validate(key.table, name))
 
 
 def _move_inbound_key(key: InboundKey, temporary: str) -> Iterator[sql.Composable]:
@@ -353,7 +386,8 @@ def _sequence_names(hidden: HiddenTable, new: TableShape, taken: Collection[str]
 
 def check_swappable(conn: sa.Connection, live: TableShape, target: TableShape, why: str) -> None:
     """Raise DefinitionError, before anything is loaded, where something on the table cannot be carried over."""
-    found = dict.fromkeys([*walls.walls(conn, live.oid), *walls.retyping(conn, live.oid, live.retyped(target))])
+    in_the_way = walls.walls(conn, [live.oid])[live.oid]
+    found = dict.fromkeys([*in_the_way, *walls.retyping(conn, live.oid, live.retyped(target))])
     if found:
         raise DefinitionError(
             f"{live.name} has to be replaced by a new table for this change ({why}), and cannot be because of "

@@ -120,7 +120,7 @@ class BatchTable:
             return self.hidden.name
         if self.way is Way.DIRECT:
             return self._shape.name
-        self._all_keyed = not walls.insert_triggers(conn, self._shape.oid)
+        self._all_keyed = not walls.insert_triggers(conn, [self._shape.oid])[self._shape.oid]
         return merge.stage(conn, self._shape, token, not_null=self._all_keyed)
 
     @property

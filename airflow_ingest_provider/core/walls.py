@@ -1,22 +1,28 @@
 """What speaks against giving a table's name to a new one: what could not be hung on that, or would be passed by."""
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 
 import sqlalchemy as sa
 
 from airflow_ingest_provider.core import dependents
+from airflow_ingest_provider.core.catalog import by_table
 
 
-def walls(conn: sa.Connection, oid: int, swapped: Collection[int] = ()) -> tuple[str, ...]:
-    """What hangs on the table and cannot be hung on another one: why it cannot be swapped. Empty where it can.
+def walls(conn: sa.Connection, oids: Sequence[int], swapped: Collection[int] = ()) -> dict[int, tuple[str, ...]]:
+    """What hangs on each table and cannot be hung on another one: why it cannot be swapped. Empty where it can.
 
-    `swapped` are other tables that are swapped in the same transaction.
+    `swapped` are other tables that are swapped in the same transaction, and so are those that can be.
     """
-    found = tuple(conn.scalars(_WALLS, {"oid": oid}))
+    hanging = by_table(conn.execute(_WALLS, {"oids": list(oids)}))
+    found = {oid: tuple(row.wall for row in hanging[oid]) for oid in oids}
     if not conn.scalar(_ANY_MATERIALIZED):
         return found
-    oids = [oid, *swapped]
-    return (*found, *conn.scalars(_UNREADY, {"oids": oids}), *_qualified(conn, oids))
+    going = list(swapped)
+    for oid in oids:
+        found[oid] += (*conn.scalars(_UNREADY, {"oids": [oid, *going]}), *_qualified(conn, [oid, *going]))
+        if not found[oid]:
+            going.append(oid)
+    return found
 
 
 def _qualified(conn: sa.Connection, oids: Collection[int]) -> Iterator[str]:
@@ -36,9 +42,10 @@ def retyping(conn: sa.Connection, oid: int, columns: Collection[str]) -> tuple[s
     return tuple(conn.scalars(_RETYPING, {"oid": oid, "columns": list(columns)})) if columns else ()
 
 
-def insert_triggers(conn: sa.Connection, oid: int) -> tuple[str, ...]:
-    """Enabled triggers of people that fire on INSERT: rows that come by a swap would pass them by."""
-    return tuple(conn.scalars(_INSERT_TRIGGERS, {"oid": oid}))
+def insert_triggers(conn: sa.Connection, oids: Sequence[int]) -> dict[int, tuple[str, ...]]:
+    """Each table's enabled triggers of people that fire on INSERT: rows that come by a swap would pass them by."""
+    found = by_table(conn.execute(_INSERT_TRIGGERS, {"oids": list(oids)}))
+    return {oid: tuple(row.tgname for row in found[oid]) for oid in oids}
 
 
 UPDATE, INSERT, DELETE = "2", "3", "4"
@@ -54,8 +61,9 @@ def rules(conn: sa.Connection, oid: int, events: Collection[str]) -> tuple[str, 
 # it, which are made anew. Whatever depends on one of them and is not understood is a wall; so is whatever depends on
 # their row types. Then there are memberships and properties that leave no dependency.
 _WALLS = sa.text("""
+    SELECT wanted.oid::bigint AS table_oid, wall FROM unnest(CAST(:oids AS oid[])) wanted(oid), LATERAL (
     WITH RECURSIVE it AS (SELECT c.oid, c.reltype, c.relkind, c.relname, c.relnamespace, c.relowner FROM pg_class c
-                          WHERE c.oid = :oid),
+                          WHERE c.oid = wanted.oid),
     reads AS (
         SELECT DISTINCT r.ev_class AS viewer, d.refobjid AS read
         FROM pg_depend d JOIN pg_rewrite r ON r.oid = d.objid AND r.rulename = '_RETURN'
@@ -80,7 +88,7 @@ _WALLS = sa.text("""
         SELECT d.classid, d.objid, d.objsubid, gone.oid, gone.reltype, true
         FROM pg_depend d JOIN gone ON d.refclassid = 'pg_type'::regclass AND d.refobjid IN (gone.reltype, gone.typarray)
     )
-    SELECT pg_describe_object(h.classid, h.objid, h.objsubid)
+    SELECT pg_describe_object(h.classid, h.objid, h.objsubid) AS wall
     FROM hanging h
     WHERE NOT CASE h.classid
         WHEN 'pg_class'::regclass THEN h.objid IN (SELECT oid FROM gone)
@@ -162,7 +170,8 @@ _WALLS = sa.text("""
     SELECT format('view %s, which belongs to %s', v.ev_class::regclass, pg_get_userbyid(c.relowner))
     FROM hanging h JOIN pg_rewrite v ON h.classid = 'pg_rewrite'::regclass AND v.oid = h.objid
     JOIN pg_class c ON c.oid = v.ev_class WHERE NOT pg_has_role(c.relowner, 'USAGE')
-    ORDER BY 1
+    ) walls
+    ORDER BY 1, 2
 """)
 
 # Where there are none, as mostly, this saves two queries that take some milliseconds.
@@ -307,8 +316,8 @@ _RETYPING = sa.text("""
 
 # Row and statement triggers that an INSERT fires, unless they are disabled.
 _INSERT_TRIGGERS = sa.text("""
-    SELECT tgname FROM pg_trigger
-    WHERE tgrelid = :oid AND NOT tgisinternal AND tgenabled <> 'D' AND tgtype::int & 4 = 4
+    SELECT tgrelid::bigint AS table_oid, tgname FROM pg_trigger
+    WHERE tgrelid = ANY (CAST(:oids AS oid[])) AND NOT tgisinternal AND tgenabled <> 'D' AND tgtype::int & 4 = 4
     ORDER BY tgname
 """)
 

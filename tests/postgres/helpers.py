@@ -68,7 +68,7 @@ def hanging(conn: sa.Connection, name: str = "people") -> Any:
     with conn.begin():
         _, oid = catalog.find(conn, "public", name)
         assert oid is not None
-        own = [one.statement for one in attachments.attached(conn, oid) if not one.holds_state]
+        own = [one.statement for one in attachments.attached(conn, [oid])[oid] if not one.holds_state]
         views = [
             (
                 one.name,
@@ -87,7 +87,8 @@ def hanging(conn: sa.Connection, name: str = "people") -> Any:
         parts: list[Any] = [*shape.constraints, *shape.foreign_keys, *shape.indexes]
         names = sorted(one.name for one in parts)
         tuning = [(one.name, one.tuning, one.default, one.sequence, one.comment) for one in shape.columns]
-        return own, views, names, tuning, attachments.settings(conn, oid), dependents.inbound_keys(conn, oid)
+        settings, inbound = attachments.settings(conn, [oid])[oid], dependents.inbound_keys(conn, [oid])[oid]
+        return own, views, names, tuning, settings, inbound
 
 
 def oid_of(conn: sa.Connection, name: str) -> int:

@@ -42,7 +42,7 @@ def sent_by(conn: sa.Connection, metadata: sa.MetaData, first: int) -> list[str]
 def test_tables_that_are_as_declared_are_compared_in_one_transaction(conn: sa.Connection) -> None:
     load(conn, declared())
     sent = sent_by(conn, declared(), 2)
-    assert sum("pg_temp" in one and one.strip().startswith("CREATE TABLE") for one in sent) == len(NAMES) * 2  # staging
+    assert sum(one.count("CREATE TABLE") for one in sent if "pg_temp" in one) == len(NAMES) * 2  # and as printed
     assert sum(one.startswith("SAVEPOINT") for one in sent) == 1
     assert sent.count("COMMIT") == 4  # what is there, the high watermark, the comparison, the batch
 
