@@ -233,16 +233,21 @@ def _rows_of(shape: TableShape) -> sql.Composable:
     return shape.name.sql if shape.kind == "p" else sql.SQL("ONLY {}").format(shape.name.sql)
 
 
-def advance_sequences(conn: sa.Connection, shape: TableShape) -> None:
-    """Move the sequences of identity and serial columns past the highest value loaded; never back."""
+def advance_sequences(conn: sa.Connection, shape: TableShape, staged: Name | None = None) -> None:
+    """Move the sequences of identity and serial columns past the highest value loaded; never back.
+
+    The primary key's index knows that of its first column. The highest of another one is looked for among the `staged`
+    rows, where there are any: the table may be a large one.
+    """
+    indexed = shape.primary_key.columns[0] if shape.primary_key else None
     for column in shape.columns:
         if column.sequence is None or not (column.identity or column.serial):
             continue
         statement = sql.SQL(
             "SELECT setval({sequence}, greatest(seqmin, least(seqmax, loaded.extreme::bigint)))"
-            " FROM (SELECT CASE WHEN seqincrement > 0 THEN max({column}) ELSE min({column}) END AS extreme,"
-            " seqincrement, seqmin, seqmax FROM {table}, pg_sequence"
-            " WHERE seqrelid = {sequence}::regclass GROUP BY seqincrement, seqmin, seqmax) loaded, {name} now"
+            " FROM (SELECT CASE WHEN seqincrement > 0 THEN (SELECT max({column}) FROM {rows})"
+            " ELSE (SELECT min({column}) FROM {rows}) END AS extreme, seqincrement, seqmin, seqmax"
+            " FROM pg_sequence WHERE seqrelid = {sequence}::regclass) loaded, {name} now"
             " WHERE CASE WHEN seqincrement > 0 THEN loaded.extreme > now.last_value OR NOT now.is_called"
             " AND loaded.extreme >= now.last_value ELSE loaded.extreme < now.last_value OR NOT now.is_called"
             " AND loaded.extreme <= now.last_value END"
@@ -252,7 +257,7 @@ def advance_sequences(conn: sa.Connection, shape: TableShape) -> None:
             statement.format(
                 sequence=sql.Literal(column.sequence.quoted),
                 column=sql.Identifier(column.name),
-                table=shape.name.sql,
+                rows=shape.name.sql if staged is None or column.name == indexed else staged.sql,
                 name=column.sequence.sql,
             ),
         )

@@ -200,8 +200,11 @@ class BatchTable:
 
     def advance_sequences(self, conn: sa.Connection) -> None:
         """Move identity and serial sequences past the highest value of the table that was loaded."""
-        if self.buffer.received:
-            merge.advance_sequences(conn, hidden.with_sequences(conn, self.hidden) if self.hidden else self._shape)
+        if not self.buffer.received:
+            return
+        shape = hidden.with_sequences(conn, self.hidden) if self.hidden else self._shape
+        holds_all_values = self.way in (Way.STAGED, Way.UPSERT, Way.REPLACE) and self._all_keyed
+        merge.advance_sequences(conn, shape, self._destination if holds_all_values else None)
 
 
 def share_changed(conn: sa.Connection, loaded: LoadedTable, rows: Sequence[Any], frame: Any, token: str) -> float:
