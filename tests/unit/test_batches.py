@@ -9,6 +9,7 @@ import sqlalchemy as sa
 
 from airflow_ingest_provider.core.batches import MAX_BUFFER_BYTES, TableBuffer, recogniser, runs, started
 from airflow_ingest_provider.core.encode import CHUNK_ROWS, ColumnFormat
+from airflow_ingest_provider.core.errors import BatchError
 from airflow_ingest_provider.core.shape import TypeShape
 
 KILOBYTE = "x" * 1020
@@ -68,3 +69,32 @@ def test_tables_in_turns_are_not_encoded_all_at_once(monkeypatch: pytest.MonkeyP
     assert sent == 100 * CHUNK_ROWS
     del encoded[sent]  # at the end
     assert set(encoded.values()) == {1}
+
+
+@pytest.mark.parametrize("came", [0, 1, CHUNK_ROWS])
+@pytest.mark.parametrize("error", [TypeError("of the source"), ValueError("of the source")], ids=repr)
+def test_an_error_of_the_source_is_raised_as_it_is(came: int, error: Exception) -> None:
+    table = sa.Table("t", sa.MetaData())
+
+    def rows() -> Iterator[Any]:
+        yield from [(table, (1,))] * came
+        raise error
+
+    with pytest.raises(type(error)) as raised:
+        list(started(rows()).chunks)
+    assert raised.value is error
+
+
+@pytest.mark.parametrize("given", ["t", None, ["t"], {}], ids=repr)
+def test_what_comes_in_place_of_a_table_is_named(given: Any) -> None:
+    table = sa.Table("t", sa.MetaData())
+    buffer = TableBuffer("t", [ColumnFormat("a", TypeShape("int4"), None)])
+    with pytest.raises(BatchError, match=f"^a row comes with a {type(given).__name__} in place of its table"):
+        list(runs(started([(table, (1,)), (given, (2,))]).chunks, {"t": buffer}, recogniser({table: buffer})))
+
+
+@pytest.mark.parametrize("given", [None, 1, (1,), (1, 2, 3)], ids=repr)
+def test_what_is_no_pair_is_refused(given: Any) -> None:
+    table = sa.Table("t", sa.MetaData())
+    with pytest.raises(BatchError, match=r"must be \(table, row\) pairs, and one is not"):
+        list(started([(table, (1,)), given]).chunks)
