@@ -41,6 +41,11 @@ class Scenario:
     tables: int = 1
     """Of a first load: how many tables the rows are dealt out to, one after the other."""
 
+    @property
+    def of_one_table(self) -> str:
+        """The first load of one table, to be compared with that of several."""
+        return "first-load-key" if self.keyed else "first-load"
+
 
 SCENARIOS = {
     scenario.name: scenario
@@ -49,6 +54,7 @@ SCENARIOS = {
         Scenario("first-load-key", "First load, primary key", Kind.LOAD),
         Scenario("tables-2", "First load, 2 tables in turns", Kind.SPREAD, keyed=False, tables=2),
         Scenario("tables-20", "First load, 20 tables in turns", Kind.SPREAD, keyed=False, tables=20),
+        Scenario("tables-20-key", "First load, 20 tables in turns, primary keys", Kind.SPREAD, tables=20),
         Scenario("refresh", "Full refresh, half changed", Kind.REFRESH, changes=True),
         Scenario("refresh-unchanged", "Full refresh, none changed", Kind.REFRESH),
         Scenario("upsert-half", "Upsert, half changed", Kind.UPSERT, changes=True),

@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 from statistics import median
 
 from tests.benchmarks.peers.registry import FLOOR, PEERS
+from tests.benchmarks.scenarios import SCENARIOS
 from tests.benchmarks.suite import Case, Found
 
 _MEASURABLE = 0.05
@@ -54,7 +55,7 @@ def lines(found: Found, case: Case) -> list[Line]:
 
 def beside_one_table(found: Found, case: Case, peer: str) -> float | None:
     """The peer's time as a multiple of that for one table with as many rows; None where that was not measured."""
-    one_table = replace(case, scenario="first-load")
+    one_table = replace(case, scenario=SCENARIOS[case.scenario].of_one_table)
     alone = {one.round: one.used.seconds for one in found.measured if (one.case, one.peer) == (one_table, peer)}
     runs = [one for one in found.measured if (one.case, one.peer) == (case, peer) and one.round in alone]
     return median(one.used.seconds / alone[one.round] for one in runs) if runs else None

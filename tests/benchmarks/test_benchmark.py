@@ -65,12 +65,11 @@ def test_each_table_more_takes_the_same_few_statements(server: Server, database:
 
 
 def test_rows_in_turns_are_measured_beside_one_table(server: Server) -> None:
-    found = measure(
-        server, rows=(2_000,), shapes=("narrow",), scenarios=("first-load", "tables-2", "tables-20"), peers=OURS
-    )
+    scenarios = ("first-load", "first-load-key", "tables-2", "tables-20", "tables-20-key")
+    found = measure(server, rows=(12_000,), shapes=("narrow",), scenarios=scenarios, peers=OURS)
     assert all(stored_otherwise(found, case) == [] for case in cases(found))
     beside = {case.scenario: beside_one_table(found, case, "rows") for case in cases(found)}
-    assert beside["first-load"] == 1
+    assert beside["first-load"] == beside["first-load-key"] == 1
     assert None not in beside.values()
 
 

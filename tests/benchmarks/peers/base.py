@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 import psycopg
+import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.schema import CreateTable
 
@@ -48,7 +49,11 @@ def table_name(name: str = TABLE) -> str:
 
 
 def create_table(job: Job) -> str:
-    return str(CreateTable(job.table()).compile(dialect=_DIALECT))
+    return _create(job.table())
+
+
+def _create(table: sa.Table) -> str:
+    return str(CreateTable(table).compile(dialect=_DIALECT))
 
 
 def make_table(job: Job) -> None:
@@ -62,13 +67,11 @@ def script(job: Job) -> Script:
     table, columns = table_name(), job.shape.columns
     sets = ", ".join(f"{name} = excluded.{name}" for name in columns[1:])
     match job.scenario.kind:
-        case Kind.LOAD:
-            without_key = create_table(job).replace(", \n\tPRIMARY KEY (id)", "")
-            key = (f"ALTER TABLE {table} ADD PRIMARY KEY (id)",) if job.scenario.keyed else ()
-            return Script((without_key,), (table,), key)
-        case Kind.SPREAD:
-            create = [str(CreateTable(one).compile(dialect=_DIALECT)) for one in job.metadata().tables.values()]
-            return Script(tuple(create), tuple(map(table_name, job.tables)))
+        case Kind.LOAD | Kind.SPREAD:
+            into = tuple(map(table_name, job.tables))
+            create = [_create(one).replace(", \n\tPRIMARY KEY (id)", "") for one in job.metadata().tables.values()]
+            keys = [f"ALTER TABLE {name} ADD PRIMARY KEY (id)" for name in into if job.scenario.keyed]
+            return Script(tuple(create), into, tuple(keys))
         case Kind.REFRESH:
             return Script((f"TRUNCATE {table}",), (table,))
         case Kind.UPSERT:
