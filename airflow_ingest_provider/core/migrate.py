@@ -314,10 +314,10 @@ def with_text(state: watermark.State, differences: Collection[Difference]) -> wa
     return state
 
 
-def rebuild(conn: sa.Connection, this: Planned, token: str, options: Options) -> None:
+def rebuild(conn: sa.Connection, this: Planned, token: str, options: Options) -> TableShape:
     """Copy the rows into a new table of the definition and let it take the old one's place, in the open transaction.
 
-    The caller holds writers off since before it checked the rows.
+    Gives the shape that it has there. The caller holds writers off since before it checked the rows.
     """
     new = hidden.prepare(conn, this.plan, this.live, token)
     with explained(this.live.name, new.known_as):
@@ -325,7 +325,7 @@ def rebuild(conn: sa.Connection, this: Planned, token: str, options: Options) ->
         hidden.finish(conn, new, {}, last_row_wins=False)
         merge.advance_sequences(conn, hidden.with_new_sequences(conn, new))
         hidden.analyze_copy(conn, new, this.facts.conversions, rows)
-    swap.swap(conn, [new], options)
+    return swap.swap(conn, [new], options)[0]
 
 
 @contextmanager

@@ -143,7 +143,9 @@ class IngestRun:
             self._run(steps, loaded)
         with self._claim.alone(), explained():
             self._claim.check_untouched()
-            self._get_ready([loaded], self._plan([loaded]))
+            was_rebuilt = loaded.live is not planned[loaded].live
+            if not (was_rebuilt and catalog.has_rows(self._conn, loaded.name)):
+                self._get_ready([loaded], self._plan([loaded]))
 
     def _parents_first(self) -> list[LoadedTable]:
         """The tables, those that others refer to by foreign keys first."""
@@ -193,7 +195,7 @@ class IngestRun:
         loaded.note_migration(planned.plan.lines)
         if rebuilds:
             loaded.state = migrate.with_text(loaded.state, planned.plan.differences)
-            migrate.rebuild(conn, planned, self._claim.token(loaded, "rebuild"), options)
+            loaded.shape = migrate.rebuild(conn, planned, self._claim.token(loaded, "rebuild"), options)
         elif planned.plan.action is Action.STEPS and not by_swap:
             state = migrate.with_text(loaded.state, planned.plan.differences)
             return Steps(planned.live, planned.plan, self._claim.token(loaded, "steps"), state, options)
