@@ -92,7 +92,7 @@ def filled(conn: sa.Connection, names: Sequence[Name]) -> list[Name]:
     if not names:
         return []
     exist = sql.SQL(", ").join(sql.SQL("EXISTS (SELECT FROM {})").format(name.sql) for name in names)
-    found = run(conn, sql.SQL("SELECT CAST(ARRAY[{}] AS boolean[])").format(exist)).scalar_one()
+    found = run(conn, sql.SQL("SELECT ARRAY[{}]").format(exist)).scalar_one()
     return list(compress(names, found))
 
 
@@ -217,9 +217,9 @@ def type_owner(conn: sa.Connection, type_: str) -> tuple[Name, str, str | None]:
 
 
 def taken_names(conn: sa.Connection, wanted: Mapping[int, Collection[str]]) -> dict[int, frozenset[str]]:
-    """Of the names wanted for parts of each table, and of these with a number, those that other relations have.
+    """For each table those of the names wanted for its parts, and of these with a number, that are not free.
 
-    Other than the table's own parts, in its schema.
+    Other relations of its schema have them, and not its own parts.
     """
     pairs = [(oid, name) for oid, names in wanted.items() for name in names]
     at = {"oids": [oid for oid, _ in pairs], "names": [name for _, name in pairs]}

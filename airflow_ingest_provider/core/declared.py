@@ -145,8 +145,8 @@ def _reprinted(conn: sa.Connection, shapes: Sequence[TableShape]) -> list[TableS
     if not shapes:
         return []
     tokens = [f"declared{place}" for place, _ in enumerate(shapes)]
-    called, create = zip(*map(_created_again, tokens, shapes), strict=True)
-    run_all(conn, chain.from_iterable(create))
+    made = [_again(token, shape) for token, shape in zip(tokens, shapes, strict=True)]
+    run_all(conn, chain.from_iterable(create for create, _ in made))
     there = _temporary_shapes(conn, list(map(temporary_name, tokens)))
     return [
         replace(
@@ -154,11 +154,11 @@ def _reprinted(conn: sa.Connection, shapes: Sequence[TableShape]) -> list[TableS
             constraints=tuple(replace(one, name=known[one.name]) for one in again.constraints if one.name in known),
             indexes=tuple(replace(one, name=known[one.name]) for one in again.indexes),
         )
-        for again, known in zip(there, called, strict=True)
+        for again, (_, known) in zip(there, made, strict=True)
     ]
 
 
-def _created_again(token: str, shape: TableShape) -> tuple[dict[str, str], list[sql.Composable]]:
+def _again(token: str, shape: TableShape) -> tuple[list[sql.Composable], dict[str, str]]:
     """The statements that create a table of the shape; what its parts are called in the shape, by their names here."""
     name = Name("pg_temp", temporary_name(token))
     create = [statements.create_hidden(name, shape, "")]
@@ -171,7 +171,7 @@ def _created_again(token: str, shape: TableShape) -> tuple[dict[str, str], list[
             create.append(statements.add_constraint(name, part, passing))
         else:
             create.append(statements.create_index(name, part, passing))
-    return called, create
+    return create, called
 
 
 def _expressions(shape: TableShape) -> set[str | None]:

@@ -167,7 +167,8 @@ def used_columns(conn: sa.Connection, oids: Sequence[int]) -> dict[int, dict[str
 
 
 def fingerprints(conn: sa.Connection, oids: Sequence[int]) -> dict[int, str]:
-    """Other texts after any change of a relation's definition, of the views over it, or of what hangs on them."""
+    """A text for each relation: another one after any change of its definition, of views over it, or of what hangs on
+    them."""
     return {row.table_oid: row.fingerprint for row in conn.execute(_FINGERPRINTS, {"oids": list(oids)})}
 
 

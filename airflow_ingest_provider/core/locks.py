@@ -107,8 +107,13 @@ _AFTER_ENDING = timedelta(seconds=10)
 
 def hold_writers(conn: sa.Connection, tables: Collection[Name], options: Options) -> None:
     """Take SHARE on the tables until the transaction ends: their rows stay as they are, and readers go on."""
-    share = sql.SQL("LOCK TABLE {} IN SHARE MODE").format(sql.SQL(", ").join(name.sql for name in tables))
-    exclusively(conn, tables, options, lambda: run(conn, share), keeps_readers=False)
+
+    def work() -> None:
+        for name in tables:
+            shorten(conn)
+            run(conn, sql.SQL("LOCK TABLE {} IN SHARE MODE").format(name.sql))
+
+    exclusively(conn, tables, options, work, keeps_readers=False)
 
 
 def _attempts(
@@ -137,7 +142,7 @@ def _attempt(
     _wait_for_a_gap(conn, oids)
     began = time.monotonic()
     kept.attempts += 1
-    kept.until = began + milliseconds / 1000
+    conn.info[_UNTIL] = began + milliseconds / 1000
     try:
         with conn.begin_nested():
             before = _set_lock_timeout(conn, f"{milliseconds}ms")
@@ -169,7 +174,7 @@ def shorten(conn: sa.Connection) -> None:
 
     With a timeout for each of several locks their sum would decide who yields in a deadlock: a reader, in the end.
     """
-    left = conn.info[_KEPT].until - time.monotonic()
+    left = conn.info[_UNTIL] - time.monotonic()
     run(conn, f"SET LOCAL lock_timeout = '{max(1, round(left * 1000))}ms'")
 
 
@@ -181,11 +186,11 @@ class Kept:
     seconds: float = 0.0
     since: float | None = None
     """When the attempt began whose locks are held until the transaction ends, on the monotonic clock."""
-    until: float = 0.0
-    """When the attempt gives up waiting for locks."""
 
 
 _KEPT = "airflow_ingest_provider.kept"
+_UNTIL = "airflow_ingest_provider.until"
+"""When the attempt gives up waiting for locks, on the monotonic clock."""
 
 
 def released(conn: sa.Connection) -> Kept:

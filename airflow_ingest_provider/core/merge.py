@@ -234,12 +234,12 @@ def _rows_of(shape: TableShape) -> sql.Composable:
 
 
 def advance_sequences(conn: sa.Connection, shape: TableShape, staged: Name | None = None) -> None:
-    """Move the sequences of identity and serial columns past the highest value loaded; never back.
+    """Move the sequences of identity and serial columns past the highest value; never back.
 
-    The primary key's index knows that of its first column. The highest of another one is looked for among the `staged`
-    rows, where there are any: the table may be a large one.
+    The index of a primary key or unique constraint knows the highest value of its first column. That of another column
+    is looked for among the `staged` rows, if the rows came that way, since the table may be a large one.
     """
-    indexed = shape.primary_key.columns[0] if shape.primary_key else None
+    indexed = {key.columns[0] for key in (*shape.of_kind("p"), *shape.of_kind("u"))}
     for column in shape.columns:
         if column.sequence is None or not (column.identity or column.serial):
             continue
@@ -247,7 +247,7 @@ def advance_sequences(conn: sa.Connection, shape: TableShape, staged: Name | Non
             "SELECT setval({sequence}, greatest(seqmin, least(seqmax, loaded.extreme::bigint)))"
             " FROM (SELECT CASE WHEN seqincrement > 0 THEN (SELECT max({column}) FROM {rows})"
             " ELSE (SELECT min({column}) FROM {rows}) END AS extreme, seqincrement, seqmin, seqmax"
-            " FROM pg_sequence WHERE seqrelid = {sequence}::regclass) loaded, {name} now"
+            " FROM pg_sequence WHERE seqrelid = {sequence}::regclass OFFSET 0) loaded, {name} now"
             " WHERE CASE WHEN seqincrement > 0 THEN loaded.extreme > now.last_value OR NOT now.is_called"
             " AND loaded.extreme >= now.last_value ELSE loaded.extreme < now.last_value OR NOT now.is_called"
             " AND loaded.extreme <= now.last_value END"
@@ -257,7 +257,7 @@ def advance_sequences(conn: sa.Connection, shape: TableShape, staged: Name | Non
             statement.format(
                 sequence=sql.Literal(column.sequence.quoted),
                 column=sql.Identifier(column.name),
-                rows=shape.name.sql if staged is None or column.name == indexed else staged.sql,
+                rows=shape.name.sql if staged is None or column.name in indexed else staged.sql,
                 name=column.sequence.sql,
             ),
         )

@@ -1,13 +1,14 @@
 """How the rows that are there before a run are replaced: by a swap or in place, and why so."""
 
 import logging
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
 
 from airflow_ingest_provider.core import callback, catalog, dependents, walls
 from airflow_ingest_provider.core.callback import OnBeforeVisible, do_nothing
+from airflow_ingest_provider.core.dependents import InboundKey
 from airflow_ingest_provider.core.errors import DefinitionError, RowError
 from airflow_ingest_provider.core.names import Name
 from airflow_ingest_provider.core.options import Options, Replace
@@ -56,18 +57,22 @@ def obstacles(
     """Why rows had better not come by a swap, though one is possible."""
     oids = [loaded.live.oid for loaded in tables]
     triggers, inbound = walls.insert_triggers(conn, oids), dependents.inbound_keys(conn, oids)
-    looks_by_name = on_before_visible is not do_nothing and not callback.takes_table(on_before_visible)
-    found = {}
-    for loaded in tables:
-        found[loaded] = [f"trigger {trigger} fires on INSERT" for trigger in triggers[loaded.live.oid]]
-        found[loaded] += [
-            f"foreign key {one.name} of {one.table} refers to it"
-            for one in inbound[loaded.live.oid]
-            if loaded.key and one.table not in swapped
+    by_name = on_before_visible is not do_nothing and not callback.takes_table(on_before_visible)
+    return {
+        loaded: [
+            *(f"trigger {trigger} fires on INSERT" for trigger in triggers[loaded.live.oid]),
+            *_referring(inbound[loaded.live.oid] if loaded.key else (), swapped),
+            *([_LOOKS_BY_NAME] if by_name else []),
         ]
-        if looks_by_name:
-            found[loaded] += ["on_before_visible takes two parameters, and looks for new rows under the table's name"]
-    return found
+        for loaded in tables
+    }
+
+
+_LOOKS_BY_NAME = "on_before_visible takes two parameters, and looks for new rows under the table's name"
+
+
+def _referring(inbound: Iterable[InboundKey], swapped: Collection[Name]) -> Iterator[str]:
+    return (f"foreign key {one.name} of {one.table} refers to it" for one in inbound if one.table not in swapped)
 
 
 def _check_in_place(conn: sa.Connection, loaded: LoadedTable) -> None:
@@ -142,11 +147,10 @@ def first_loads(
     indexed = [one for one in tables if _has_indexes(one) or (upserts and one.key)]
     filled = catalog.filled(conn, [one.name for one in indexed])
     empty = [one for one in indexed if one.name not in filled]
-    if not empty:
-        return []
-    in_the_way = walls.walls(conn, [one.live.oid for one in empty], swapped.values())
-    against = obstacles(conn, empty, (), on_before_visible)
-    return [one for one in empty if not in_the_way[one.live.oid] and not against[one]]
+    against = obstacles(conn, empty, (), on_before_visible) if empty else {}
+    free = [one for one in empty if not against[one]]
+    in_the_way = walls.walls(conn, [one.live.oid for one in free], swapped.values()) if free else {}
+    return [one for one in free if not in_the_way[one.live.oid]]
 
 
 def _has_indexes(loaded: LoadedTable) -> bool:

@@ -295,9 +295,11 @@ class IngestRun:
     def _settle_first_loads(self, *, few: bool) -> None:
         """An empty table is replaced by a full one, unless the rows are few, or somebody else wrote some meanwhile."""
         waiting = {loaded.name: loaded for loaded in self._tables if loaded.refresh is Refresh.FIRST_LOAD}
+        not_so = list(waiting)
         if waiting and not few:
             hold_writers(self._conn, waiting.keys(), self._options)
-        for name in waiting if few else catalog.filled(self._conn, list(waiting)):
+            not_so = catalog.filled(self._conn, list(waiting))
+        for name in not_so:
             waiting[name].refresh = None
 
     def _copy(self, parts: list[BatchTable], chunks: Iterator[Chunk]) -> None:

@@ -1,6 +1,5 @@
 """Putting a finished hidden table in the place of the live one, with all that hangs on it."""
 
-from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -96,15 +95,16 @@ def _prepare(conn: sa.Connection, hiddens: Sequence[HiddenTable], views: Sequenc
     fingerprints = dependents.fingerprints(conn, oids)
     seen = proof.observe(conn, oids)
     for hidden in hiddens:
-        live = seen[hidden.live.oid]
-        if live.shape != hidden.live or not set(live.views) <= set(views):
+        now = seen[hidden.live.oid]
+        if now.shape != hidden.live or not set(now.views) <= set(views):
             raise _altered(hidden.live.name)
     new_oids = catalog.oids_of(conn, [hidden.name for hidden in hiddens])
     shapes = catalog.table_shapes(conn, new_oids)
-    new = {live: shapes[oid] for live, oid in zip(oids, new_oids, strict=True)}
+    new = {oid: shapes[new_oid] for oid, new_oid in zip(oids, new_oids, strict=True)}
     revokes = attachments.revokes(conn, dict(zip(new_oids, names, strict=True)))
     taken = catalog.taken_names(conn, {one.live.oid: list(_wanted(one, new[one.live.oid])) for one in hiddens})
-    on_sequences = _on_sequences(conn, hiddens, new, taken)
+    heirs = [heir for one in hiddens for heir in _heirs(one, new[one.live.oid], taken[one.live.oid])]
+    on_sequences = _on_sequences(conn, heirs)
     return [
         Prepared(
             hidden,
@@ -112,7 +112,7 @@ def _prepare(conn: sa.Connection, hiddens: Sequence[HiddenTable], views: Sequenc
             seen[oid],
             new[oid],
             revokes[new[oid].oid],
-            tuple(on_sequences[oid]),
+            tuple(on_sequences.get(oid, ())),
             tuple(_from_outside(seen[oid].inbound, names)),
             taken[oid],
         )
@@ -135,33 +135,40 @@ def _wanted(hidden: HiddenTable, new: TableShape) -> Iterator[str]:
     yield from (name.name for _, name in _sequence_names(hidden, new))
 
 
-def _on_sequences(
-    conn: sa.Connection,
-    hiddens: Iterable[HiddenTable],
-    new: Mapping[int, TableShape],
-    taken: Mapping[int, Collection[str]],
-) -> Mapping[int, list[str]]:
-    """The statements that hang on new identities' sequences what hangs on those of live ones, by the live table."""
-    found: defaultdict[int, list[str]] = defaultdict(list)
-    heirs = [
-        (hidden, before, before.sequence, after.sequence, called)
-        for hidden in hiddens
-        for column, called in _sequence_names(hidden, new[hidden.live.oid], taken[hidden.live.oid])
-        if (before := hidden.live.column(column)) and before.identity and before.sequence
-        if (after := new[hidden.live.oid].column(column)) and after.sequence
-    ]
+@dataclass(frozen=True)
+class Heir:
+    """The sequence of a new identity column, which takes the place of the live column's."""
+
+    table: int
+    before: Name
+    sequence: Name
+    called: Name
+    same_type: bool
+
+
+def _heirs(hidden: HiddenTable, new: TableShape, taken: Collection[str]) -> Iterator[Heir]:
+    for name, called in _sequence_names(hidden, new, taken):
+        before, after = hidden.live.column(name), new.column(name)
+        if before and after and before.identity and before.sequence and after.sequence:
+            same = hidden.shape.column(name) == before
+            yield Heir(hidden.live.oid, before.sequence, after.sequence, called, same)
+
+
+def _on_sequences(conn: sa.Connection, heirs: Sequence[Heir]) -> dict[int, list[str]]:
+    """The statements that hang on the sequences what hangs on those before them, by the OID of the live table."""
     if not heirs:
-        return found
-    live_oids = catalog.oids_of(conn, [live for _, _, live, _, _ in heirs])
-    new_oids = catalog.oids_of(conn, [sequence for _, _, _, sequence, _ in heirs])
+        return {}
+    found: dict[int, list[str]] = {heir.table: [] for heir in heirs}
+    live_oids = catalog.oids_of(conn, [heir.before for heir in heirs])
+    new_oids = catalog.oids_of(conn, [heir.sequence for heir in heirs])
     attached = attachments.attached(conn, live_oids)
-    revokes = attachments.revokes(conn, {oid: called for oid, (*_, called) in zip(new_oids, heirs, strict=True)})
-    for (hidden, before, *_), live_oid, new_oid in zip(heirs, live_oids, new_oids, strict=True):
+    revokes = attachments.revokes(conn, dict(zip(new_oids, (heir.called for heir in heirs), strict=True)))
+    for heir, live_oid, new_oid in zip(heirs, live_oids, new_oids, strict=True):
         own = [one.statement for one in attached[live_oid]]
-        if hidden.shape.column(before.name) != before:
+        if not heir.same_type:
             # The limits of a sequence belong to the type of its column.
             own = [one for one in own if " AS " not in one.partition(" INCREMENT")[0]]
-        found[hidden.live.oid] += [*revokes[new_oid], *own]
+        found[heir.table] += [*revokes[new_oid], *own]
     return found
 
 

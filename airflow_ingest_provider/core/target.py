@@ -199,12 +199,12 @@ class BatchTable:
             raise
 
     def advance_sequences(self, conn: sa.Connection) -> None:
-        """Move identity and serial sequences past the highest value of the table that was loaded."""
+        """Move identity and serial sequences past the highest value."""
         if not self.buffer.received:
             return
         shape = hidden.with_sequences(conn, self.hidden) if self.hidden else self._shape
-        holds_all_values = self.way in (Way.STAGED, Way.UPSERT, Way.REPLACE) and self._all_keyed
-        merge.advance_sequences(conn, shape, self._destination if holds_all_values else None)
+        is_staged = self.way not in (Way.DIRECT, Way.HIDDEN)
+        merge.advance_sequences(conn, shape, self._destination if is_staged else None)
 
 
 def share_changed(conn: sa.Connection, loaded: LoadedTable, rows: Sequence[Any], frame: Any, token: str) -> float:

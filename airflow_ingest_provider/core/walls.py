@@ -11,7 +11,8 @@ from airflow_ingest_provider.core.catalog import by_table
 def walls(conn: sa.Connection, oids: Sequence[int], swapped: Collection[int] = ()) -> dict[int, tuple[str, ...]]:
     """What hangs on each table and cannot be hung on another one: why it cannot be swapped. Empty where it can.
 
-    `swapped` are other tables that are swapped in the same transaction, and so are those that can be.
+    `swapped` are other tables that are swapped in the same transaction; so is each of these that can be, for those
+    behind it.
     """
     hanging = by_table(conn.execute(_WALLS, {"oids": list(oids)}))
     found = {oid: tuple(row.wall for row in hanging[oid]) for oid in oids}
@@ -174,7 +175,7 @@ _WALLS = sa.text("""
     ORDER BY 1, 2
 """)
 
-# Where there are none, as mostly, this saves two queries that take some milliseconds.
+# Where there are none, as mostly, this saves two queries a table that take some milliseconds.
 _ANY_MATERIALIZED = sa.text("SELECT EXISTS (SELECT FROM pg_class WHERE relkind = 'm' AND relispopulated)")
 
 # Materialized views that are made anew, and what they read that is: its names, in the order of their OIDs.
