@@ -408,7 +408,8 @@ _COLUMNS = sa.text("""
     ORDER BY a.attnum
 """)
 
-# The columns' types and all that they are made of: domains' bases, arrays' elements, ranges' bounds.
+# The columns' types and all that they are made of: domains' bases, arrays' elements, ranges' bounds. OFFSET 0 has each
+# looked up: every table of the database has two types, and the planner would read them all.
 _TYPES = sa.text("""
     WITH RECURSIVE used(oid) AS (
         SELECT atttypid FROM pg_attribute
@@ -416,7 +417,7 @@ _TYPES = sa.text("""
         UNION
         SELECT part.oid
         FROM used
-        JOIN pg_type t ON t.oid = used.oid
+        CROSS JOIN LATERAL (SELECT * FROM pg_type WHERE oid = used.oid OFFSET 0) t
         LEFT JOIN pg_range r ON t.oid IN (r.rngtypid, r.rngmultitypid)
         CROSS JOIN LATERAL (VALUES (t.typbasetype), (t.typelem), (r.rngsubtype)) part(oid)
         WHERE part.oid <> 0
@@ -426,7 +427,7 @@ _TYPES = sa.text("""
            r.rngsubtype::bigint AS subtype,
            ARRAY(SELECT enumlabel::text FROM pg_enum e WHERE e.enumtypid = t.oid ORDER BY enumsortorder) AS labels
     FROM used
-    JOIN pg_type t ON t.oid = used.oid
+    CROSS JOIN LATERAL (SELECT * FROM pg_type WHERE oid = used.oid OFFSET 0) t
     LEFT JOIN pg_range r ON t.oid IN (r.rngtypid, r.rngmultitypid)
 """)
 

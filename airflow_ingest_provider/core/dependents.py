@@ -189,7 +189,9 @@ _FINGERPRINTS = sa.text("""
         UNION ALL SELECT table_oid, concat('column', a.attrelid, '.', a.attnum, ':', a.xmin)
         FROM pg_attribute a JOIN theirs ON oid = attrelid
         UNION ALL SELECT table_oid, concat('constraint', k.oid, ':', k.xmin)
-        FROM pg_constraint k JOIN theirs ON theirs.oid IN (k.conrelid, k.confrelid)
+        FROM pg_constraint k JOIN theirs ON theirs.oid = k.conrelid
+        UNION ALL SELECT table_oid, concat('inbound', k.oid, ':', k.xmin)
+        FROM pg_constraint k JOIN theirs ON theirs.oid = k.confrelid AND k.contype = 'f'
         UNION ALL SELECT table_oid, concat('index', i.indexrelid, ':', i.xmin, ':', c.xmin)
         FROM pg_index i JOIN theirs ON oid = indrelid JOIN pg_class c ON c.oid = i.indexrelid
         UNION ALL SELECT table_oid, concat('trigger', t.oid, ':', t.xmin)
@@ -213,23 +215,24 @@ _FINGERPRINTS = sa.text("""
 # Views and materialized views over the relations, at any depth, by their longest path to one: each comes after
 # all that it reads. pg_get_viewdef names the relations as they are called now.
 _DEPENDENTS = sa.text("""
-    WITH RECURSIVE reads AS (
-        SELECT DISTINCT r.ev_class AS viewer, d.refobjid AS read
-        FROM pg_depend d
-        JOIN pg_rewrite r ON r.oid = d.objid AND r.rulename = '_RETURN'
-        WHERE d.classid = 'pg_rewrite'::regclass AND d.refclassid = 'pg_class'::regclass AND d.refobjid <> r.ev_class
-    ), above(oid, depth) AS (
-        SELECT viewer, 1 FROM reads WHERE read = ANY (CAST(:oids AS oid[]))
+    WITH RECURSIVE above(oid, depth) AS (
+        SELECT oid, 0 FROM unnest(CAST(:oids AS oid[])) oid
         UNION
-        SELECT reads.viewer, above.depth + 1 FROM above JOIN reads ON reads.read = above.oid
+        SELECT r.ev_class, above.depth + 1
+        FROM above JOIN pg_depend d ON d.refclassid = 'pg_class'::regclass AND d.refobjid = above.oid
+        JOIN pg_rewrite r ON d.classid = 'pg_rewrite'::regclass AND r.oid = d.objid
+         AND r.rulename = '_RETURN' AND r.ev_class <> above.oid
     )
     SELECT c.oid::bigint AS oid, n.nspname AS schema, c.relname AS name, c.relkind::text, c.relispopulated,
            pg_get_viewdef(c.oid) AS definition,
            coalesce(' WITH (' || array_to_string(c.reloptions, ', ') || ')', '') AS options,
            pg_has_role(c.relowner, 'USAGE') AND NOT pg_is_other_temp_schema(c.relnamespace) AS may_alter,
            pg_get_userbyid(c.relowner)::text AS owner,
-           ARRAY(SELECT read::bigint FROM reads WHERE viewer = c.oid ORDER BY 1) AS reads
-    FROM (SELECT oid, max(depth) AS depth FROM above GROUP BY oid) v
+           ARRAY(SELECT DISTINCT d.refobjid::bigint
+                 FROM pg_rewrite r JOIN pg_depend d ON d.classid = 'pg_rewrite'::regclass AND d.objid = r.oid
+                 WHERE r.ev_class = c.oid AND r.rulename = '_RETURN'
+                   AND d.refclassid = 'pg_class'::regclass AND d.refobjid <> c.oid ORDER BY 1) AS reads
+    FROM (SELECT oid, max(depth) AS depth FROM above WHERE depth > 0 GROUP BY oid) v
     JOIN pg_class c ON c.oid = v.oid
     JOIN pg_namespace n ON n.oid = c.relnamespace
     ORDER BY v.depth, c.oid

@@ -16,6 +16,7 @@ from airflow_ingest_provider.core.claim import Claim, explained
 from airflow_ingest_provider.core.declared import create_types, tables_of
 from airflow_ingest_provider.core.differences import EnumExtended
 from airflow_ingest_provider.core.errors import DefinitionError
+from airflow_ingest_provider.core.load import Target as CopyTarget
 from airflow_ingest_provider.core.load import copy_rows
 from airflow_ingest_provider.core.locks import hold_writers
 from airflow_ingest_provider.core.merge import Merged
@@ -233,15 +234,11 @@ class IngestRun:
 
     def load(self, mark: Any, batch_metadata: Any, arrived: Arrived) -> None:
         """One batch, one transaction: all of it or nothing."""
-        conn = self._conn
         began = time.monotonic()
         with self._claim.alone():
             self._claim.check_untouched()
             tried = self._try_in_place(arrived)
             parts = self._parts(few=arrived.all_read)
-            for part in parts:
-                if part.way is Way.UPSERT and not arrived.is_empty:
-                    check_rules(conn, part.loaded, INSERT, UPDATE)
             self._copy(parts, arrived.chunks)
             with explained():
                 self._swap_after_all([part for part in parts if part.loaded in tried])
@@ -252,7 +249,8 @@ class IngestRun:
                 self._swap(parts)
                 self._claim.batches += 1
                 self._claim.unfinished = self._claim.unfinished or self._deletes
-                self._claim.save(self._tables, resolved)
+                changed = [part.loaded for part in parts if part.takes_part and part.loaded is not self._claim.first]
+                self._claim.save([self._claim.first, *changed], resolved)
         self._last_mark = resolved.value
         self._committed(parts, merged, time.monotonic() - began)
 
@@ -308,7 +306,14 @@ class IngestRun:
         recognise = recogniser({part.loaded.table: part.buffer for part in parts})
         for run in runs(chunks, buffers, recognise):
             part = targets[run.table]
-            copy_rows(self._conn, part.copy_target, self._progress(run, part), run.first_row, binary=run.binary)
+            target = self._target(part)
+            copy_rows(self._conn, target, self._progress(run, part), run.first_row, binary=run.binary)
+
+    def _target(self, part: BatchTable) -> CopyTarget:
+        with explained():
+            if part.way is Way.UPSERT and not part.takes_part:
+                check_rules(self._conn, part.loaded, INSERT, UPDATE)
+            return part.copy_target(self._conn)
 
     def _progress(self, run: Run, part: BatchTable) -> Iterator[bytes]:
         began = said = time.monotonic()

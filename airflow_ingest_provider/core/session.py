@@ -9,7 +9,7 @@ from psycopg import sql
 
 _UNPARSED = {"no_parameters": True}
 
-_BEGIN = "SET TRANSACTION ISOLATION LEVEL READ COMMITTED; SET LOCAL row_security = off"
+_BEGIN = "SET TRANSACTION ISOLATION LEVEL READ COMMITTED; SET LOCAL row_security = off; SET LOCAL jit = off"
 
 
 def run(conn: sa.Connection, statement: str | sql.Composable) -> sa.CursorResult[Any]:
@@ -30,8 +30,8 @@ def transaction(conn: sa.Connection) -> Iterator[None]:
     """A transaction of a run: committed at the end of the block, rolled back when it raises.
 
     It is READ COMMITTED whatever the engine says, so that after waiting for a lock it sees what the
-    holder committed; and with row_security off, so that a policy that would hide rows from the run is
-    an error instead of a loss.
+    holder committed; with row_security off, so that a policy that would hide rows from the run is an error
+    instead of a loss; and without JIT, which takes longer to compile a query of the catalog than that takes to run.
     """
     with conn.begin():
         run(conn, _BEGIN)

@@ -108,9 +108,23 @@ class BatchTable:
         self._token = token
         self._all_keyed = True
         self._compared: Compared | None = None
-        self._destination = self._make_destination(conn, token)
+        self._destination: Name | None = None
+        if way is Way.REPLACE or loaded.refresh is Refresh.SWAP:
+            self.copy_target(conn)
         formats = column_formats(loaded.table, self._shape.loaded_columns, conn.dialect)
         self.buffer = TableBuffer(str(loaded.name), formats)
+
+    @property
+    def takes_part(self) -> bool:
+        """Whether the batch changes anything of the table: it brought rows, or the old ones go."""
+        return self._destination is not None
+
+    def copy_target(self, conn: sa.Connection) -> CopyTarget:
+        """Where COPY writes the rows; made when the first ones have come, or the old ones go whatever comes."""
+        if self._destination is None:
+            self._destination = self._make_destination(conn, self._token)
+        columns = tuple(column.name for column in self._shape.loaded_columns)
+        return CopyTarget(self._destination, columns, str(self.loaded.name))
 
     def _make_destination(self, conn: sa.Connection, token: str) -> Name:
         if self.way is Way.HIDDEN and self.loaded.planned is not None:
@@ -124,11 +138,6 @@ class BatchTable:
         return merge.stage(conn, self._shape, token, not_null=self._all_keyed)
 
     @property
-    def copy_target(self) -> CopyTarget:
-        columns = tuple(column.name for column in self._shape.loaded_columns)
-        return CopyTarget(self._destination, columns, str(self.loaded.name))
-
-    @property
     def ingest_table(self) -> sa.Table:
         """The table that holds the batch before it is visible."""
         if self.hidden is None:
@@ -139,12 +148,12 @@ class BatchTable:
     def share_changed(self, conn: sa.Connection, sampled: int) -> float:
         """How many of the staged rows are new or changed, from 0 to 1, by a look at about so many of them."""
         percent = 100 * sampled / max(self.buffer.received, sampled)
-        looked_at, unchanged = merge.count_unchanged(conn, self._destination, self._shape, self.loaded.key, percent)
+        looked_at, unchanged = merge.count_unchanged(conn, self._staged, self._shape, self.loaded.key, percent)
         return 1 - unchanged / looked_at if looked_at else 1.0
 
     def turn_to_hidden(self, conn: sa.Connection, token: str) -> None:
         """Bring the staged rows into a hidden table: replacing in place turned out to be the longer way."""
-        staged, self.way = self._destination, Way.HIDDEN
+        staged, self.way = self._staged, Way.HIDDEN
         self._destination = self._make_destination(conn, token)
         merge.insert(conn, staged, self._shape)
 
@@ -156,7 +165,7 @@ class BatchTable:
             return merge.delete_all(conn, self._shape)
         self._compared = merge.compare(
             conn,
-            self._destination,
+            self._staged,
             self._shape,
             self.loaded.key,
             self._token,
@@ -168,18 +177,19 @@ class BatchTable:
     def merge(self, conn: sa.Connection, *, after_deletes: bool) -> Merged:
         """Bring the rows from where COPY wrote them into the table; after rows of it or of others were deleted."""
         received = self.buffer.received
-        if self.way in (Way.DIRECT, Way.HIDDEN):
+        if self.way in (Way.DIRECT, Way.HIDDEN) or not self.takes_part:
             return Merged(inserted=received)
         key = self.loaded.key
         if self.way is Way.STAGED or not key:
-            return merge.insert(conn, self._destination, self._shape)
+            return merge.insert(conn, self._staged, self._shape)
         if self._compared:
-            if after_deletes and (self._shape.foreign_keys or catalog.has_triggers(conn, self._shape.oid)):
+            cascades = any(" ON DELETE " in key.options for key in self._shape.foreign_keys)
+            if after_deletes and (cascades or catalog.has_triggers(conn, self._shape.oid)):
                 # What was deleted may have changed rows that stay.
                 self._compared = merge.compare_again(conn, self._compared, self._shape, key, self._token)
             merged = merge.merge_differing(conn, self._compared, self._shape, key)
         else:
-            merged = merge.upsert(conn, self._destination, self._shape, key, received, all_keyed=self._all_keyed)
+            merged = merge.upsert(conn, self._staged, self._shape, key, received, all_keyed=self._all_keyed)
         if merged.superseded and not self._upserts:
             raise RowError(
                 f"{merged.superseded} rows have the primary key of another row of the batch, and upsert is off",
@@ -203,8 +213,12 @@ class BatchTable:
         if not self.buffer.received:
             return
         shape = hidden.with_sequences(conn, self.hidden) if self.hidden else self._shape
-        is_staged = self.way not in (Way.DIRECT, Way.HIDDEN)
-        merge.advance_sequences(conn, shape, self._destination if is_staged else None)
+        merge.advance_sequences(conn, shape, None if self.way in (Way.DIRECT, Way.HIDDEN) else self._staged)
+
+    @property
+    def _staged(self) -> Name:
+        assert self._destination is not None, "called once rows have come, or when all are replaced"
+        return self._destination
 
 
 def share_changed(conn: sa.Connection, loaded: LoadedTable, rows: Sequence[Any], frame: Any, token: str) -> float:
@@ -215,11 +229,12 @@ def share_changed(conn: sa.Connection, loaded: LoadedTable, rows: Sequence[Any],
     with rolled_back(conn):
         part = BatchTable(conn, loaded, token, Way.STAGED, upserts=True)
         part.buffer.add(list(rows))
-        copy_rows(conn, part.copy_target, part.buffer.take_all(), 1, binary=False)
+        target = part.copy_target(conn)
+        copy_rows(conn, target, part.buffer.take_all(), 1, binary=False)
         if frame is not None:
             part.buffer.add_frame(frame)
             for run in part.buffer.frame_runs():
-                copy_rows(conn, part.copy_target, run.chunks, run.first_row, binary=run.binary)
+                copy_rows(conn, target, run.chunks, run.first_row, binary=run.binary)
         return part.share_changed(conn, part.buffer.received)
 
 

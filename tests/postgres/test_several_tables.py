@@ -47,6 +47,19 @@ def test_tables_that_are_as_declared_are_compared_in_one_transaction(conn: sa.Co
     assert sent.count("COMMIT") == 4  # what is there, the high watermark, the comparison, the batch
 
 
+def test_nothing_is_done_to_tables_for_which_no_rows_come(conn: sa.Connection) -> None:
+    metadata = declared()
+    table = metadata.tables["b"]
+    rows = [(table, (number, "x")) for number in range(1000)]
+    sent = statements_of(conn)
+    ingest(conn, metadata, lambda mark: [(1, None, rows), (2, None, rows)])
+    batches = "\n".join(sent[sent.index(next(one for one in sent if "IN SHARE MODE" in one)) :])
+    assert batches.count("LOCK TABLE ONLY") == batches.count('ANALYZE "public"') == 1
+    assert batches.count("CREATE TEMPORARY TABLE") == 1
+    assert batches.count("COMMENT ON TABLE") == 2 * 2 + 1  # of the first table and this one; what a swap carries over
+    assert rows_of(conn, "SELECT count(*), max(text) FROM b") == [(1000, "x")]
+
+
 def test_only_tables_that_differ_are_migrated_alone(conn: sa.Connection) -> None:
     load(conn, declared())
     more = declared(sa.Column("note", sa.Text), sa.Column("number", sa.Integer))
