@@ -175,6 +175,11 @@ def computed_from(conn: sa.Connection, oid: int) -> tuple[str, ...]:
     return tuple(conn.scalars(_COMPUTED_FROM, {"oid": oid}))
 
 
+def rechecked_columns(conn: sa.Connection, oid: int) -> tuple[str, ...]:
+    """Columns for whose type PostgreSQL reads all rows, be it only widened: it makes checks and indexes anew."""
+    return tuple(conn.scalars(_RECHECKED, {"oid": oid}))
+
+
 def needed_indexes(conn: sa.Connection, oid: int) -> Mapping[str, str]:
     """Indexes of the table that something else needs, and what: foreign keys, replica identity, cluster mark."""
     return {row.name: row.reason for row in conn.execute(_NEEDED, {"oid": oid})}
@@ -239,6 +244,7 @@ def _column(row: Any, types: Mapping[int, Any]) -> ColumnShape:
         name=row.name,
         type=row.type,
         value=_type(row.atttypid, row.atttypmod, types),
+        of_domain=row.of_domain,
         collation=row.collation,
         not_null=row.attnotnull,
         not_null_name=row.not_null_name,
@@ -364,7 +370,7 @@ _TABLES = sa.text("""
 _COLUMNS = sa.text("""
     SELECT a.attrelid::bigint AS table_oid, a.attname AS name,
            format_type(a.atttypid, a.atttypmod) AS type,
-           a.atttypid, a.atttypmod, a.attnotnull,
+           a.atttypid, a.atttypmod, t.typtype = 'd' AS of_domain, a.attnotnull,
            a.attidentity::text, a.attgenerated::text,
            CASE WHEN a.attcollation <> t.typcollation
                 THEN quote_ident(cn.nspname) || '.' || quote_ident(co.collname) END AS collation,
@@ -533,6 +539,17 @@ _COMPUTED_FROM = sa.text("""
     JOIN pg_attribute g ON g.attrelid = :oid AND g.attnum = coalesce(x.adnum, d.objsubid) AND g.attgenerated <> ''
     WHERE d.refclassid = 'pg_class'::regclass AND d.refobjid = :oid AND a.attnum <> g.attnum
       AND (x.oid IS NOT NULL OR d.classid = 'pg_class'::regclass AND d.objid = d.refobjid)
+""")
+
+# Those of plain columns alone are kept as they are.
+_RECHECKED = sa.text("""
+    SELECT DISTINCT a.attname
+    FROM pg_depend d
+    JOIN pg_attribute a ON a.attrelid = d.refobjid AND a.attnum = d.refobjsubid
+    LEFT JOIN pg_constraint k ON d.classid = 'pg_constraint'::regclass AND k.oid = d.objid AND k.contype = 'c'
+    LEFT JOIN pg_index i ON d.classid = 'pg_class'::regclass AND i.indexrelid = d.objid
+    WHERE d.refclassid = 'pg_class'::regclass AND d.refobjid = :oid
+      AND (k.convalidated OR i.indexprs IS NOT NULL OR i.indpred IS NOT NULL)
 """)
 
 # The table's own are its indexes and the sequences that its columns own.

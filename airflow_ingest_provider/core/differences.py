@@ -1,5 +1,6 @@
 """How a live table may differ from its definition: one frozen class a kind of difference, that explains itself."""
 
+import re
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import ClassVar
@@ -70,10 +71,17 @@ class ColumnAdded(Difference):
 
     @property
     def way(self) -> Way:  # type: ignore[override]
-        """A constant default is kept in the catalog; a column that draws from a sequence or is computed is written."""
-        computed = self.column.generated or self.column.identity or self.column.serial or self.conversion
-        constant = self.column.default is None or is_constant(self.column.default)
-        return Way.CATALOG if self.at_end and not computed and constant else Way.REBUILD
+        """A default that is the same for all rows is kept in the catalog, and what is computed in a query is not kept.
+
+        All else is written, and a column of a domain too, since the domain may have constraints.
+        """
+        column = self.column
+        if column.generated:
+            in_catalog = column.generated == "v" and not column.not_null
+        else:
+            in_catalog = column.default is None or is_stable(column.default)
+        written = column.identity or column.serial or column.of_domain or self.conversion
+        return Way.CATALOG if self.at_end and in_catalog and not written else Way.REBUILD
 
     @property
     def needs_values(self) -> bool:
@@ -118,7 +126,7 @@ class TypeChanged(Difference):
     before: str
     after: ColumnShape
     pinned: bool
-    """Whether something uses the column, so that PostgreSQL refuses to change it in place."""
+    """Whether something uses the column for which PostgreSQL refuses to change it in place, or reads all rows."""
     conversion: str | None = None
 
     @property
@@ -404,9 +412,23 @@ def _parsed(spelling: str) -> tuple[str, tuple[int, ...]]:
     return name, tuple(int(limit) for limit in rest[:-1].split(","))
 
 
-def is_constant(expression: str) -> bool:
-    """Whether the default is a plain literal, with or without a cast: then it needs no rewrite, whatever it is."""
+def is_stable(expression: str) -> bool:
+    """Whether the default is surely the same for all rows: a literal, or of the statement, with or without casts."""
     literal, _, _ = expression.partition("::")
     is_text = len(literal) > 1 and literal[0] == literal[-1] == "'" and "'" not in literal[1:-1]
     is_number = literal.lstrip("-").replace(".", "", 1).isdigit()
-    return is_text or is_number or literal in ("true", "false", "NULL")
+    return is_text or is_number or literal in ("true", "false", "NULL") or _is_of_statement(expression)
+
+
+def _is_of_statement(expression: str) -> bool:
+    bare = _CAST_OR_ZONE.sub("", expression)
+    while bare.startswith("(") and bare.endswith(")"):
+        bare = bare[1:-1]
+    return _OF_STATEMENT.fullmatch(bare) is not None
+
+
+_CAST_OR_ZONE = re.compile(r"::[a-z ]+(\(\d+\))?| AT TIME ZONE '[^']*'")
+_OF_STATEMENT = re.compile(
+    r"(now|transaction_timestamp|statement_timestamp)\(\)"
+    r"|(CURRENT_TIMESTAMP|CURRENT_TIME|LOCALTIMESTAMP|LOCALTIME)(\(\d\))?|CURRENT_DATE|CURRENT_USER|SESSION_USER"
+)

@@ -125,6 +125,7 @@ def _planned(conn: sa.Connection, live: TableShape, declared: TableShape, facts:
         facts,
         pinned=catalog.pinned_columns(conn, live.oid),
         computed_from=catalog.computed_from(conn, live.oid),
+        rechecked=catalog.rechecked_columns(conn, live.oid),
         needed=catalog.needed_indexes(conn, live.oid),
         inbound=catalog.inbound_keys(conn, [live.oid])[live.oid],
         bytes=catalog.size(conn, live.oid),

@@ -50,16 +50,17 @@ class Facts:
     """What a plan has to know besides the two shapes.
 
     `text` is the part of the live comment that people wrote, `comment` the declared one. `pinned` are columns that
-    other objects use, and which; `computed_from` those that generated columns use. `needed` are indexes that
-    something else needs, and what; `inbound` the foreign keys of other tables to this one, each with its table. `bytes`
-    is the size of the table with its indexes, `carried` what hangs on it.
-    `conversions` are expressions of the caller's for new values.
+    other objects use, and which; `computed_from` those that generated columns use, and `rechecked` those for whose
+    type PostgreSQL reads all rows. `needed` are indexes that something else needs, and what; `inbound` the foreign keys
+    of other tables to this one, each with its table. `bytes` is the size of the table with its indexes, `carried` what
+    hangs on it. `conversions` are expressions of the caller's for new values.
     """
 
     text: str | None = None
     comment: str | None = None
     pinned: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     computed_from: tuple[str, ...] = ()
+    rechecked: tuple[str, ...] = ()
     needed: Mapping[str, str] = field(default_factory=dict)
     inbound: tuple[tuple[Name, ForeignKeyShape], ...] = ()
     bytes: int = 0
@@ -342,7 +343,7 @@ def _values(before: ColumnShape, after: ColumnShape, facts: Facts) -> Iterator[D
     """What becomes of the column's values."""
     old, new = before.value.enum, after.value.enum
     if before.type != after.type:
-        pinned = after.name in facts.pinned or after.name in facts.computed_from
+        pinned = any(after.name in those for those in (facts.pinned, facts.computed_from, facts.rechecked))
         yield TypeChanged(after.name, before.type, after, pinned, facts.conversions.get(after.name))
     elif old and new and not _is_part(old.labels, new.labels):
         yield EnumChanged(after.name, after.type.removesuffix("[]"), old.labels, new.labels)

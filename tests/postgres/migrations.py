@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
+from unittest.mock import ANY
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
@@ -66,6 +67,51 @@ CASES = {
         ("b: added as integer",),
         REBUILD,
     ),
+    "added with a default of the statement": Case(
+        "a int",
+        (
+            column("a", INTEGER),
+            column("b", sa.Date, server_default=sa.func.now()),
+            column("c", sa.DateTime, server_default=sa.text("(now() AT TIME ZONE 'utc')"), nullable=False),
+            column("d", sa.DateTime(timezone=True), server_default=sa.func.current_timestamp()),
+            column("e", TEXT, server_default=sa.text("current_user")),
+        ),
+        "7",
+        (7, ANY, ANY, ANY, ANY),
+        (
+            "b: added as date",
+            "c: added as timestamp without time zone",
+            "d: added as timestamp with time zone",
+            "e: added as text",
+        ),
+        IN_PLACE,
+    ),
+    "added with a default of each row": Case(
+        "a int",
+        (column("a", INTEGER), column("b", sa.Float, server_default=sa.func.random())),
+        "7",
+        (7, ANY),
+        ("b: added as double precision",),
+        REBUILD,
+    ),
+    "added of a domain": Case(
+        "a int",
+        (column("a", INTEGER), column("b", postgresql.DOMAIN("positive", INTEGER, check="VALUE > 0"))),
+        "7",
+        (7, None),
+        ("b: added as positive",),
+        REBUILD,
+        ("CREATE DOMAIN positive AS int CHECK (value > 0)",),
+    ),
+    "added and computed when it is read": Case(
+        "a int",
+        (column("a", INTEGER), column("b", INTEGER, sa.Computed("a * 2", persisted=False))),
+        "7",
+        (7, 14),
+        ("b: added as integer",),
+        IN_PLACE,
+        major=18,
+    ),
     "dropped": Case(
         "a int, b text", (column("a", INTEGER),), "1, 'x'", (1,), ("b: dropped, with its values",), IN_PLACE
     ),
@@ -104,6 +150,23 @@ CASES = {
         ("x",),
         ("a: character varying(3) -> character varying(9)",),
         IN_PLACE,
+    ),
+    "varchar widened with an index on an expression": Case(
+        "a varchar(3)",
+        (column("a", sa.String(9)), lambda: sa.Index("lower_a", sa.text("lower(a)"))),
+        "'x'",
+        ("x",),
+        ("a: character varying(3) -> character varying(9)",),
+        REBUILD,
+        ("CREATE INDEX lower_a ON t (lower(a))",),
+    ),
+    "varchar widened with a check": Case(
+        "a varchar(3) CHECK (a <> '')",
+        (column("a", sa.String(9)), sa.CheckConstraint("a <> ''", name="t_a_check")),
+        "'x'",
+        ("x",),
+        ("a: character varying(3) -> character varying(9)",),
+        REBUILD,
     ),
     "varchar to text": Case(
         "a varchar(3)", (column("a", TEXT),), "'x'", ("x",), ("a: character varying(3) -> text",), IN_PLACE
