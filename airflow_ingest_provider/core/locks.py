@@ -80,10 +80,12 @@ def exclusively(
     afterwards. Then backends that hold locks are ended, where the caller wants that. Raises LockNotAcquired, naming
     who holds locks on `names` or on what hangs on them. Where `keeps_readers` is not so, `released` does not count it.
     """
-    deadlock_timeout = conn.scalar(sa.text("SELECT setting::int FROM pg_settings WHERE name = 'deadlock_timeout'"))
+    setting = conn.scalar(sa.text("SELECT setting::int FROM pg_settings WHERE name = 'deadlock_timeout'"))
+    deadlock_timeout = int(setting or 1000)
     milliseconds = options.lock_timeout / timedelta(milliseconds=1)
-    timeout = max(1, min(round(milliseconds), int(deadlock_timeout or 1000) // 2))
+    timeout = max(1, min(round(milliseconds), deadlock_timeout // 2))
     oids = conn.scalars(_RELATED, {"names": [name.quoted for name in names]}).all()
+    _let_autovacuum_yield(conn, names, oids, deadlock_timeout)
     try:
         return _attempts(conn, oids, timeout, options.lock_patience, work, keeps_readers)
     except sa.exc.DBAPIError as error:
@@ -103,6 +105,27 @@ def exclusively(
 
 _AFTER_ENDING = timedelta(seconds=10)
 """How long to go on trying once those who stood in the way were ended: a backend takes a moment to end."""
+
+
+def _let_autovacuum_yield(
+    conn: sa.Connection, names: Collection[Name], oids: Sequence[int], deadlock_timeout: int
+) -> None:
+    """Wait for a lock that only VACUUM and the like hold, where somebody does, for longer than deadlock_timeout.
+
+    By then PostgreSQL cancels an autovacuum that somebody waits for; an attempt gives up before. Neither readers nor
+    writers queue behind this lock. A VACUUM that goes on is left to the attempts.
+    """
+    if not conn.scalar(_IS_VACUUMED, {"oids": list(oids)}):
+        return
+    try:
+        with conn.begin_nested():
+            before = _set_lock_timeout(conn, f"{2 * deadlock_timeout}ms")
+            for name in names:
+                run(conn, sql.SQL("LOCK TABLE ONLY {} IN SHARE UPDATE EXCLUSIVE MODE").format(name.sql))
+            _set_lock_timeout(conn, before)
+    except sa.exc.DBAPIError as error:
+        if not _lost_the_race(error):
+            raise
 
 
 def hold_writers(conn: sa.Connection, tables: Collection[Name], options: Options) -> None:
@@ -271,13 +294,21 @@ _IS_HELD = sa.text("""
           AND l.database = a.datid AND a.xact_start < clock_timestamp() - interval '20 ms')
 """)
 
+# Whether somebody else holds the lock of VACUUM on one of them. An ordinary role does not see who that is.
+_IS_VACUUMED = sa.text("""
+    SELECT EXISTS (
+        SELECT FROM pg_locks l JOIN pg_database d ON d.oid = l.database AND d.datname = current_database()
+        WHERE l.relation = ANY (CAST(:oids AS oid[])) AND l.mode = 'ShareUpdateExclusiveLock' AND l.granted
+          AND l.pid <> pg_backend_pid())
+""")
+
 # Who else holds any lock on one of them.
 _HOLDERS = sa.text("""
-    SELECT a.pid, a.usename::text,
+    SELECT a.pid, coalesce(a.usename::text, a.backend_type) AS usename,
            date_trunc('second', clock_timestamp() - min(coalesce(a.query_start, a.xact_start))) AS age
     FROM pg_locks l
     JOIN pg_stat_activity a ON a.pid = l.pid
     WHERE l.relation = ANY (CAST(:oids AS oid[])) AND l.granted AND l.pid <> pg_backend_pid() AND l.database = a.datid
-    GROUP BY a.pid, a.usename
+    GROUP BY a.pid, a.usename, a.backend_type
     ORDER BY a.pid
 """)
