@@ -1,6 +1,7 @@
 """Bringing staged rows into a table: upsert on the primary key, and replacement of all rows in place."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -9,13 +10,16 @@ from psycopg import sql
 
 from airflow_ingest_provider.core import statements
 from airflow_ingest_provider.core.names import Name, temporary_name
-from airflow_ingest_provider.core.session import UNIQUE_VIOLATION, rolled_back, run, sqlstate
+from airflow_ingest_provider.core.session import UNIQUE_VIOLATION, rolled_back, run, setting, sqlstate
 from airflow_ingest_provider.core.shape import ColumnShape, TableShape
 
 STAGING_SCHEMA = "pg_temp"
 
-# The table's size in pages: reading one takes about as long as looking one or two keys up.
-_PAGES = sa.text("SELECT pg_relation_size(:oid) / current_setting('block_size')::int")
+# The size in pages of the table and its partitions: reading one takes about as long as looking one or two keys up.
+_PAGES = sa.text("""
+    SELECT sum(pg_relation_size(relid)) / current_setting('block_size')::int FROM (
+        SELECT relid FROM pg_partition_tree(CAST(:oid AS oid)) UNION SELECT CAST(:oid AS oid)) tree
+""")
 
 _MANY_ROWS = 10_000
 """From here on statistics of the staged keys, or an index on them, are worth their milliseconds."""
@@ -197,9 +201,9 @@ def _merge(
 ) -> tuple[int, int, int]:
     """Merge a query's rows, about so many, each with a key of its own: how many, how many inserted, and updated."""
     primary = shape.primary_key
-    if shape.kind == "p" or (primary is not None and primary.deferrable):
-        return _update_then_insert(conn, latest, shape, key)
     look_up = rows < int(conn.scalar(_PAGES, {"oid": shape.oid}) or 0)
+    if shape.kind == "p" or (primary is not None and primary.deferrable):
+        return _update_then_insert(conn, latest, shape, key, look_up=look_up)
     counts: Any = run(conn, _insert_or_update(latest, shape, key, look_up=look_up)).one()
     return int(counts[0]), int(counts[1]), int(counts[2])
 
@@ -300,24 +304,34 @@ def _insert_or_update(
 
 
 def _update_then_insert(
-    conn: sa.Connection, latest: sql.Composable, shape: TableShape, key: Sequence[str]
+    conn: sa.Connection, latest: sql.Composable, shape: TableShape, key: Sequence[str], *, look_up: bool
 ) -> tuple[int, int, int]:
     """The same where PostgreSQL has no ON CONFLICT (deferrable keys) or tells nothing of it (partitioned tables)."""
     rows = run(conn, sql.SQL("SELECT count(*) FROM ({}) latest").format(latest)).scalar_one()
-    updates = _updates(shape, key)
-    updated = run(conn, _update(shape, key, updates, latest)).rowcount if updates else 0
+    updates, updated = _updates(shape, key), 0
+    if updates:
+        with _looking_up(conn) if look_up else nullcontext():
+            updated = run(conn, _update(shape, key, updates, latest)).rowcount
     insert_new = sql.SQL(
         "INSERT INTO {table} ({columns}) OVERRIDING SYSTEM VALUE SELECT {columns} FROM ({latest}) AS latest"
-        " WHERE NOT EXISTS (SELECT FROM {rows} AS live WHERE {matching}) ORDER BY {key}"
+        " WHERE NOT EXISTS (SELECT FROM {rows} AS live WHERE {matching}{look_up}) ORDER BY {key}"
     ).format(
         table=shape.name.sql,
         rows=_rows_of(shape),
         columns=statements.columns([column.name for column in shape.loaded_columns]),
         latest=latest,
         matching=_matching(key, "latest"),
+        look_up=sql.SQL(" OFFSET 0" if look_up else ""),
         key=statements.columns(key),
     )
     return rows, run(conn, insert_new).rowcount, updated
+
+
+@contextmanager
+def _looking_up(conn: sa.Connection) -> Iterator[None]:
+    """The planner joins by nested loops: those of an index, where it would read all partitions for a few rows."""
+    with setting(conn, "enable_hashjoin", "off"), setting(conn, "enable_mergejoin", "off"):
+        yield
 
 
 def _update(

@@ -67,15 +67,12 @@ def check(live: Observed, now: Observed, hidden: HiddenTable) -> None:
     """Raise DefinitionError where the table that has the live one's name now lost what was to stay, or changed it."""
     table = hidden.live.name
     before, after = dict(_properties(live, hidden.gone)), dict(_properties(now, ()))
-    plain = {_plain(what): _plain(value) for what, value in after.items()}
     meant = _meant_to_change(hidden)
     if hidden.retypes:
         meant |= {what for what in before if what.startswith(_DEFINITION)}  # their casts follow the types
-    lost = sorted(
-        what
-        for what, value in before.items()
-        if what not in meant and after.get(what) != value and plain.get(_plain(what)) != _plain(value)
-    )
+    changed = [what for what, value in before.items() if what not in meant and after.get(what) != value]
+    plain = {_plain(what): _plain(value) for what, value in after.items()} if changed else {}
+    lost = sorted(what for what in changed if plain.get(_plain(what)) != _plain(before[what]))
     if lost:
         raise DefinitionError(
             f"{table} cannot be replaced by a new table, which would not have as they are: {'; '.join(lost)}; the old "

@@ -59,13 +59,21 @@ def rolled_back(conn: sa.Connection) -> Iterator[None]:
 def searching(conn: sa.Connection, schemas: Iterable[str]) -> Iterator[None]:
     """The search_path is these schemas, and pg_temp last, which would come first if it was not in there."""
     path = [sql.Identifier(schema).as_string(None) for schema in (*schemas, "pg_temp")]
-    before = conn.scalar(sa.text("SELECT current_setting('search_path')"))
-    conn.execute(_SEARCH, {"path": ", ".join(path)})
+    with setting(conn, "search_path", ", ".join(path)):
+        yield
+
+
+@contextmanager
+def setting(conn: sa.Connection, name: str, value: str) -> Iterator[None]:
+    """A parameter of the server has this value for the length of the block."""
+    before = conn.scalar(_GET, {"name": name})
+    conn.execute(_SET, {"name": name, "value": value})
     yield
-    conn.execute(_SEARCH, {"path": before})
+    conn.execute(_SET, {"name": name, "value": before})
 
 
-_SEARCH = sa.text("SELECT set_config('search_path', :path, true)")
+_GET = sa.text("SELECT current_setting(:name)")
+_SET = sa.text("SELECT set_config(:name, :value, true)")
 
 
 def transaction_id(conn: sa.Connection) -> int:

@@ -85,3 +85,28 @@ def test_few_rows_for_a_large_table_do_not_have_it_read_to_move_its_sequences(
     bring(range(30_000, 30_003))
     assert read[-1] < 10  # counted with what the session has read just before
     assert rows_of(conn, "INSERT INTO people DEFAULT VALUES RETURNING *") == [(30_003, 30_003)]
+
+
+def test_few_rows_for_a_partitioned_table_are_looked_up(conn: sa.Connection, other: sa.Connection) -> None:
+    metadata = sa.MetaData()
+    key = sa.Column("id", sa.Integer, primary_key=True, autoincrement=False)
+    table = sa.Table("people", metadata, key, sa.Column("name", sa.Text), postgresql_partition_by="RANGE (id)")
+    other.exec_driver_sql("""
+        CREATE TABLE people (id int PRIMARY KEY, name text) PARTITION BY RANGE (id);
+        CREATE TABLE people_0 PARTITION OF people FOR VALUES FROM (0) TO (10000);
+        CREATE TABLE people_1 PARTITION OF people FOR VALUES FROM (10000) TO (20000);
+        INSERT INTO people SELECT n, repeat('a', 100) FROM generate_series(0, 9998) n;
+        INSERT INTO people SELECT n, repeat('a', 100) FROM generate_series(10000, 19998) n;
+        ANALYZE people;
+    """)
+    read: list[Any] = []
+
+    def look(conn: sa.Connection, batch_metadata: Any) -> None:
+        counted = "SELECT sum(seq_tup_read) FROM pg_stat_xact_user_tables WHERE relname LIKE 'people%%'"
+        read.append(conn.exec_driver_sql(counted).scalar())
+
+    rows = [(table, (number, "b")) for number in (1, 9_999, 10_000, 19_999)]
+    result = ingest(conn, metadata, lambda mark: [(1, None, rows)], on_before_visible=look).tables[0]
+    assert (result.inserted, result.updated) == (2, 2)
+    assert read[-1] < 10  # counted with what the session has read just before
+    assert rows_of(conn, "SHOW enable_hashjoin") == [("on",)]
