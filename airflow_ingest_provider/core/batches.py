@@ -15,7 +15,7 @@ from airflow_ingest_provider.core.errors import BatchError, IngestError
 
 MAX_BUFFER_BYTES = 8 << 20
 """What encoded rows of all tables may take before they are sent. The server waits while they are gathered, and the
-client while the last of them are sent. With 4 MB and 20 tables as much is lost on COPYs, which are twice as many."""
+client while the last of them are sent; with 4 MB and 20 tables as much time goes into twice as many COPYs."""
 
 
 @dataclass(frozen=True)
@@ -237,7 +237,7 @@ class _Groups(dict[Any, Callable[[Any], None]]):
 
 _NO_TABLE = object()
 _NONE_YET = (None, None)
-"""A pair, as an error of the source is none of what it gives."""
+"""A pair like the others: an error before the first one is the source's own."""
 
 
 def _is_pair(pair: Any) -> bool:

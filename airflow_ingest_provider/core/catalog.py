@@ -222,9 +222,9 @@ def type_owner(conn: sa.Connection, type_: str) -> tuple[Name, str, str | None]:
 
 
 def taken_names(conn: sa.Connection, wanted: Mapping[int, Collection[str]]) -> dict[int, frozenset[str]]:
-    """For each table those of the names wanted for its parts, and of these with a number, that are not free.
+    """For each table those of the names wanted for its parts that relations of its schema have, other than its own.
 
-    Other relations of its schema have them, and not its own parts.
+    With the names that are the same but for a number at the end.
     """
     pairs = [(oid, name) for oid, names in wanted.items() for name in names]
     at = {"oids": [oid for oid, _ in pairs], "names": [name for _, name in pairs]}
@@ -244,7 +244,6 @@ def _column(row: Any, types: Mapping[int, Any]) -> ColumnShape:
         name=row.name,
         type=row.type,
         value=_type(row.atttypid, row.atttypmod, types),
-        of_domain=row.of_domain,
         collation=row.collation,
         not_null=row.attnotnull,
         not_null_name=row.not_null_name,
@@ -370,7 +369,7 @@ _TABLES = sa.text("""
 _COLUMNS = sa.text("""
     SELECT a.attrelid::bigint AS table_oid, a.attname AS name,
            format_type(a.atttypid, a.atttypmod) AS type,
-           a.atttypid, a.atttypmod, t.typtype = 'd' AS of_domain, a.attnotnull,
+           a.atttypid, a.atttypmod, a.attnotnull,
            a.attidentity::text, a.attgenerated::text,
            CASE WHEN a.attcollation <> t.typcollation
                 THEN quote_ident(cn.nspname) || '.' || quote_ident(co.collname) END AS collation,
@@ -541,7 +540,7 @@ _COMPUTED_FROM = sa.text("""
       AND (x.oid IS NOT NULL OR d.classid = 'pg_class'::regclass AND d.objid = d.refobjid)
 """)
 
-# Those of plain columns alone are kept as they are.
+# Checks that are valid, and indexes with an expression or a predicate: PostgreSQL keeps other indexes as they are.
 _RECHECKED = sa.text("""
     SELECT DISTINCT a.attname
     FROM pg_depend d

@@ -71,17 +71,10 @@ class ColumnAdded(Difference):
 
     @property
     def way(self) -> Way:  # type: ignore[override]
-        """A default that is the same for all rows is kept in the catalog, and what is computed in a query is not kept.
-
-        All else is written, and a column of a domain too, since the domain may have constraints.
-        """
-        column = self.column
-        if column.generated:
-            in_catalog = column.generated == "v" and not column.not_null
-        else:
-            in_catalog = column.default is None or is_stable(column.default)
-        written = column.identity or column.serial or column.of_domain or self.conversion
-        return Way.CATALOG if self.at_end and in_catalog and not written else Way.REBUILD
+        """A default that is the same for all rows is kept in the catalog; what is drawn or computed is written."""
+        computed = self.column.generated or self.column.identity or self.column.serial or self.conversion
+        stable = self.column.default is None or is_stable(self.column.default)
+        return Way.CATALOG if self.at_end and not computed and stable else Way.REBUILD
 
     @property
     def needs_values(self) -> bool:
@@ -427,7 +420,10 @@ def _is_of_statement(expression: str) -> bool:
     return _OF_STATEMENT.fullmatch(bare) is not None
 
 
-_CAST_OR_ZONE = re.compile(r"::[a-z ]+(\(\d+\))?| AT TIME ZONE '[^']*'")
+_CAST_OR_ZONE = re.compile(
+    r"::(date|(time|timestamp)(\(\d\))? with(out)? time zone|text|name|character varying(\(\d+\))?)"
+    r"| AT TIME ZONE '[^']*'"
+)
 _OF_STATEMENT = re.compile(
     r"(now|transaction_timestamp|statement_timestamp)\(\)"
     r"|(CURRENT_TIMESTAMP|CURRENT_TIME|LOCALTIMESTAMP|LOCALTIME)(\(\d\))?|CURRENT_DATE|CURRENT_USER|SESSION_USER"

@@ -15,7 +15,7 @@ from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_de
 from airflow_ingest_provider.core.errors import LockNotAcquired
 from airflow_ingest_provider.core.names import Name
 from airflow_ingest_provider.core.options import Options
-from airflow_ingest_provider.core.session import run, sqlstate
+from airflow_ingest_provider.core.session import INSUFFICIENT_PRIVILEGE, rolled_back, run, sqlstate
 
 logger = logging.getLogger(__name__)
 
@@ -80,12 +80,10 @@ def exclusively(
     afterwards. Then backends that hold locks are ended, where the caller wants that. Raises LockNotAcquired, naming
     who holds locks on `names` or on what hangs on them. Where `keeps_readers` is not so, `released` does not count it.
     """
-    setting = conn.scalar(sa.text("SELECT setting::int FROM pg_settings WHERE name = 'deadlock_timeout'"))
-    deadlock_timeout = int(setting or 1000)
+    deadlock_timeout = conn.scalar(sa.text("SELECT setting::int FROM pg_settings WHERE name = 'deadlock_timeout'"))
     milliseconds = options.lock_timeout / timedelta(milliseconds=1)
-    timeout = max(1, min(round(milliseconds), deadlock_timeout // 2))
+    timeout = max(1, min(round(milliseconds), int(deadlock_timeout or 1000) // 2))
     oids = conn.scalars(_RELATED, {"names": [name.quoted for name in names]}).all()
-    _let_autovacuum_yield(conn, names, oids, deadlock_timeout)
     try:
         return _attempts(conn, oids, timeout, options.lock_patience, work, keeps_readers)
     except sa.exc.DBAPIError as error:
@@ -107,24 +105,23 @@ _AFTER_ENDING = timedelta(seconds=10)
 """How long to go on trying once those who stood in the way were ended: a backend takes a moment to end."""
 
 
-def _let_autovacuum_yield(
-    conn: sa.Connection, names: Collection[Name], oids: Sequence[int], deadlock_timeout: int
-) -> None:
-    """Wait for a lock that only VACUUM and the like hold, where somebody does, for longer than deadlock_timeout.
+def _let_autovacuum_yield(conn: sa.Connection, oids: Sequence[int]) -> None:
+    """Wait for the lock that VACUUM holds, where somebody does, for longer than deadlock_timeout.
 
     By then PostgreSQL cancels an autovacuum that somebody waits for; an attempt gives up before. Neither readers nor
-    writers queue behind this lock. A VACUUM that goes on is left to the attempts.
+    writers queue behind this lock, which is given back at once. A VACUUM that goes on is left to the attempts.
     """
-    if not conn.scalar(_IS_VACUUMED, {"oids": list(oids)}):
-        return
+    for name in conn.scalars(_VACUUMED, {"oids": list(oids)}).all():
+        _wait_for_vacuum(conn, name)
+
+
+def _wait_for_vacuum(conn: sa.Connection, name: str) -> None:
     try:
-        with conn.begin_nested():
-            before = _set_lock_timeout(conn, f"{2 * deadlock_timeout}ms")
-            for name in names:
-                run(conn, sql.SQL("LOCK TABLE ONLY {} IN SHARE UPDATE EXCLUSIVE MODE").format(name.sql))
-            _set_lock_timeout(conn, before)
+        with rolled_back(conn):
+            conn.execute(_LONG_TIMEOUT)
+            run(conn, f"LOCK TABLE ONLY {name} IN SHARE UPDATE EXCLUSIVE MODE")
     except sa.exc.DBAPIError as error:
-        if not _lost_the_race(error):
+        if not (_lost_the_race(error) or sqlstate(error) == INSUFFICIENT_PRIVILEGE):
             raise
 
 
@@ -162,6 +159,7 @@ def _attempt(
     conn: sa.Connection, oids: Sequence[int], milliseconds: int, work: Callable[[], Result], keeps_readers: bool
 ) -> Result:
     kept = conn.info.setdefault(_KEPT, Kept()) if keeps_readers else Kept()
+    _let_autovacuum_yield(conn, oids)
     _wait_for_a_gap(conn, oids)
     began = time.monotonic()
     kept.attempts += 1
@@ -294,21 +292,27 @@ _IS_HELD = sa.text("""
           AND l.database = a.datid AND a.xact_start < clock_timestamp() - interval '20 ms')
 """)
 
-# Whether somebody else holds the lock of VACUUM on one of them. An ordinary role does not see who that is.
-_IS_VACUUMED = sa.text("""
-    SELECT EXISTS (
-        SELECT FROM pg_locks l JOIN pg_database d ON d.oid = l.database AND d.datname = current_database()
-        WHERE l.relation = ANY (CAST(:oids AS oid[])) AND l.mode = 'ShareUpdateExclusiveLock' AND l.granted
-          AND l.pid <> pg_backend_pid())
+_LONG_TIMEOUT = sa.text("""
+    SELECT set_config('lock_timeout', (2 * setting::int)::text, true) FROM pg_settings WHERE name = 'deadlock_timeout'
+""")
+
+# Tables, and partitions of them, on which somebody else holds the lock of VACUUM: an ordinary role does not see who.
+_VACUUMED = sa.text("""
+    SELECT DISTINCT format('%I.%I', n.nspname, c.relname)
+    FROM pg_locks l JOIN pg_database d ON d.oid = l.database AND d.datname = current_database()
+    JOIN pg_class c ON c.oid = l.relation AND c.relkind IN ('r', 'p') JOIN pg_namespace n ON n.oid = c.relnamespace
+    WHERE l.mode = 'ShareUpdateExclusiveLock' AND l.granted AND l.pid <> pg_backend_pid()
+      AND (c.oid = ANY (CAST(:oids AS oid[])) OR EXISTS (
+           SELECT FROM pg_partition_ancestors(c.oid) WHERE relid = ANY (CAST(:oids AS oid[]))))
 """)
 
 # Who else holds any lock on one of them.
 _HOLDERS = sa.text("""
-    SELECT a.pid, coalesce(a.usename::text, a.backend_type) AS usename,
+    SELECT a.pid, coalesce(a.usename::text, 'a background process') AS usename,
            date_trunc('second', clock_timestamp() - min(coalesce(a.query_start, a.xact_start))) AS age
     FROM pg_locks l
     JOIN pg_stat_activity a ON a.pid = l.pid
     WHERE l.relation = ANY (CAST(:oids AS oid[])) AND l.granted AND l.pid <> pg_backend_pid() AND l.database = a.datid
-    GROUP BY a.pid, a.usename, a.backend_type
+    GROUP BY a.pid, a.usename
     ORDER BY a.pid
 """)

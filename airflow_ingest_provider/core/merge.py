@@ -329,7 +329,7 @@ def _update_then_insert(
 
 @contextmanager
 def _looking_up(conn: sa.Connection) -> Iterator[None]:
-    """The planner joins by nested loops: those of an index, where it would read all partitions for a few rows."""
+    """The planner looks each row up in an index: by itself, it would read all partitions for a few rows."""
     with setting(conn, "enable_hashjoin", "off"), setting(conn, "enable_mergejoin", "off"):
         yield
 

@@ -8,7 +8,7 @@ from datetime import timedelta
 import sqlalchemy as sa
 from psycopg import sql
 
-from airflow_ingest_provider.core import catalog, dependents, hidden, merge, statements, steps, swap, watermark
+from airflow_ingest_provider.core import catalog, dependents, hidden, merge, statements, steps, swap, walls, watermark
 from airflow_ingest_provider.core.declared import EnumShape, create, declared_enums, declared_shapes
 from airflow_ingest_provider.core.differences import (
     ColumnAdded,
@@ -125,7 +125,7 @@ def _planned(conn: sa.Connection, live: TableShape, declared: TableShape, facts:
         facts,
         pinned=catalog.pinned_columns(conn, live.oid),
         computed_from=catalog.computed_from(conn, live.oid),
-        rechecked=catalog.rechecked_columns(conn, live.oid),
+        rechecked=() if walls.walls(conn, [live.oid])[live.oid] else catalog.rechecked_columns(conn, live.oid),
         needed=catalog.needed_indexes(conn, live.oid),
         inbound=catalog.inbound_keys(conn, [live.oid])[live.oid],
         bytes=catalog.size(conn, live.oid),

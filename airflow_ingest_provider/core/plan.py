@@ -51,9 +51,9 @@ class Facts:
 
     `text` is the part of the live comment that people wrote, `comment` the declared one. `pinned` are columns that
     other objects use, and which; `computed_from` those that generated columns use, and `rechecked` those for whose
-    type PostgreSQL reads all rows. `needed` are indexes that something else needs, and what; `inbound` the foreign keys
-    of other tables to this one, each with its table. `bytes` is the size of the table with its indexes, `carried` what
-    hangs on it. `conversions` are expressions of the caller's for new values.
+    type PostgreSQL reads all rows, where a rebuild can be had instead. `needed` are indexes that something else needs,
+    and what; `inbound` the foreign keys of other tables to this one, each with its table. `bytes` is the size of the
+    table with its indexes, `carried` what hangs on it. `conversions` are expressions of the caller's for new values.
     """
 
     text: str | None = None

@@ -82,7 +82,7 @@ def _check_in_place(conn: sa.Connection, loaded: LoadedTable) -> None:
             f"{loaded.name}: all rows are to be deleted, and {inbound[0].table} refers to them by {inbound[0].name}; "
             "without a primary key nothing says which rows stay: declare one, or drop the foreign key"
         )
-    check_rules(conn, loaded, walls.INSERT, walls.UPDATE, walls.DELETE)
+    check_rules(conn, [loaded], walls.INSERT, walls.UPDATE, walls.DELETE)
     if catalog.cannot_publish_deletes(conn, loaded.live.oid):
         raise DefinitionError(
             f"{loaded.name} is published and has no replica identity, without which PostgreSQL deletes no row of it: "
@@ -96,6 +96,18 @@ in place with 0, 1, 5, 10 and 20 % changed wrote 0.1, 1, 6, 11 and 27 MB of WAL 
 the time of a swap, which always wrote 26 MB."""
 
 _SAMPLED = 2000
+
+
+def apart(tables: Sequence[LoadedTable]) -> list[LoadedTable]:
+    """Those of the tables that no foreign key ties to another one of them: with one, all are swapped or none is."""
+    names = {loaded.name for loaded in tables}
+    ties = [
+        {loaded.name, key.target}
+        for loaded in tables
+        for key in loaded.live.foreign_keys
+        if key.target in names - {loaded.name}
+    ]
+    return [loaded for loaded in tables if not any(loaded.name in tie for tie in ties)]
 
 
 def hardly_changes(conn: sa.Connection, loaded: LoadedTable, rows: list[Any], frame: Any, token: str) -> bool:
@@ -122,14 +134,16 @@ def changed_after_all(conn: sa.Connection, part: BatchTable) -> bool:
     return part.share_changed(conn, _SAMPLED) > FEW
 
 
-def check_rules(conn: sa.Connection, loaded: LoadedTable, *events: str) -> None:
+def check_rules(conn: sa.Connection, tables: Sequence[LoadedTable], *events: str) -> None:
     """Raise DefinitionError where a rule would take the place of the statements that merge rows."""
-    rules = walls.rules(conn, loaded.live.oid, events)
-    if rules:
-        raise DefinitionError(
-            f"{loaded.name}: PostgreSQL puts its rule{'s' * (len(rules) > 1)} {', '.join(rules)} in the place of the "
-            "statements that bring rows into it: drop them, or use triggers"
-        )
+    found = walls.rules(conn, [loaded.live.oid for loaded in tables], events)
+    for loaded in tables:
+        rules = found[loaded.live.oid]
+        if rules:
+            raise DefinitionError(
+                f"{loaded.name}: PostgreSQL puts its rule{'s' * (len(rules) > 1)} {', '.join(rules)} in the place of "
+                "the statements that bring rows into it: drop them, or use triggers"
+            )
 
 
 def first_loads(
@@ -148,7 +162,8 @@ def first_loads(
     filled = catalog.filled(conn, [one.name for one in indexed])
     empty = [one for one in indexed if one.name not in filled]
     against = obstacles(conn, empty, (), on_before_visible) if empty else {}
-    free = [one for one in empty if not against[one]]
+    inbound = dependents.inbound_keys(conn, [one.live.oid for one in empty]) if empty else {}
+    free = [one for one in empty if not (against[one] or inbound[one.live.oid])]
     in_the_way = walls.walls(conn, [one.live.oid for one in free], swapped.values()) if free else {}
     return [one for one in free if not in_the_way[one.live.oid]]
 

@@ -16,7 +16,6 @@ from airflow_ingest_provider.core.claim import Claim, explained
 from airflow_ingest_provider.core.declared import create_types, tables_of
 from airflow_ingest_provider.core.differences import EnumExtended
 from airflow_ingest_provider.core.errors import DefinitionError
-from airflow_ingest_provider.core.load import Target as CopyTarget
 from airflow_ingest_provider.core.load import copy_rows
 from airflow_ingest_provider.core.locks import hold_writers
 from airflow_ingest_provider.core.merge import Merged
@@ -25,6 +24,7 @@ from airflow_ingest_provider.core.names import Name
 from airflow_ingest_provider.core.options import HighWatermark, Migrate, Options, Replace
 from airflow_ingest_provider.core.plan import Action
 from airflow_ingest_provider.core.refresh import (
+    apart,
     changed_after_all,
     check_rules,
     choose_refresh,
@@ -239,6 +239,9 @@ class IngestRun:
             self._claim.check_untouched()
             tried = self._try_in_place(arrived)
             parts = self._parts(few=arrived.all_read)
+            if not arrived.is_empty:
+                for way, events in ((Way.UPSERT, (INSERT, UPDATE)), (Way.STAGED, (INSERT,))):
+                    check_rules(self._conn, [part.loaded for part in parts if part.way is way], *events)
             self._copy(parts, arrived.chunks)
             with explained():
                 self._swap_after_all([part for part in parts if part.loaded in tried])
@@ -259,7 +262,7 @@ class IngestRun:
         if self._options.replace != Replace.AUTO:
             return []
         tried = []
-        for loaded in [one for one in self._tables if one.refresh is Refresh.SWAP]:
+        for loaded in apart([one for one in self._tables if one.refresh is Refresh.SWAP]):
             rows, frame = arrived.first_of(loaded.is_of)
             with explained():
                 if hardly_changes(self._conn, loaded, rows, frame, self._claim.token(loaded, "first rows")):
@@ -271,7 +274,8 @@ class IngestRun:
         for part in parts:
             if changed_after_all(self._conn, part):
                 part.loaded.refresh = Refresh.SWAP
-                part.turn_to_hidden(self._conn, self._claim.token(part.loaded, "after all"))
+                with part.rows_explained():
+                    part.turn_to_hidden(self._conn, self._claim.token(part.loaded, "after all"))
             else:
                 logger.info("%s: few rows are new or changed, so they are replaced in place", part.loaded.name)
 
@@ -306,14 +310,9 @@ class IngestRun:
         recognise = recogniser({part.loaded.table: part.buffer for part in parts})
         for run in runs(chunks, buffers, recognise):
             part = targets[run.table]
-            target = self._target(part)
+            with explained():
+                target = part.copy_target(self._conn)
             copy_rows(self._conn, target, self._progress(run, part), run.first_row, binary=run.binary)
-
-    def _target(self, part: BatchTable) -> CopyTarget:
-        with explained():
-            if part.way is Way.UPSERT and not part.takes_part:
-                check_rules(self._conn, part.loaded, INSERT, UPDATE)
-            return part.copy_target(self._conn)
 
     def _progress(self, run: Run, part: BatchTable) -> Iterator[bytes]:
         began = said = time.monotonic()

@@ -45,7 +45,6 @@ class ColumnShape:
     name: str
     type: str
     value: TypeShape
-    of_domain: bool = False
     collation: str | None = None
     not_null: bool = False
     not_null_name: str | None = None

@@ -143,7 +143,8 @@ class Heir:
     before: Name
     sequence: Name
     called: Name
-    same_type: bool
+    keeps_limits: bool
+    """The limits of a sequence belong to the type of its column, which may be another one."""
 
 
 def _heirs(hidden: HiddenTable, new: TableShape, taken: Collection[str]) -> Iterator[Heir]:
@@ -165,8 +166,7 @@ def _on_sequences(conn: sa.Connection, heirs: Sequence[Heir]) -> dict[int, list[
     revokes = attachments.revokes(conn, dict(zip(new_oids, (heir.called for heir in heirs), strict=True)))
     for heir, live_oid, new_oid in zip(heirs, live_oids, new_oids, strict=True):
         own = [one.statement for one in attached[live_oid]]
-        if not heir.same_type:
-            # The limits of a sequence belong to the type of its column.
+        if not heir.keeps_limits:
             own = [one for one in own if " AS " not in one.partition(" INCREMENT")[0]]
         found[heir.table] += [*revokes[new_oid], *own]
     return found

@@ -177,14 +177,15 @@ class BatchTable:
     def merge(self, conn: sa.Connection, *, after_deletes: bool) -> Merged:
         """Bring the rows from where COPY wrote them into the table; after rows of it or of others were deleted."""
         received = self.buffer.received
-        if self.way in (Way.DIRECT, Way.HIDDEN) or not self.takes_part:
+        if not self.takes_part:
+            return Merged()
+        if self.way in (Way.DIRECT, Way.HIDDEN):
             return Merged(inserted=received)
         key = self.loaded.key
         if self.way is Way.STAGED or not key:
             return merge.insert(conn, self._staged, self._shape)
         if self._compared:
-            cascades = any(" ON DELETE " in key.options for key in self._shape.foreign_keys)
-            if after_deletes and (cascades or catalog.has_triggers(conn, self._shape.oid)):
+            if after_deletes and (self._shape.foreign_keys or catalog.has_triggers(conn, self._shape.oid)):
                 # What was deleted may have changed rows that stay.
                 self._compared = merge.compare_again(conn, self._compared, self._shape, key, self._token)
             merged = merge.merge_differing(conn, self._compared, self._shape, key)

@@ -53,9 +53,10 @@ UPDATE, INSERT, DELETE = "2", "3", "4"
 """The events of rules, as pg_rewrite.ev_type has them."""
 
 
-def rules(conn: sa.Connection, oid: int, events: Collection[str]) -> tuple[str, ...]:
-    """Enabled rules on the events, which PostgreSQL puts in the place of statements of that kind."""
-    return tuple(conn.scalars(_RULES, {"oid": oid, "events": list(events)}))
+def rules(conn: sa.Connection, oids: Sequence[int], events: Collection[str]) -> dict[int, tuple[str, ...]]:
+    """Each table's enabled rules on the events, which PostgreSQL puts in the place of statements of that kind."""
+    found = by_table(conn.execute(_RULES, {"oids": list(oids), "events": list(events)}))
+    return {oid: tuple(row.rulename for row in found[oid]) for oid in oids}
 
 
 # What is dropped with the table: itself, the sequences of its identity columns, and the materialized views that read
@@ -324,8 +325,8 @@ _INSERT_TRIGGERS = sa.text("""
 
 # The rule that makes a view is on SELECT.
 _RULES = sa.text("""
-    SELECT rulename FROM pg_rewrite
-    WHERE ev_class = :oid AND rulename <> '_RETURN' AND ev_enabled IN ('O', 'A')
+    SELECT ev_class::bigint AS table_oid, rulename FROM pg_rewrite
+    WHERE ev_class = ANY (CAST(:oids AS oid[])) AND rulename <> '_RETURN' AND ev_enabled IN ('O', 'A')
       AND ev_type::text = ANY (CAST(:events AS text[]))
     ORDER BY rulename
 """)

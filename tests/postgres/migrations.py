@@ -94,24 +94,6 @@ CASES = {
         ("b: added as double precision",),
         REBUILD,
     ),
-    "added of a domain": Case(
-        "a int",
-        (column("a", INTEGER), column("b", postgresql.DOMAIN("positive", INTEGER, check="VALUE > 0"))),
-        "7",
-        (7, None),
-        ("b: added as positive",),
-        REBUILD,
-        ("CREATE DOMAIN positive AS int CHECK (value > 0)",),
-    ),
-    "added and computed when it is read": Case(
-        "a int",
-        (column("a", INTEGER), column("b", INTEGER, sa.Computed("a * 2", persisted=False))),
-        "7",
-        (7, 14),
-        ("b: added as integer",),
-        IN_PLACE,
-        major=18,
-    ),
     "dropped": Case(
         "a int, b text", (column("a", INTEGER),), "1, 'x'", (1,), ("b: dropped, with its values",), IN_PLACE
     ),

@@ -110,3 +110,14 @@ def test_few_rows_for_a_partitioned_table_are_looked_up(conn: sa.Connection, oth
     assert (result.inserted, result.updated) == (2, 2)
     assert read[-1] < 10  # counted with what the session has read just before
     assert rows_of(conn, "SHOW enable_hashjoin") == [("on",)]
+
+
+def test_a_row_that_does_not_fit_is_named_though_few_of_the_first_rows_changed(
+    conn: sa.Connection, other: sa.Connection
+) -> None:
+    load(conn, people(), [(number, "a", 1) for number in range(1000)])
+    other.exec_driver_sql("ALTER TABLE people ADD CONSTRAINT adult CHECK (age > 0)")
+    rows = [(number, "a", 1 if number < 900 else -number) for number in range(5000)]
+    with pytest.raises(RowError, match="'adult'") as raised:
+        load(conn, people(), rows, delete=Delete.BEFORE_FIRST_BATCH)
+    assert "-900" not in str(raised.value)

@@ -144,3 +144,42 @@ def test_expressions_that_are_printed_otherwise_once_read_again_are_no_differenc
             ).one()
             conn.exec_driver_sql(f"ALTER TABLE {name} DROP CONSTRAINT {name}_text_check, ADD {printed}")
     assert not any(table.migration for table in load(conn, checked(), 2).tables)
+
+
+def family(*, parent_key: bool = True) -> tuple[sa.MetaData, sa.Table, sa.Table]:
+    """A parent, which may have a unique constraint in place of a key, and a child that refers to it."""
+    metadata = sa.MetaData()
+    column = sa.Column("id", sa.Integer, primary_key=parent_key, unique=not parent_key, autoincrement=False)
+    parent = sa.Table("parent", metadata, column, sa.Column("name", sa.Text))
+    columns = [sa.Column("id", sa.Integer, primary_key=parent_key, autoincrement=False)]
+    child = sa.Table("child", metadata, *columns, sa.Column("parent", sa.ForeignKey(parent.c.id)))
+    return metadata, parent, child
+
+
+def test_a_child_that_hardly_changes_is_swapped_with_its_parent(conn: sa.Connection) -> None:
+    metadata, parent, child = family()
+    rows: list[Any] = [(child, (number, number % 100)) for number in range(1000)]
+    rows += [(parent, (number, "x")) for number in range(100)]
+    ingest(conn, metadata, lambda mark: [(1, None, rows)])
+    rows += [(child, (1000, 500)), (parent, (500, "new"))]
+    ingest(conn, metadata, lambda mark: [(2, None, rows)], delete=Delete.BEFORE_FIRST_BATCH)
+    assert rows_of(conn, "SELECT parent FROM child WHERE id = 1000") == [(500,)]
+    assert rows_of(conn, "SELECT count(*) FROM parent") == [(101,)]
+
+
+def test_a_parent_without_a_primary_key_is_there_when_its_children_come(conn: sa.Connection) -> None:
+    metadata, parent, child = family(parent_key=False)
+    rows: list[Any] = [(parent, (number, "x")) for number in range(600)]
+    rows += [(child, (number, number)) for number in range(600)]
+    ingest(conn, metadata, lambda mark: [(1, None, rows)])
+    assert rows_of(conn, "SELECT count(*) FROM child JOIN parent ON parent.id = child.parent") == [(600,)]
+
+
+def test_a_rule_on_a_table_without_a_key_is_refused_and_loses_no_rows(
+    conn: sa.Connection, other: sa.Connection
+) -> None:
+    metadata, parent, child = family(parent_key=False)
+    ingest(conn, metadata, lambda mark: [(1, None, [(parent, (1, "x"))])])
+    other.exec_driver_sql("CREATE RULE lost AS ON INSERT TO child DO INSTEAD NOTHING")
+    with pytest.raises(DefinitionError, match=r"public\.child: .* rule lost"):
+        ingest(conn, metadata, lambda mark: [(2, None, [(child, (1, 1))])])
