@@ -144,7 +144,7 @@ class IngestRun:
             self._run(steps, loaded)
         with self._claim.alone(), explained():
             self._claim.check_untouched()
-            was_rebuilt = loaded.live is not planned[loaded].live
+            was_rebuilt = loaded.live.oid != planned[loaded].live.oid
             if not (was_rebuilt and catalog.has_rows(self._conn, loaded.name)):
                 self._get_ready([loaded], self._plan([loaded]))
 

@@ -110,7 +110,7 @@ class BatchTable:
         self._compared: Compared | None = None
         self._destination: Name | None = None
         if way is Way.REPLACE or loaded.refresh is Refresh.SWAP:
-            self.copy_target(conn)
+            self._destination = self._make_destination(conn, token)
         formats = column_formats(loaded.table, self._shape.loaded_columns, conn.dialect)
         self.buffer = TableBuffer(str(loaded.name), formats)
 
