@@ -15,7 +15,7 @@ from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_de
 from airflow_ingest_provider.core.errors import LockNotAcquired
 from airflow_ingest_provider.core.names import Name
 from airflow_ingest_provider.core.options import Options
-from airflow_ingest_provider.core.session import INSUFFICIENT_PRIVILEGE, rolled_back, run, sqlstate
+from airflow_ingest_provider.core.session import INSUFFICIENT_PRIVILEGE, rolled_back, run, setting, sqlstate
 
 logger = logging.getLogger(__name__)
 
@@ -52,10 +52,9 @@ _TAKE_LOCKS = sa.text("""
 
 
 def _wait_for_turn(conn: sa.Connection, name: Name, patience: timedelta) -> None:
-    before = _set_lock_timeout(conn, f"{patience / timedelta(milliseconds=1):.0f}ms")
     try:
-        conn.execute(sa.text("SELECT pg_advisory_xact_lock(:key)"), {"key": name.lock_key})
-        _set_lock_timeout(conn, before)
+        with setting(conn, "lock_timeout", f"{patience / timedelta(milliseconds=1):.0f}ms"):
+            conn.execute(sa.text("SELECT pg_advisory_xact_lock(:key)"), {"key": name.lock_key})
     except sa.exc.DBAPIError as error:
         if sqlstate(error) != _LOCK_NOT_AVAILABLE:
             raise
@@ -165,10 +164,8 @@ def _attempt(
     kept.attempts += 1
     conn.info[_UNTIL] = began + milliseconds / 1000
     try:
-        with conn.begin_nested():
-            before = _set_lock_timeout(conn, f"{milliseconds}ms")
+        with conn.begin_nested(), setting(conn, "lock_timeout", f"{milliseconds}ms"):
             result = work()
-            _set_lock_timeout(conn, before)
     except BaseException:
         kept.seconds += time.monotonic() - began
         raise
@@ -220,13 +217,6 @@ def released(conn: sa.Connection) -> Kept:
     if kept.since is not None:
         kept.seconds += time.monotonic() - kept.since
     return kept
-
-
-def _set_lock_timeout(conn: sa.Connection, value: str) -> str:
-    """Set lock_timeout for the rest of the transaction, and say what it was."""
-    before = str(conn.scalar(sa.text("SELECT current_setting('lock_timeout')")))
-    run(conn, f"SET LOCAL lock_timeout = '{value}'")
-    return before
 
 
 def _lost_the_race(error: BaseException) -> bool:

@@ -125,13 +125,19 @@ def _planned(conn: sa.Connection, live: TableShape, declared: TableShape, facts:
         facts,
         pinned=catalog.pinned_columns(conn, live.oid),
         computed_from=catalog.computed_from(conn, live.oid),
-        rechecked=() if walls.walls(conn, [live.oid])[live.oid] else catalog.rechecked_columns(conn, live.oid),
+        rechecked=_rechecked(conn, live.oid),
         needed=catalog.needed_indexes(conn, live.oid),
         inbound=catalog.inbound_keys(conn, [live.oid])[live.oid],
         bytes=catalog.size(conn, live.oid),
         carried=dependents.described(conn, live.oid),
     )
     return Planned(plan(live, declared, facts), live, declared, facts)
+
+
+def _rechecked(conn: sa.Connection, oid: int) -> tuple[str, ...]:
+    """Columns whose type is better changed by a rebuild, where one can be had."""
+    columns = catalog.rechecked_columns(conn, oid)
+    return columns if columns and not walls.walls(conn, [oid])[oid] else ()
 
 
 def _of_table(conversions: Mapping[str, str], name: Name) -> dict[str, str]:

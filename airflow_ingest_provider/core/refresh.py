@@ -30,7 +30,7 @@ def choose_refresh(
     DefinitionError where the way that the caller insists on, or the only one that is left, cannot be had.
     """
     in_the_way = walls.walls(conn, [loaded.live.oid], swapped.values())[loaded.live.oid]
-    reasons = [*in_the_way, *obstacles(conn, [loaded], swapped, on_before_visible)[loaded]]
+    reasons = [*in_the_way, *obstacles(conn, [loaded], swapped, on_before_visible, keyless_too=False)[loaded]]
     if options.replace == Replace.SWAP:
         if in_the_way:
             raise DefinitionError(
@@ -52,16 +52,24 @@ def choose_refresh(
 
 
 def obstacles(
-    conn: sa.Connection, tables: Sequence[LoadedTable], swapped: Collection[Name], on_before_visible: OnBeforeVisible
+    conn: sa.Connection,
+    tables: Sequence[LoadedTable],
+    swapped: Collection[Name],
+    on_before_visible: OnBeforeVisible,
+    *,
+    keyless_too: bool,
 ) -> dict[LoadedTable, list[str]]:
-    """Why rows had better not come by a swap, though one is possible."""
+    """Why rows had better not come by a swap, though one is possible.
+
+    That others refer to a table without a primary key is no reason unless `keyless_too`.
+    """
     oids = [loaded.live.oid for loaded in tables]
     triggers, inbound = walls.insert_triggers(conn, oids), dependents.inbound_keys(conn, oids)
     by_name = on_before_visible is not do_nothing and not callback.takes_table(on_before_visible)
     return {
         loaded: [
             *(f"trigger {trigger} fires on INSERT" for trigger in triggers[loaded.live.oid]),
-            *_referring(inbound[loaded.live.oid] if loaded.key else (), swapped),
+            *_referring(inbound[loaded.live.oid] if loaded.key or keyless_too else (), swapped),
             *([_LOOKS_BY_NAME] if by_name else []),
         ]
         for loaded in tables
@@ -161,9 +169,8 @@ def first_loads(
     indexed = [one for one in tables if _has_indexes(one) or (upserts and one.key)]
     filled = catalog.filled(conn, [one.name for one in indexed])
     empty = [one for one in indexed if one.name not in filled]
-    against = obstacles(conn, empty, (), on_before_visible) if empty else {}
-    inbound = dependents.inbound_keys(conn, [one.live.oid for one in empty]) if empty else {}
-    free = [one for one in empty if not (against[one] or inbound[one.live.oid])]
+    against = obstacles(conn, empty, (), on_before_visible, keyless_too=True) if empty else {}
+    free = [one for one in empty if not against[one]]
     in_the_way = walls.walls(conn, [one.live.oid for one in free], swapped.values()) if free else {}
     return [one for one in free if not in_the_way[one.live.oid]]
 
