@@ -11,7 +11,7 @@ from psycopg import sql
 from airflow_ingest_provider.core import statements
 from airflow_ingest_provider.core.names import Name, temporary_name
 from airflow_ingest_provider.core.session import UNIQUE_VIOLATION, rolled_back, run, setting, sqlstate
-from airflow_ingest_provider.core.shape import ColumnShape, TableShape
+from airflow_ingest_provider.core.shape import ColumnShape, ForeignKeyShape, TableShape
 
 STAGING_SCHEMA = "pg_temp"
 
@@ -100,9 +100,9 @@ def compare(
     return Compared(latest, rows, differing, keys, received)
 
 
-def compare_again(conn: sa.Connection, before: Compared, shape: TableShape, key: Sequence[str], token: str) -> Compared:
-    """The same once rows of the table may be others; what was staged is as it was."""
-    rows, differing = _compare(conn, before.latest, shape, key, temporary_name(token, "again"))
+def compare_again(conn: sa.Connection, before: Compared, shape: TableShape, key: Sequence[str], name: str) -> Compared:
+    """The same once rows of the table may be others, in a temporary table of that name."""
+    rows, differing = _compare(conn, before.latest, shape, key, name)
     return replace(before, rows=rows, differing=differing)
 
 
@@ -139,10 +139,83 @@ def _compare(
 _STAYS = sql.Identifier(temporary_name("stays", "row"))
 
 
-def delete_gone(conn: sa.Connection, compared: Compared, shape: TableShape, key: Sequence[str]) -> int:
-    """Delete the rows whose key is not among the staged ones; foreign keys to rows that stay do not fire."""
-    statement = sql.SQL("DELETE FROM {} AS live USING {} AS compared WHERE NOT compared.{} AND {}")
-    return run(conn, statement.format(_rows_of(shape), compared.rows.sql, _STAYS, _matching(key, "compared"))).rowcount
+@dataclass(frozen=True)
+class Reference:
+    """A foreign key to a table, and the table that has it."""
+
+    referring: TableShape
+    key: ForeignKeyShape
+
+
+def delete_gone(
+    conn: sa.Connection, compared: Compared, shape: TableShape, key: Sequence[str], references: Sequence[Reference]
+) -> int:
+    """Delete the rows whose key is not among the staged ones, so that foreign keys to rows that stay do not fire.
+
+    Those that a row which stays refers to, by one of the `references` or by way of others that are gone, are left:
+    ON DELETE would be a reason to refuse, delete or change the row that stays, though it may be about to change.
+    """
+    free = sql.SQL(" AND NOT EXISTS (SELECT FROM held WHERE {})").format(_same(key, "held", "gone"))
+    statement = sql.SQL("{ctes} DELETE FROM {rows} AS live USING gone WHERE {is_it}{free}").format(
+        ctes=_gone(compared, shape, key, references),
+        rows=_rows_of(shape),
+        is_it=_matching(key, "gone"),
+        free=free if references else sql.SQL(""),
+    )
+    return run(conn, statement).rowcount
+
+
+def holds_gone(
+    conn: sa.Connection, compared: Compared, shape: TableShape, key: Sequence[str], references: Sequence[Reference]
+) -> bool:
+    """Whether there are rows that `delete_gone` has to leave."""
+    if not references:
+        return False
+    statement = sql.SQL("{} SELECT EXISTS (SELECT FROM held)").format(_gone(compared, shape, key, references))
+    return bool(run(conn, statement).scalar_one())
+
+
+def _gone(compared: Compared, shape: TableShape, key: Sequence[str], references: Sequence[Reference]) -> sql.Composable:
+    """WITH the rows that are `gone`, and, where there are references, with those of them that are `held`.
+
+    They have the columns of the key and those by which foreign keys lead to them and on.
+    """
+    own = [one.key for one in references if one.referring.oid == shape.oid]
+    names = [*key, *(name for one in references for name in one.key.target_columns)]
+    names += [name for one in own for name in one.columns]
+    gone = sql.SQL(
+        "WITH RECURSIVE gone AS MATERIALIZED (SELECT {} FROM {} AS live JOIN {} AS compared ON {}{})"
+    ).format(
+        sql.SQL(", ").join(sql.SQL("live.{}").format(sql.Identifier(name)) for name in dict.fromkeys(names)),
+        _rows_of(shape),
+        compared.rows.sql,
+        _matching(key, "compared"),
+        sql.SQL(" WHERE NOT {}").format(_STAYS),
+    )
+    if not references:
+        return gone
+    stays = sql.SQL(" AND NOT EXISTS (SELECT FROM gone AS also WHERE {})").format(_same(key, "also", "referring"))
+    by_rows = [
+        sql.SQL("SELECT gone.* FROM gone WHERE EXISTS (SELECT FROM {} AS referring WHERE {}{})").format(
+            _rows_of(one.referring), _refers(one.key, "referring"), stays if one.key in own else sql.SQL("")
+        )
+        for one in references
+    ]
+    held: list[sql.Composable] = [sql.SQL("({})").format(sql.SQL(" UNION ").join(by_rows))]
+    if own:
+        onward = sql.SQL(" OR ").join(_refers(one, "held") for one in own)
+        held.append(sql.SQL("SELECT gone.* FROM held JOIN gone ON {}").format(onward))
+    return sql.SQL("{}, held AS ({})").format(gone, sql.SQL(" UNION ").join(held))
+
+
+def _refers(key: ForeignKeyShape, referring: str) -> sql.Composable:
+    pairs = zip(key.columns, key.target_columns, strict=True)
+    return sql.SQL("({})").format(
+        sql.SQL(" AND ").join(
+            sql.SQL("{}.{} = gone.{}").format(sql.Identifier(referring), sql.Identifier(own), sql.Identifier(target))
+            for own, target in pairs
+        )
+    )
 
 
 def merge_differing(conn: sa.Connection, compared: Compared, shape: TableShape, key: Sequence[str]) -> Merged:
@@ -344,8 +417,13 @@ def _update(
 
 
 def _matching(key: Sequence[str], other: str) -> sql.Composable:
-    pairs = [sql.SQL("live.{0} = {1}.{0}").format(sql.Identifier(name), sql.Identifier(other)) for name in key]
-    return sql.SQL(" AND ").join(pairs)
+    return _same(key, "live", other)
+
+
+def _same(key: Sequence[str], one: str, other: str) -> sql.Composable:
+    pair = sql.SQL("{1}.{0} = {2}.{0}")
+    names = map(sql.Identifier, key)
+    return sql.SQL(" AND ").join(pair.format(name, sql.Identifier(one), sql.Identifier(other)) for name in names)
 
 
 def _unchanged(columns: Sequence[ColumnShape]) -> sql.Composable:

@@ -1,7 +1,7 @@
 """`ingest_plan`: what a run would do to the tables' definitions, without doing it."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
 import sqlalchemy as sa
@@ -12,12 +12,13 @@ from airflow_ingest_provider.core.callback import OnBeforeVisible, do_nothing
 from airflow_ingest_provider.core.declared import tables_of
 from airflow_ingest_provider.core.errors import DefinitionError
 from airflow_ingest_provider.core.load import check_connection
+from airflow_ingest_provider.core.migrate import Planned
 from airflow_ingest_provider.core.names import Name
 from airflow_ingest_provider.core.options import Delete, Migrate, Options, Replace
 from airflow_ingest_provider.core.plan import IngestPlan, TablePlan
-from airflow_ingest_provider.core.refresh import choose_refresh
+from airflow_ingest_provider.core.refresh import choose_refreshes
 from airflow_ingest_provider.core.session import transaction
-from airflow_ingest_provider.core.target import LoadedTable, Refresh, find_tables
+from airflow_ingest_provider.core.target import LoadedTable, Refresh, find_tables, parents_first
 
 
 def ingest_plan(
@@ -42,29 +43,43 @@ def ingest_plan(
     check_connection(conn)
     tables = tables_of(metadata)
     with transaction(conn):
-        swapped: dict[Name, int] = {}
-        return IngestPlan(tuple(_plan(conn, table, on_before_visible, options, swapped) for table in tables))
-
-
-def _plan(
-    conn: sa.Connection, table: sa.Table, on_before_visible: OnBeforeVisible, options: Options, swapped: dict[Name, int]
-) -> TablePlan:
-    """The plan of one table; `swapped` are those that were planned before it and are swapped."""
-    ((name, oid),) = find_tables(conn, [table])
-    if oid is None:
+        found = find_tables(conn, tables)
+        there = [(table, name) for table, (name, oid) in zip(tables, found, strict=True) if oid is not None]
+        plans = _plans(conn, metadata, there, on_before_visible, options) if there else {}
         refused = f"migrate is {Migrate.OFF!r}" if options.migrate == Migrate.OFF else None
-        return TablePlan(name, (), None, refused=refused)
-    loaded = LoadedTable(table, name, watermark.read(conn, [name])[name])
-    (found,) = migration.planned(conn, [(loaded.table, loaded.name, loaded.state)], options.conversions)
-    loaded.shape = found.live
-    plan = found.plan
+        return IngestPlan(tuple(plans.get(name) or TablePlan(name, (), None, refused=refused) for name, _ in found))
+
+
+def _plans(
+    conn: sa.Connection,
+    metadata: sa.MetaData,
+    there: Sequence[tuple[sa.Table, Name]],
+    on_before_visible: OnBeforeVisible,
+    options: Options,
+) -> dict[Name, TablePlan]:
+    """The plans of tables that are there already."""
+    states = watermark.read(conn, [name for _, name in there])
+    tables = [LoadedTable(table, name, states[name]) for table, name in there]
+    described = [(loaded.table, loaded.name, loaded.state) for loaded in tables]
+    planned = dict(zip(tables, migration.planned(conn, described, options.conversions), strict=True))
+    for loaded, found in planned.items():
+        loaded.shape = found.live
     try:
         if options.replaces:
-            loaded.refresh = choose_refresh(conn, loaded, swapped, on_before_visible, options)
-            plan = dataclasses.replace(plan, replaces=loaded.why_so)
-            if loaded.refresh is Refresh.SWAP:
-                swapped[loaded.name] = oid
+            choose_refreshes(conn, parents_first(metadata, tables)[::-1], on_before_visible, options)
+    except DefinitionError as error:
+        return {loaded.name: _refused(found.plan, error) for loaded, found in planned.items()}
+    return {loaded.name: _checked(conn, loaded, found, options) for loaded, found in planned.items()}
+
+
+def _checked(conn: sa.Connection, loaded: LoadedTable, found: Planned, options: Options) -> TablePlan:
+    plan = dataclasses.replace(found.plan, replaces=loaded.why_so)
+    try:
         migration.check(conn, found, options, rows_stay=loaded.refresh is not Refresh.SWAP)
     except DefinitionError as error:
-        return dataclasses.replace(plan, refused=str(error).partition("\n")[0])
+        return _refused(plan, error)
     return plan
+
+
+def _refused(plan: TablePlan, error: DefinitionError) -> TablePlan:
+    return dataclasses.replace(plan, refused=str(error).partition("\n")[0])

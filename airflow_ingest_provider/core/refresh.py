@@ -17,17 +17,49 @@ from airflow_ingest_provider.core.target import BatchTable, LoadedTable, Refresh
 logger = logging.getLogger(__name__)
 
 
-def choose_refresh(
+def choose_refreshes(
+    conn: sa.Connection, tables: Sequence[LoadedTable], on_before_visible: OnBeforeVisible, options: Options
+) -> None:
+    """Decide how the rows of tables are replaced, those that refer to others first; note why, and log it.
+
+    Of tables that foreign keys tie together, all are swapped or none: the old rows of one would hinder, or be hit by,
+    what is deleted from another. Raises DefinitionError where the way that the caller insists on, or the only one that
+    is left, cannot be had.
+    """
+    swapped: dict[Name, int] = {}
+    for loaded in tables:
+        loaded.refresh, why = _choose(conn, loaded, swapped, on_before_visible, options)
+        _note(loaded, why)
+        if loaded.refresh is Refresh.SWAP:
+            swapped[loaded.name] = loaded.live.oid
+    for group in _tied(tables):
+        in_place = next((loaded for loaded in tables if loaded in group and loaded.refresh is Refresh.IN_PLACE), None)
+        if in_place:
+            for loaded in group:
+                if loaded.refresh is Refresh.SWAP:
+                    loaded.refresh = Refresh.IN_PLACE
+                    _note(loaded, f"foreign keys tie it to {in_place.name}, which is too")
+    for loaded in tables:
+        logger.info("%s: rows are %s", loaded.name, loaded.why_so)
+        if loaded.refresh is Refresh.IN_PLACE:
+            _check_in_place(conn, loaded)
+
+
+def _note(loaded: LoadedTable, why: str) -> None:
+    assert loaded.refresh is not None, "noted once it is chosen"
+    loaded.why_so = f"replaced {loaded.refresh.value} ({why})"
+
+
+def _choose(
     conn: sa.Connection,
     loaded: LoadedTable,
     swapped: Mapping[Name, int],
     on_before_visible: OnBeforeVisible,
     options: Options,
-) -> Refresh:
-    """Decide how the rows are replaced, note why, and log it.
+) -> tuple[Refresh, str]:
+    """How the rows of one table are best replaced, and why.
 
-    Tables that are `swapped` in the same transaction, with their OIDs, refer to the new table by then. Raises
-    DefinitionError where the way that the caller insists on, or the only one that is left, cannot be had.
+    Tables that are `swapped` in the same transaction, with their OIDs, refer to the new table by then.
     """
     in_the_way = walls.walls(conn, [loaded.live.oid], swapped.values())[loaded.live.oid]
     reasons = [*in_the_way, *obstacles(conn, [loaded], swapped, on_before_visible, keyless_too=False)[loaded]]
@@ -37,18 +69,28 @@ def choose_refresh(
                 f"{loaded.name} cannot be replaced by a swap because of {'; '.join(in_the_way)}: "
                 f"pass replace={Replace.AUTO!r}, or remove it and put it back afterwards"
             )
-        refresh, why = Refresh.SWAP, "as asked for"
-    elif options.replace == Replace.IN_PLACE:
-        refresh, why = Refresh.IN_PLACE, "as asked for"
-    elif reasons:
-        refresh, why = Refresh.IN_PLACE, "; ".join(reasons)
-    else:
-        refresh, why = Refresh.SWAP, "nothing stands against it"
-    loaded.why_so = f"replaced {refresh.value} ({why})"
-    logger.info("%s: rows are %s", loaded.name, loaded.why_so)
-    if refresh is Refresh.IN_PLACE:
-        _check_in_place(conn, loaded)
-    return refresh
+        return Refresh.SWAP, "as asked for"
+    if options.replace == Replace.IN_PLACE:
+        return Refresh.IN_PLACE, "as asked for"
+    if reasons:
+        return Refresh.IN_PLACE, "; ".join(reasons)
+    return Refresh.SWAP, "nothing stands against it"
+
+
+def _tied(tables: Sequence[LoadedTable]) -> list[set[LoadedTable]]:
+    """The tables in groups, each of those that foreign keys tie together, live or declared ones."""
+    by_name = {loaded.name: loaded for loaded in tables}
+    by_table = {loaded.table: loaded for loaded in tables}
+    groups: list[set[LoadedTable]] = []
+    for loaded in tables:
+        live = (by_name.get(key.target) for key in loaded.live.foreign_keys)
+        declared = (by_table.get(key.referred_table) for key in loaded.table.foreign_key_constraints)
+        group = {loaded, *filter(None, live), *filter(None, declared)}
+        for other in [one for one in groups if one & group]:
+            groups.remove(other)
+            group |= other
+        groups.append(group)
+    return groups
 
 
 def obstacles(
@@ -108,14 +150,7 @@ _SAMPLED = 2000
 
 def apart(tables: Sequence[LoadedTable]) -> list[LoadedTable]:
     """Those of the tables that no foreign key ties to another one of them: with one, all are swapped or none is."""
-    names = {loaded.name for loaded in tables}
-    ties = [
-        {loaded.name, key.target}
-        for loaded in tables
-        for key in loaded.live.foreign_keys
-        if key.target in names - {loaded.name}
-    ]
-    return [loaded for loaded in tables if not any(loaded.name in tie for tie in ties)]
+    return [loaded for group in _tied(tables) if len(group) == 1 for loaded in group]
 
 
 def hardly_changes(conn: sa.Connection, loaded: LoadedTable, rows: list[Any], frame: Any, token: str) -> bool:
@@ -125,6 +160,8 @@ def hardly_changes(conn: sa.Connection, loaded: LoadedTable, rows: list[Any], fr
     """
     if not (rows or frame is not None) or not loaded.key or loaded.planned is None or loaded.planned.plan.differences:
         return False
+    if not _takes_any_order(loaded):
+        return False
     try:
         _check_in_place(conn, loaded)
         changed = share_changed(conn, loaded, rows, frame, token)
@@ -132,6 +169,16 @@ def hardly_changes(conn: sa.Connection, loaded: LoadedTable, rows: list[Any], fr
         return False  # a row that does not fit is told by the load
     logger.info("%s: %.0f %% of the first rows are new or changed", loaded.name, 100 * changed)
     return changed <= FEW
+
+
+def _takes_any_order(loaded: LoadedTable) -> bool:
+    """Whether rows can become others one after the other, whatever they become, as they can all at once."""
+    live = loaded.live
+    moves = any(key.kind in ("u", "x") and not key.deferrable for key in live.constraints)
+    moves = moves or any(index.unique for index in live.indexes)
+    refers_to_itself = any(key.target == loaded.name for key in live.foreign_keys)
+    keeps_values = any(column.identity == "a" and column.name not in loaded.key for column in live.columns)
+    return not (moves or refers_to_itself or keeps_values)
 
 
 def changed_after_all(conn: sa.Connection, part: BatchTable) -> bool:

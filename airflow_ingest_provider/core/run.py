@@ -18,7 +18,7 @@ from airflow_ingest_provider.core.differences import EnumExtended
 from airflow_ingest_provider.core.errors import DefinitionError
 from airflow_ingest_provider.core.load import copy_rows
 from airflow_ingest_provider.core.locks import hold_writers
-from airflow_ingest_provider.core.merge import Merged
+from airflow_ingest_provider.core.merge import Merged, Reference
 from airflow_ingest_provider.core.migrate import Planned
 from airflow_ingest_provider.core.names import Name
 from airflow_ingest_provider.core.options import HighWatermark, Migrate, Options, Replace
@@ -27,7 +27,7 @@ from airflow_ingest_provider.core.refresh import (
     apart,
     changed_after_all,
     check_rules,
-    choose_refresh,
+    choose_refreshes,
     first_loads,
     hardly_changes,
 )
@@ -35,7 +35,15 @@ from airflow_ingest_provider.core.result import IngestResult
 from airflow_ingest_provider.core.session import transaction
 from airflow_ingest_provider.core.steps import Steps, clear_leftovers
 from airflow_ingest_provider.core.swap import swap
-from airflow_ingest_provider.core.target import BatchTable, LoadedTable, Refresh, Way, find_tables, way
+from airflow_ingest_provider.core.target import (
+    BatchTable,
+    LoadedTable,
+    Refresh,
+    Way,
+    find_tables,
+    parents_first,
+    way,
+)
 from airflow_ingest_provider.core.walls import INSERT, UPDATE
 from airflow_ingest_provider.core.watermark import State
 
@@ -107,7 +115,7 @@ class IngestRun:
         """Before the first batch: bring the tables to their definition, claim them for this run, and commit."""
         if self._migrated:
             return
-        tables = self._parents_first()[::-1]
+        tables = parents_first(self._metadata, self._tables)[::-1]
         for loaded in self._settle(tables) if len(tables) > 1 else tables:
             self._extend_enums(loaded)
             self._migrate_alone(loaded)
@@ -119,9 +127,8 @@ class IngestRun:
             self._claim.check_untouched()
             self._claim.check_role(tables)
             planned = self._plan(tables)
+            self._choose_refreshes(tables)
             left = [loaded for loaded in tables if planned[loaded].plan.differences]
-            if left and self._deletes:
-                return tables  # how a parent's rows are replaced depends on what became of its children
             settled = [loaded for loaded in tables if loaded not in left]
             for loaded in settled:
                 self._migrate(loaded, planned[loaded])
@@ -147,11 +154,6 @@ class IngestRun:
             was_rebuilt = loaded.live.oid != planned[loaded].live.oid
             if not (was_rebuilt and catalog.has_rows(self._conn, loaded.name)):
                 self._get_ready([loaded], self._plan([loaded]))
-
-    def _parents_first(self) -> list[LoadedTable]:
-        """The tables, those that others refer to by foreign keys first."""
-        order = {table.key: place for place, table in enumerate(self._metadata.sorted_tables)}
-        return sorted(self._tables, key=lambda loaded: order[loaded.table.key])
 
     def _plan(self, tables: Sequence[LoadedTable]) -> dict[LoadedTable, Planned]:
         """Compare live tables with their definitions, and take their shapes for what they are."""
@@ -179,8 +181,8 @@ class IngestRun:
     def _migrate(self, loaded: LoadedTable, planned: Planned) -> Steps | None:
         """What is done in the open transaction; the steps that are left where each takes one of its own."""
         conn, options = self._conn, self._options
-        if self._deletes:
-            loaded.refresh = choose_refresh(conn, loaded, self._swapped(), self._on_before_visible, options)
+        if loaded.refresh is None:
+            self._choose_refreshes([loaded])
         by_swap = loaded.refresh is Refresh.SWAP
         rebuilds = planned.plan.action is Action.REBUILD and not by_swap
         if rebuilds:
@@ -203,6 +205,10 @@ class IngestRun:
         else:
             loaded.state = migrate.apply_in_place(conn, planned, loaded.state, options, rows_stay=not by_swap)
         return None
+
+    def _choose_refreshes(self, tables: Sequence[LoadedTable]) -> None:
+        if self._deletes:
+            choose_refreshes(self._conn, tables, self._on_before_visible, self._options)
 
     def _swapped(self) -> dict[Name, int]:
         """The tables that a new one is known to take the place of with the first batch, and their OIDs."""
@@ -291,7 +297,7 @@ class IngestRun:
                     way(loaded, self._tables, upserts=upserts),
                     upserts=upserts,
                 )
-                for loaded in self._parents_first()
+                for loaded in parents_first(self._metadata, self._tables)
             ]
 
     def _settle_first_loads(self, *, few: bool) -> None:
@@ -325,14 +331,25 @@ class IngestRun:
                 logger.info("%s: %s rows so far in this batch, %.0f a second", run.table, part.buffer.received, rate)
 
     def _merge(self, parts: list[BatchTable]) -> dict[str, Merged]:
-        """Delete from children before parents, and merge into parents before children."""
+        """Delete from children before parents, and merge into parents before children.
+
+        What rows of children refer to yet, or of the same table, goes after these were merged.
+        """
+        references = {part: _references(part.loaded, parts) for part in parts}
         with explained():
             deleted = {}
             for part in reversed(parts):
                 with part.rows_explained():
-                    deleted[part.buffer.table] = part.delete_vanished(self._conn)
+                    deleted[part.buffer.table] = part.delete_vanished(self._conn, references[part])
             after_deletes = any(deleted.values())
             merged = {part.buffer.table: self._merge_one(part, parts, after_deletes=after_deletes) for part in parts}
+            if any(part.has_left for part in parts):
+                for part in reversed(parts):
+                    with part.rows_explained():
+                        deleted[part.buffer.table] += part.delete_left(self._conn, references[part])
+                for part in parts:
+                    with part.rows_explained():
+                        part.restore(self._conn)
         return {
             name: Merged(one.inserted, one.updated, one.unchanged, one.superseded, deleted[name])
             for name, one in merged.items()
@@ -403,3 +420,13 @@ class IngestRun:
             lock_attempts=self._claim.lock_attempts,
             readers_kept=self._claim.readers_kept,
         )
+
+
+def _references(loaded: LoadedTable, parts: Sequence[BatchTable]) -> list[Reference]:
+    """The foreign keys of the batch's tables to one of them."""
+    return [
+        Reference(part.loaded.live, key)
+        for part in parts
+        for key in part.loaded.live.foreign_keys
+        if key.target == loaded.name
+    ]

@@ -16,9 +16,9 @@ from airflow_ingest_provider.core.formats import column_formats
 from airflow_ingest_provider.core.hidden import HiddenTable
 from airflow_ingest_provider.core.load import Target as CopyTarget
 from airflow_ingest_provider.core.load import copy_rows, raise_row_error
-from airflow_ingest_provider.core.merge import Compared, Merged
+from airflow_ingest_provider.core.merge import Compared, Merged, Reference
 from airflow_ingest_provider.core.migrate import Planned
-from airflow_ingest_provider.core.names import Name
+from airflow_ingest_provider.core.names import Name, temporary_name
 from airflow_ingest_provider.core.result import TableResult
 from airflow_ingest_provider.core.session import rolled_back
 from airflow_ingest_provider.core.shape import TableShape
@@ -106,6 +106,8 @@ class BatchTable:
         self._upserts = upserts
         self._shape = loaded.live
         self._token = token
+        self.has_left = False
+        """Whether rows that are gone are there yet, since others referred to them."""
         self._all_keyed = True
         self._compared: Compared | None = None
         self._destination: Name | None = None
@@ -157,8 +159,11 @@ class BatchTable:
         self._destination = self._make_destination(conn, token)
         merge.insert(conn, staged, self._shape)
 
-    def delete_vanished(self, conn: sa.Connection) -> int:
-        """The deleting half of a replacement in place: rows that stay are not deleted, whatever refers to them."""
+    def delete_vanished(self, conn: sa.Connection, references: Sequence[Reference]) -> int:
+        """The deleting half of a replacement in place: rows that stay are not deleted, whatever refers to them.
+
+        Rows that are gone but that one which stays refers to, by one of the `references`, wait for `delete_left`.
+        """
         if self.way is not Way.REPLACE:
             return 0
         if not self.loaded.key:
@@ -172,7 +177,23 @@ class BatchTable:
             self.buffer.received,
             all_keyed=self._all_keyed,
         )
-        return merge.delete_gone(conn, self._compared, self._shape, self.loaded.key)
+        deleted = merge.delete_gone(conn, self._compared, self._shape, self.loaded.key, references)
+        self.has_left = merge.holds_gone(conn, self._compared, self._shape, self.loaded.key, references)
+        return deleted
+
+    def delete_left(self, conn: sa.Connection, references: Sequence[Reference]) -> int:
+        """Delete what rows that stay referred to, once these are merged; RowError where one still does."""
+        if self._compared is None or not self.has_left:
+            return 0
+        deleted = merge.delete_gone(conn, self._compared, self._shape, self.loaded.key, references)
+        for one in references:
+            if merge.holds_gone(conn, self._compared, self._shape, self.loaded.key, [one]):
+                raise RowError(
+                    f"no row of {self.loaded.name} has the key that some refer to (constraint {one.key.name!r}), "
+                    "SQLSTATE 23503: mend the source",
+                    table=str(one.referring.name),
+                )
+        return deleted
 
     def merge(self, conn: sa.Connection, *, after_deletes: bool) -> Merged:
         """Bring the rows from where COPY wrote them into the table; after rows of it or of others were deleted."""
@@ -185,9 +206,8 @@ class BatchTable:
         if self.way is Way.STAGED or not key:
             return merge.insert(conn, self._staged, self._shape)
         if self._compared:
-            if after_deletes and (self._shape.foreign_keys or catalog.has_triggers(conn, self._shape.oid)):
-                # What was deleted may have changed rows that stay.
-                self._compared = merge.compare_again(conn, self._compared, self._shape, key, self._token)
+            if after_deletes:
+                self._compare_again(conn, self._compared, "again")
             merged = merge.merge_differing(conn, self._compared, self._shape, key)
         else:
             merged = merge.upsert(conn, self._staged, self._shape, key, received, all_keyed=self._all_keyed)
@@ -197,6 +217,19 @@ class BatchTable:
                 table=str(self.loaded.name),
             )
         return merged
+
+    def restore(self, conn: sa.Connection) -> None:
+        """Bring back what `delete_left` took of rows that stay."""
+        if self._compared and self._compare_again(conn, self._compared, "restored"):
+            merge.merge_differing(conn, self._compared, self._shape, self.loaded.key)
+
+    def _compare_again(self, conn: sa.Connection, compared: Compared, name: str) -> bool:
+        """Where what was deleted may have hit rows that stay, by way of other tables or triggers; whether it may."""
+        if not self._shape.foreign_keys and not catalog.has_triggers(conn, self._shape.oid):
+            return False
+        name = temporary_name(self._token, name)
+        self._compared = merge.compare_again(conn, compared, self._shape, self.loaded.key, name)
+        return True
 
     @contextmanager
     def rows_explained(self) -> Iterator[None]:
@@ -249,6 +282,12 @@ def way(loaded: LoadedTable, tables: Sequence[LoadedTable], *, upserts: bool) ->
         return Way.UPSERT
     # Rows of several tables come in any order, and those that refer to others must go in after them.
     return Way.STAGED if loaded.live.foreign_keys and len(tables) > 1 else Way.DIRECT
+
+
+def parents_first(metadata: sa.MetaData, tables: Sequence[LoadedTable]) -> list[LoadedTable]:
+    """The tables, those that others refer to by foreign keys first."""
+    order = {table.key: place for place, table in enumerate(metadata.sorted_tables)}
+    return sorted(tables, key=lambda loaded: order[loaded.table.key])
 
 
 def find_tables(conn: sa.Connection, tables: Sequence[sa.Table]) -> list[tuple[Name, int | None]]:

@@ -5,33 +5,144 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from airflow_ingest_provider import Delete, Replace, RowError, Upsert, ingest
+from airflow_ingest_provider import Delete, Replace, RowError, Upsert, ingest, ingest_plan
 from tests.postgres.helpers import load, people, rows_of
 
+IN_PLACE: Any = {"delete": Delete.BEFORE_FIRST_BATCH, "replace": Replace.IN_PLACE}
 
-def test_a_refresh_in_place_sees_what_its_own_deletes_did_to_rows_that_stay(
-    conn: sa.Connection, other: sa.Connection
-) -> None:
+
+def give(*rows: Any) -> Any:
+    """One batch of the rows."""
+    return lambda mark: [(1, None, rows)]
+
+
+def family(ondelete: str) -> tuple[sa.MetaData, sa.Table, sa.Table]:
+    """Parents, and children that refer to them."""
     metadata = sa.MetaData()
     parent = sa.Table("parent", metadata, sa.Column("id", sa.Integer, primary_key=True))
-    child = sa.Table(
-        "child",
-        metadata,
-        sa.Column("id", sa.Integer, primary_key=True),
-        sa.Column("parent_id", sa.ForeignKey(parent.c.id, ondelete="SET NULL")),
+    refers: sa.Column[Any] = sa.Column("parent_id", sa.ForeignKey(parent.c.id, ondelete=ondelete))
+    child = sa.Table("child", metadata, sa.Column("id", sa.Integer, primary_key=True), refers)
+    return metadata, parent, child
+
+
+ACTIONS = pytest.mark.parametrize("ondelete", ["NO ACTION", "RESTRICT", "CASCADE", "SET NULL"])
+
+
+@ACTIONS
+def test_a_refresh_in_place_moves_rows_that_stay_before_what_they_referred_to_goes(
+    conn: sa.Connection, other: sa.Connection, ondelete: str
+) -> None:
+    metadata, parent, child = family(ondelete)
+    ingest(conn, metadata, give((parent, (1,)), (parent, (2,)), (child, (10, 1)), (child, (20, 2)), (child, (30, 1))))
+    other.exec_driver_sql("CREATE TABLE notes (child int REFERENCES child ON DELETE CASCADE)")
+    other.exec_driver_sql("INSERT INTO notes VALUES (10), (20)")
+    result = ingest(
+        conn, metadata, give((parent, (3,)), (parent, (2,)), (child, (10, 3)), (child, (20, 2))), **IN_PLACE
     )
+    assert rows_of(conn, "SELECT * FROM child ORDER BY 1") == [(10, 3), (20, 2)]
+    assert rows_of(conn, "SELECT * FROM parent ORDER BY 1") == [(2,), (3,)]
+    assert rows_of(conn, "SELECT * FROM notes ORDER BY 1") == [(10,), (20,)]
+    counts = [(one.inserted, one.updated, one.unchanged, one.deleted) for one in result.tables]
+    assert counts == [(1, 0, 1, 1), (0, 1, 1, 1)]
 
-    def give(*rows: Any) -> Any:
-        return lambda mark: [(1, None, rows)]
 
-    ingest(conn, metadata, give((parent, (1,)), (parent, (2,)), (child, (1, 1)), (child, (2, 2))))
-    in_place: Any = {"delete": Delete.BEFORE_FIRST_BATCH, "replace": Replace.IN_PLACE}
-    with pytest.raises(RowError, match="23503"):
-        ingest(conn, metadata, give((parent, (1,)), (child, (1, 1)), (child, (2, 2))), **in_place)
-    assert rows_of(conn, "SELECT * FROM child ORDER BY 1") == [(1, 1), (2, 2)]
-    result = ingest(conn, metadata, give((parent, (1,)), (child, (1, 1)), (child, (2, None))), **in_place)
-    assert rows_of(conn, "SELECT * FROM child ORDER BY 1") == [(1, 1), (2, None)]
-    assert [(one.deleted, one.unchanged) for one in result.tables] == [(1, 1), (0, 2)]
+@ACTIONS
+def test_a_row_that_refers_to_one_that_is_gone_is_an_error_and_loses_nothing(
+    conn: sa.Connection, other: sa.Connection, ondelete: str
+) -> None:
+    metadata, parent, child = family(ondelete)
+    rows = [(parent, (1,)), (parent, (2,)), (child, (10, 1)), (child, (20, 2))]
+    ingest(conn, metadata, give(*rows))
+    with pytest.raises(RowError, match=r"public\.child: .*child_parent_id_fkey.*23503"):
+        ingest(conn, metadata, give(rows[0], *rows[2:]), **IN_PLACE)
+    assert rows_of(conn, "SELECT * FROM child ORDER BY 1") == [(10, 1), (20, 2)]
+    assert rows_of(conn, "SELECT * FROM parent ORDER BY 1") == [(1,), (2,)]
+
+
+@pytest.mark.parametrize("replace", [Replace.AUTO, Replace.IN_PLACE])
+@ACTIONS
+def test_a_tree_may_lose_a_branch_whose_leaves_move(
+    conn: sa.Connection, other: sa.Connection, ondelete: str, replace: str
+) -> None:
+    metadata = sa.MetaData()
+    key, name = sa.Column("id", sa.Integer, primary_key=True), sa.Column("name", sa.Text, unique=True)
+    tree = sa.Table("tree", metadata, key, name, sa.Column("up", sa.ForeignKey("tree.id", ondelete=ondelete)))
+    leaves = [(tree, (number, f"leaf {number}", 0)) for number in range(100, 200)]
+    root, branch, twig, leaf = (0, "root", None), (1, "branch", 0), (2, "twig", 1), (3, "leaf", 2)
+    ingest(conn, metadata, give(*((tree, row) for row in (root, branch, twig, leaf)), *leaves))
+    other.exec_driver_sql("CREATE TABLE notes (tree int REFERENCES tree ON DELETE CASCADE)")
+    other.exec_driver_sql("INSERT INTO notes VALUES (3)")
+    moved = [(tree, root), (tree, (3, "leaf", 0)), *leaves]
+    ingest(conn, metadata, give(*moved), delete=Delete.BEFORE_FIRST_BATCH, replace=replace)
+    assert rows_of(conn, "SELECT * FROM tree WHERE id < 100 ORDER BY 1") == [root, (3, "leaf", 0)]
+    assert rows_of(conn, "SELECT * FROM notes") == [(3,)]
+    # A branch of which nothing stays goes first, so that its names are free.
+    again = [(tree, root), (tree, (5, "leaf", 0)), *leaves]
+    ingest(conn, metadata, give(*again), delete=Delete.BEFORE_FIRST_BATCH, replace=replace)
+    assert rows_of(conn, "SELECT * FROM tree WHERE id < 100 ORDER BY 1") == [root, (5, "leaf", 0)]
+
+
+def test_what_is_deleted_by_way_of_a_table_that_is_not_loaded_comes_back(
+    conn: sa.Connection, other: sa.Connection
+) -> None:
+    metadata, parent, child = family("CASCADE")
+    ingest(conn, metadata, give((parent, (1,)), (parent, (2,)), (child, (10, 1)), (child, (20, 2))))
+    other.exec_driver_sql("CREATE TABLE between (id int PRIMARY KEY REFERENCES parent ON DELETE CASCADE)")
+    other.exec_driver_sql("INSERT INTO between VALUES (1)")
+    other.exec_driver_sql("ALTER TABLE child ADD also int DEFAULT 1")
+    other.exec_driver_sql("UPDATE child SET also = 1")
+    other.exec_driver_sql("ALTER TABLE child ADD FOREIGN KEY (also) REFERENCES between ON DELETE CASCADE")
+    moved = sa.MetaData()
+    sa.Table("parent", moved, sa.Column("id", sa.Integer, primary_key=True))
+    refers: sa.Column[Any] = sa.Column("parent_id", sa.ForeignKey("parent.id", ondelete="CASCADE"))
+    also = sa.Column("also", sa.Integer, server_default="1")
+    sa.Table("child", moved, sa.Column("id", sa.Integer, primary_key=True), refers, also)
+    parent, child = moved.tables.values()
+    rows = [(parent, (2,)), (child, (10, 2, None)), (child, (20, 2, None))]
+    ingest(conn, moved, give(*rows), **IN_PLACE)
+    assert rows_of(conn, "SELECT * FROM child ORDER BY 1") == [(10, 2, None), (20, 2, None)]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"unique": True}, {"unique": True, "index": True}, {}],
+    ids=["constraint", "index", "generated always"],
+)
+def test_rows_that_exchange_values_are_swapped_at_once(conn: sa.Connection, options: Any) -> None:
+    metadata = sa.MetaData()
+    name = sa.Column("name", sa.BigInteger, *([sa.Identity(always=True)] if not options else []), **options)
+    table = sa.Table("t", metadata, sa.Column("id", sa.Integer, primary_key=True), name)
+    names = list(range(100))
+    refresh: Any = {"delete": Delete.BEFORE_FIRST_BATCH}
+    ingest(conn, metadata, give(*((table, row) for row in enumerate(names))), **refresh)
+    names[:2] = names[1::-1]
+    ingest(conn, metadata, give(*((table, row) for row in enumerate(names))), **refresh)
+    assert rows_of(conn, "SELECT * FROM t ORDER BY 1 LIMIT 2") == [(0, 1), (1, 0)]
+
+
+@pytest.mark.parametrize(
+    "wall",
+    [
+        "CREATE TABLE outside (parent int REFERENCES parent); INSERT INTO outside VALUES (1)",
+        """CREATE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END';
+           CREATE TRIGGER x BEFORE INSERT ON parent FOR EACH ROW EXECUTE FUNCTION f()""",
+    ],
+    ids=["foreign key", "trigger"],
+)
+def test_children_of_a_table_that_is_replaced_in_place_are_too(
+    conn: sa.Connection, other: sa.Connection, wall: str
+) -> None:
+    metadata, parent, child = family("NO ACTION")
+    ingest(conn, metadata, give((parent, (1,)), (parent, (2,)), (child, (10, 1)), (child, (20, 2))))
+    other.exec_driver_sql(wall)
+    plan = ingest_plan(conn, metadata, delete=Delete.BEFORE_FIRST_BATCH)
+    assert all("replaced in place" in str(one.replaces) for one in plan.tables)
+    assert "foreign keys tie it to public.parent" in str(plan.tables[1].replaces)
+    result = ingest(
+        conn, metadata, give((parent, (1,)), (child, (30, 1)), (child, (40, 1))), delete=Delete.BEFORE_FIRST_BATCH
+    )
+    assert rows_of(conn, "SELECT * FROM child ORDER BY 1") == [(30, 1), (40, 1)]
+    assert [(one.deleted, one.inserted) for one in result.tables] == [(1, 0), (2, 2)]
 
 
 @pytest.mark.parametrize("delete", [Delete.OFF, Delete.BEFORE_FIRST_BATCH])
