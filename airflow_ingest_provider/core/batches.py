@@ -210,7 +210,10 @@ def _next_chunk(pairs: Iterator[Any]) -> Chunk | None:
             keep(row)
     except (TypeError, ValueError) as error:
         if not _is_pair(pair):
-            raise BatchError("the rows of a batch must be (table, row) pairs, and one is not") from error
+            raise BatchError(
+                f"the rows of a batch must be (table, row) pairs, and one is a {_described(pair)}: "
+                "yield table, row; of a DataFrame or other Arrow data table, frame"
+            ) from error
         if pair is not _NONE_YET:
             _check_table(pair[0])  # what cannot be hashed is no table
         raise
@@ -242,6 +245,11 @@ _NONE_YET = (None, None)
 
 def _is_pair(pair: Any) -> bool:
     return isinstance(pair, Sequence) and not isinstance(pair, str | bytes) and len(pair) == 2
+
+
+def _described(value: Any) -> str:
+    size = f" of {len(value)}" if isinstance(value, tuple | list) else ""
+    return f"{type(value).__name__}{size}"
 
 
 def _is_frame(type_: type) -> bool:
@@ -277,10 +285,7 @@ def closed_after(batches: Any) -> AbstractContextManager[Iterable[Any]]:
 def triple(batch: Any) -> tuple[Any, Any, Any]:
     """The batch's parts; BatchError where it is not a (high_watermark, batch_metadata, rows) triple."""
     if not isinstance(batch, tuple | list) or len(batch) != 3:
-        size = f" of {len(batch)}" if isinstance(batch, tuple | list) else ""
-        raise BatchError(
-            f"batches gave a {type(batch).__name__}{size}: expected (high_watermark, batch_metadata, rows) triples"
-        )
+        raise BatchError(f"batches gave a {_described(batch)}: expected (high_watermark, batch_metadata, rows) triples")
     return batch[0], batch[1], batch[2]
 
 
@@ -362,8 +367,11 @@ class _Router:
         return True
 
 
-def recogniser(known: Mapping[sa.Table, TableBuffer]) -> Recognise:
-    """Find the buffer of a row's table: by identity first, by schema and name after that; None for other tables."""
+def recogniser(known: Mapping[sa.Table, TableBuffer], skip: Callable[[str], object]) -> Recognise:
+    """Find the buffer of a row's table: by identity first, by schema and name after that.
+
+    None for other tables, whose names `skip` is told.
+    """
     by_identity = {id(table): buffer for table, buffer in known.items()}
     by_name = {(table.schema, table.name): buffer for table, buffer in known.items()}
 
@@ -372,7 +380,10 @@ def recogniser(known: Mapping[sa.Table, TableBuffer]) -> Recognise:
         if buffer is not None:
             return buffer
         _check_table(table)
-        return by_name.get((table.schema, table.name))
+        buffer = by_name.get((table.schema, table.name))
+        if buffer is None:
+            skip(table.fullname)
+        return buffer
 
     return recognise
 

@@ -11,11 +11,13 @@ from airflow_ingest_provider.core import analyze, attachments, catalog, dependen
 from airflow_ingest_provider.core.dependents import StatisticsObject
 from airflow_ingest_provider.core.differences import EnumChanged, sorts_alike
 from airflow_ingest_provider.core.errors import DefinitionError
+from airflow_ingest_provider.core.load import reason
 from airflow_ingest_provider.core.names import Name, default_name, temporary_name
 from airflow_ingest_provider.core.plan import TablePlan
 from airflow_ingest_provider.core.session import (
     DATATYPE_MISMATCH,
     FEATURE_NOT_SUPPORTED,
+    INSUFFICIENT_PRIVILEGE,
     UNDEFINED_OBJECT,
     UNIQUE_VIOLATION,
     rolled_back,
@@ -162,7 +164,24 @@ def _insert(conn: sa.Connection, hidden: HiddenTable, conversions: Mapping[str, 
     listed = sql.SQL("({}) OVERRIDING SYSTEM VALUE").format(columns) if filled else sql.SQL("")
     values = sql.SQL(", ").join(_value(hidden, column, conversions) for column in filled)
     insert = sql.SQL("INSERT INTO {} {} SELECT {} FROM {}")
-    return run(conn, insert.format(hidden.name.sql, listed, values, hidden.live.name.sql)).rowcount
+    with _understood(hidden.live.name, conversions):
+        return run(conn, insert.format(hidden.name.sql, listed, values, hidden.live.name.sql)).rowcount
+
+
+@contextmanager
+def _understood(table: Name, conversions: Mapping[str, str]) -> Iterator[None]:
+    """Raise DefinitionError where a conversion is no expression over the table."""
+    try:
+        yield
+    except sa.exc.DBAPIError as error:
+        state = sqlstate(error) or ""
+        if not conversions or not state.startswith("42") or state == INSUFFICIENT_PRIVILEGE:
+            raise
+        raise DefinitionError(
+            f"{table}: PostgreSQL does not take conversions={dict(conversions)!r}: "
+            f"{str(error.orig).splitlines()[0].strip()}: expected SQL expressions over the columns that the table has "
+            "now, of the types that it is to have"
+        ) from error
 
 
 def _value(hidden: HiddenTable, column: ColumnShape, conversions: Mapping[str, str]) -> sql.Composable:
@@ -334,5 +353,5 @@ def lossy(conn: sa.Connection, table: Name, before: ColumnShape, after: ColumnSh
     except sa.exc.DBAPIError as error:
         if (sqlstate(error) or "")[:2] not in ("22", "23", "42"):
             raise
-        return f"at least one value cannot be cast ({str(error.orig).splitlines()[0].strip()})"
+        return f"at least one value cannot be cast ({reason(sqlstate(error) or '')})"
     return f"{count} values would change" if count else None

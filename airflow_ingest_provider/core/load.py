@@ -120,11 +120,16 @@ def raise_row_error(
     constraint = f" (constraint {known_as(name)!r})" if name else ""
     row_number, column = place
     raise RowError(
-        f"{_REASONS.get(state, 'PostgreSQL refused it')}{constraint}, SQLSTATE {state}: mend the source",
+        f"{reason(state, constraint)}: mend the source",
         table=table,
         column=diagnosis.column_name or column,
         row_number=row_number,
     ) from None
+
+
+def reason(state: str, constraint: str = "") -> str:
+    """What a SQLSTATE says of a value or a row, without the value."""
+    return f"{_REASONS.get(state, 'PostgreSQL refused it')}{constraint}, SQLSTATE {state}"
 
 
 def _sqlstate(error: Exception) -> str:

@@ -23,6 +23,7 @@ from airflow_ingest_provider.core.differences import (
     holds_all,
 )
 from airflow_ingest_provider.core.errors import DefinitionError
+from airflow_ingest_provider.core.load import reason
 from airflow_ingest_provider.core.locks import exclusively, one_run_at_a_time
 from airflow_ingest_provider.core.names import Name
 from airflow_ingest_provider.core.options import Migrate, Options
@@ -140,14 +141,25 @@ def _rechecked(conn: sa.Connection, oid: int) -> tuple[str, ...]:
     return columns if columns and not walls.walls(conn, [oid])[oid] else ()
 
 
+def check_conversions(conversions: Mapping[str, str], tables: Sequence[tuple[sa.Table, Name]]) -> None:
+    """Raise DefinitionError for a conversion of no declared column: the column that it was meant for would lose all."""
+    declared = {name: [column.name for column in table.columns] for table, name in tables}
+    for where in conversions:
+        if not any(_column_of(where, name) in columns for name, columns in declared.items()):
+            known = ", ".join(f"{name}.{column}" for name, columns in declared.items() for column in columns)
+            raise DefinitionError(f"conversions names {where!r}, which is no declared column: expected one of {known}")
+
+
 def _of_table(conversions: Mapping[str, str], name: Name) -> dict[str, str]:
-    """The conversions of one table's columns: "column", "table.column" or "schema.table.column"."""
-    found = {}
-    for where, expression in conversions.items():
-        *table, column = where.split(".")
-        if not table or tuple(table) in ((name.name,), (name.schema, name.name)):
-            found[column] = expression
-    return found
+    """The conversions of one table's columns."""
+    named = {_column_of(where, name): expression for where, expression in conversions.items()}
+    return {column: expression for column, expression in named.items() if column is not None}
+
+
+def _column_of(where: str, name: Name) -> str | None:
+    """The table's column that "column", "table.column" or "schema.table.column" means; None for other tables'."""
+    *table, column = where.split(".")
+    return column if not table or tuple(table) in ((name.name,), (name.schema, name.name)) else None
 
 
 def check(conn: sa.Connection, this: Planned, options: Options, *, rows_stay: bool) -> None:
@@ -341,13 +353,16 @@ def explained(table: Name, known_as: Callable[[str], str]) -> Iterator[None]:
     try:
         yield
     except sa.exc.DBAPIError as error:
-        if (sqlstate(error) or "")[:2] not in _REFUSED:
+        state = sqlstate(error) or ""
+        if state[:2] not in _REFUSED:
             raise
-        message = known_as(str(error.orig).splitlines()[0].strip())
+        # What is said of a value quotes it; so does the DETAIL of what is said of a constraint.
+        is_of_value = state.startswith("22")
+        message = reason(state) if is_of_value else known_as(str(error.orig).splitlines()[0].strip())
         raise DefinitionError(
             f"{table}: rows that are stored do not satisfy the definition: {message}: "
             "mend them first, or change the definition"
-        ) from None  # its DETAIL quotes values of a row
+        ) from None
 
 
 _REFUSED = ("22", "23")

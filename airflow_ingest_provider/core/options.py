@@ -92,6 +92,7 @@ class Options:
         _check_constant("migrate", self.migrate, Migrate)
         _check_constant("replace", self.replace, Replace)
         _check_conversions(self.conversions)
+        _check_flag("end_blockers", self.end_blockers)
         _check_duration("lock_timeout", self.lock_timeout)
         _check_duration("lock_patience", self.lock_patience)
         _check_memory("maintenance_work_mem", self.maintenance_work_mem)
@@ -102,6 +103,7 @@ class Options:
                 f"high_watermark is a {type(self.high_watermark).__name__} that JSON cannot hold ({error}): "
                 f"pass one of {', '.join(constants(HighWatermark))} or a JSON-encodable value"
             ) from error
+        _check_no_misspelling(self.high_watermark)
 
     @property
     def upserts(self) -> bool:
@@ -115,6 +117,20 @@ class Options:
 def _check_constant(argument: str, value: object, accepted: type) -> None:
     if not isinstance(value, str) or value not in constants(accepted):
         raise ValueError(f"{argument} is {value!r}: expected one of {', '.join(constants(accepted))}")
+
+
+def _check_no_misspelling(high_watermark: object) -> None:
+    """Raise ValueError for what is almost a constant: taken for a value, it would start a run after all there is."""
+    accepted = constants(HighWatermark)
+    if isinstance(high_watermark, str) and "__" in high_watermark and high_watermark not in accepted:
+        meant = f"__{high_watermark.strip().strip('_').upper()}__"
+        if meant in accepted:
+            raise ValueError(f"high_watermark is {high_watermark!r}: did you mean {meant}?")
+
+
+def _check_flag(argument: str, value: object) -> None:
+    if not isinstance(value, bool):
+        raise ValueError(f"{argument} is {value!r}: expected True or False")
 
 
 def _check_conversions(conversions: object) -> None:

@@ -44,6 +44,9 @@ def ingest_plan(
     tables = tables_of(metadata)
     with transaction(conn):
         found = find_tables(conn, tables)
+        migration.check_conversions(
+            options.conversions, [(table, name) for table, (name, _) in zip(tables, found, strict=True)]
+        )
         there = [(table, name) for table, (name, oid) in zip(tables, found, strict=True) if oid is not None]
         plans = _plans(conn, metadata, there, on_before_visible, options) if there else {}
         refused = f"migrate is {Migrate.OFF!r}" if options.migrate == Migrate.OFF else None

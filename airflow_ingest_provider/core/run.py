@@ -66,6 +66,9 @@ class IngestRun:
         declared = tables_of(metadata)
         with transaction(conn), explained():
             found = find_tables(conn, declared)
+        migrate.check_conversions(
+            options.conversions, [(table, name) for table, (name, _) in zip(declared, found, strict=True)]
+        )
         self._missing = [name for name, oid in found if oid is None]
         self._tables = [LoadedTable(table, name, State()) for table, (name, _) in zip(declared, found, strict=True)]
         self._claim = Claim(conn, self._tables, options)
@@ -93,6 +96,13 @@ class IngestRun:
         with self._claim.alone(), explained():
             for loaded, now in self._claim.stored():
                 loaded.state = now
+        marked = next((loaded for loaded in self._tables if loaded.state.high_watermark is not None), None)
+        if marked and self._claim.first.state.high_watermark is None:
+            logger.warning(
+                "%s has no high watermark, and %s has: that of the first table of the metadata counts",
+                self._claim.first.name,
+                marked.name,
+            )
         stored, wanted = self._claim.first.state, self._options.high_watermark
         self._last_mark = stored.high_watermark
         self._claim.unfinished = stored.unfinished
@@ -107,6 +117,14 @@ class IngestRun:
                 "a run that replaces the rows of %s stopped before its end: carrying on from its high watermark, "
                 "and not deleting again",
                 self._claim.first.name,
+            )
+        elif self._deletes and self._first_mark is not None:
+            logger.warning(
+                "%s: all rows go, and batches is asked for those after the high watermark %r: pass high_watermark=%r "
+                "where it gives no others then",
+                self._claim.first.name,
+                self._first_mark,
+                HighWatermark.EARLIEST,
             )
         logger.info("high watermark of %s: starting after %r", self._claim.first.name, self._first_mark)
         return self._first_mark
@@ -313,12 +331,15 @@ class IngestRun:
     def _copy(self, parts: list[BatchTable], chunks: Iterator[Chunk]) -> None:
         targets = {part.buffer.table: part for part in parts}
         buffers = {name: part.buffer for name, part in targets.items()}
-        recognise = recogniser({part.loaded.table: part.buffer for part in parts})
+        skipped: set[str] = set()
+        recognise = recogniser({part.loaded.table: part.buffer for part in parts}, skipped.add)
         for run in runs(chunks, buffers, recognise):
             part = targets[run.table]
             with explained():
                 target = part.copy_target(self._conn)
             copy_rows(self._conn, target, self._progress(run, part), run.first_row, binary=run.binary)
+        if skipped:
+            logger.warning("rows of %s were skipped: not in the metadata", ", ".join(sorted(skipped)))
 
     def _progress(self, run: Run, part: BatchTable) -> Iterator[bytes]:
         began = said = time.monotonic()

@@ -297,7 +297,8 @@ def find_tables(conn: sa.Connection, tables: Sequence[sa.Table]) -> list[tuple[N
     for name, _ in found:
         if not name.schema:
             raise DefinitionError(
-                f"table {name.name!r} has no schema, and no schema of the search_path exists: give it one"
+                f"table {name.name!r} has no schema, and the search_path has none that exists and that the role "
+                "may use: give it one"
             )
         if name.schema == "pg_catalog":
             raise DefinitionError(

@@ -1,8 +1,10 @@
 """Migrations: each case is planned, applied, compared with a table made afresh, and planned again to nothing."""
 
+import functools
 import itertools
 import re
 import threading
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -18,7 +20,7 @@ from airflow_ingest_provider.core.names import Name, is_temporary
 from airflow_ingest_provider.core.plan import Action
 from airflow_ingest_provider.core.shape import TableShape
 from airflow_ingest_provider.demo.server import Server
-from tests.postgres.helpers import is_usable, load, major, rows_of, statements_of
+from tests.postgres.helpers import is_usable, load, major, people, rows_of, statements_of
 from tests.postgres.migrations import CASES, INTEGER, Case, column
 
 BEFORE_ALL = """
@@ -672,6 +674,51 @@ def test_off_refuses_every_difference_with_the_plan(conn: sa.Connection, other: 
     other.exec_driver_sql("CREATE INDEX ON t (a)")
     run()
     assert rows_of(conn, "SELECT a FROM t") == [(1,)]
+
+
+@pytest.mark.parametrize("key", ["nmae", "Name", "other.name", "public.people.nmae"])
+def test_a_conversion_of_no_declared_column_is_refused_before_its_source_is_dropped(
+    conn: sa.Connection, other: sa.Connection, key: str
+) -> None:
+    other.exec_driver_sql("CREATE TABLE people (id int PRIMARY KEY, old_name text, age int)")
+    other.exec_driver_sql("INSERT INTO people VALUES (1, 'a', 2)")
+    for run in (ingest_plan, functools.partial(ingest, batches=lambda mark: [(1, None, [])])):
+        with pytest.raises(
+            DefinitionError, match=rf"names '{key}', .* one of public\.people\.id, public\.people\.name"
+        ):
+            run(conn, people().metadata, conversions={key: "old_name"})
+    assert rows_of(conn) == [(1, "a", 2)]
+
+
+@pytest.mark.parametrize("conversion", ["nowhere", "nowhere(age)", "age +", "point(1, 1)"])
+def test_a_conversion_that_is_no_expression_over_the_table_is_shown(
+    conn: sa.Connection, other: sa.Connection, conversion: str
+) -> None:
+    load(conn, people(), [(1, "a", 2)])
+    with pytest.raises(DefinitionError, match=rf"conversions={{'age': '{re.escape(conversion)}'}}: .*expected SQL"):
+        load(conn, people(age=sa.BigInteger), [(2, "b", 3)], conversions={"age": conversion})
+    assert rows_of(conn) == [(1, "a", 2)]
+
+
+@pytest.mark.parametrize(
+    ("definition", "options"),
+    [
+        ((sa.Column("a", sa.Integer),), {"conversions": {"a": "a::int"}}),
+        ((sa.Column("a", sa.Text), sa.Index("i", sa.text("(a::int)"))), {}),
+        ((sa.Column("a", sa.Date),), {"conversions": {"a": "a::date"}}),
+        ((sa.Column("a", sa.Text), sa.CheckConstraint("a::int > 0")), {}),
+    ],
+    ids=["conversion", "index", "date", "check"],
+)
+def test_a_value_that_hinders_a_migration_is_not_told(
+    conn: sa.Connection, other: sa.Connection, definition: Any, options: Any
+) -> None:
+    other.exec_driver_sql("CREATE TABLE t (a text)")
+    other.exec_driver_sql("INSERT INTO t VALUES ('s3cret')")
+    table = sa.Table("t", sa.MetaData(), *definition)
+    with pytest.raises(DefinitionError, match="SQLSTATE 22") as raised:
+        ingest(conn, table.metadata, lambda mark: [(1, None, [])], **options)
+    assert "s3cret" not in "".join(traceback.format_exception(raised.value))
 
 
 def test_a_conversion_that_fails_is_refused(conn: sa.Connection, other: sa.Connection) -> None:

@@ -412,6 +412,55 @@ def test_an_unknown_constant_names_the_accepted_ones(conn: sa.Connection, argume
     assert rows_of(conn, "SELECT to_regclass('people')") == [(None,)]
 
 
+@pytest.mark.parametrize("given", ["__LATEST", "__latest__", "__LATEST__ ", "_EARLIEST__"])
+def test_a_watermark_that_is_almost_a_constant_is_refused(conn: sa.Connection, given: str) -> None:
+    with pytest.raises(ValueError, match=r"did you mean __(LATEST|EARLIEST)__\?"):
+        load(conn, people(), [(1, "a", 1)], high_watermark=given)
+
+
+@pytest.mark.parametrize("given", ["False", "", 0, None])
+def test_a_flag_is_a_bool(conn: sa.Connection, given: Any) -> None:
+    with pytest.raises(ValueError, match=rf"end_blockers is {given!r}: expected True or False"):
+        load(conn, people(), [(1, "a", 1)], end_blockers=given)
+
+
+def test_rows_of_a_table_that_is_not_in_the_metadata_are_told(
+    conn: sa.Connection, caplog: pytest.LogCaptureFixture
+) -> None:
+    stranger = sa.Table("people", sa.MetaData(schema="elsewhere"))
+    rows = [(stranger, (number, "a", 1)) for number in range(1000)]
+    result = ingest(conn, people().metadata, lambda mark: [(1, None, rows)])
+    assert result.tables[0].received == 0
+    assert [one.message for one in caplog.records if one.levelname == "WARNING"] == [
+        "rows of elsewhere.people were skipped: not in the metadata"
+    ]
+
+
+def test_a_run_that_deletes_and_asks_for_the_latest_rows_says_so(
+    conn: sa.Connection, caplog: pytest.LogCaptureFixture
+) -> None:
+    load(conn, people(), [(1, "a", 1)])
+    load(conn, people(), [(2, "b", 2)], delete=Delete.BEFORE_FIRST_BATCH, high_watermark=HighWatermark.EARLIEST)
+    assert "all rows go" not in caplog.text
+    load(conn, people(), [(3, "c", 3)], delete=Delete.BEFORE_FIRST_BATCH)
+    assert "after the high watermark 1: pass high_watermark='__EARLIEST__'" in caplog.text
+
+
+def test_a_high_watermark_that_is_not_the_first_tables_is_told(
+    conn: sa.Connection, caplog: pytest.LogCaptureFixture
+) -> None:
+    def metadata_of(*names: str) -> sa.MetaData:
+        metadata = sa.MetaData()
+        for name in names:
+            sa.Table(name, metadata, sa.Column("id", sa.Integer))
+        return metadata
+
+    ingest(conn, metadata_of("a", "b"), lambda mark: [(7, None, [])])
+    assert "no high watermark" not in caplog.text
+    ingest(conn, metadata_of("b", "a"), lambda mark: [(mark, None, [])])
+    assert "public.b has no high watermark, and public.a has" in caplog.text
+
+
 @pytest.mark.parametrize(
     ("metadata", "problem"),
     [

@@ -31,7 +31,7 @@ def test_another_chunk_is_read_for_each_that_is_sent(tables: int) -> None:
     sent: Counter[str] = Counter()
     held = 0
     for run in runs(
-        started(rows()).chunks, {table.name: buffer for table, buffer in buffers.items()}, recogniser(buffers)
+        started(rows()).chunks, {table.name: buffer for table, buffer in buffers.items()}, recogniser(buffers, print)
     ):
         assert run.first_row == sent[run.table] + 1
         for chunk in run.chunks:
@@ -64,7 +64,7 @@ def test_tables_in_turns_are_not_encoded_all_at_once(monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr(TableBuffer, "encode", counted)
     by_name = {table.name: buffer for table, buffer in buffers.items()}
-    all_runs = runs(started(rows()).chunks, by_name, recogniser(buffers))
+    all_runs = runs(started(rows()).chunks, by_name, recogniser(buffers, print))
     sent = sum(chunk.count(b"\n") for run in all_runs for chunk in run.chunks)
     assert sent == 100 * CHUNK_ROWS
     del encoded[sent]  # at the end
@@ -90,11 +90,11 @@ def test_what_comes_in_place_of_a_table_is_named(given: Any) -> None:
     table = sa.Table("t", sa.MetaData())
     buffer = TableBuffer("t", [ColumnFormat("a", TypeShape("int4"), None)])
     with pytest.raises(BatchError, match=f"^a row comes with a {type(given).__name__} in place of its table"):
-        list(runs(started([(table, (1,)), (given, (2,))]).chunks, {"t": buffer}, recogniser({table: buffer})))
+        list(runs(started([(table, (1,)), (given, (2,))]).chunks, {"t": buffer}, recogniser({table: buffer}, print)))
 
 
 @pytest.mark.parametrize("given", [None, 1, (1,), (1, 2, 3)], ids=repr)
 def test_what_is_no_pair_is_refused(given: Any) -> None:
     table = sa.Table("t", sa.MetaData())
-    with pytest.raises(BatchError, match=r"must be \(table, row\) pairs, and one is not"):
+    with pytest.raises(BatchError, match=rf"must be \(table, row\) pairs, and one is a {type(given).__name__}"):
         list(started([(table, (1,)), given]).chunks)
