@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import ClassVar
 
+from airflow_ingest_provider.core.names import Name
 from airflow_ingest_provider.core.shape import ColumnShape, ConstraintShape, ForeignKeyShape, IndexShape
 
 
@@ -121,6 +122,8 @@ class TypeChanged(Difference):
     pinned: bool
     """Whether something uses the column for which PostgreSQL refuses to change it in place, or reads all rows."""
     conversion: str | None = None
+    sequence: Name | None = None
+    """The sequence of a serial column that goes, since the new type counts no integers."""
 
     @property
     def way(self) -> Way:  # type: ignore[override]
@@ -135,7 +138,8 @@ class TypeChanged(Difference):
 
     def __str__(self) -> str:
         made = f", made by {self.conversion}" if self.conversion else ""
-        return f"{self.column}: {self.before} -> {self.after.type}{made}"
+        gone = f", without its sequence {self.sequence}" if self.sequence else ""
+        return f"{self.column}: {self.before} -> {self.after.type}{made}{gone}"
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """The way from a live table to its definition, as a value: what differs, what it takes, and what it risks."""
 
+import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -32,7 +33,14 @@ from airflow_ingest_provider.core.differences import (
     Way,
 )
 from airflow_ingest_provider.core.names import Name, is_temporary
-from airflow_ingest_provider.core.shape import ColumnShape, ConstraintShape, ForeignKeyShape, IndexShape, TableShape
+from airflow_ingest_provider.core.shape import (
+    INTEGERS,
+    ColumnShape,
+    ConstraintShape,
+    ForeignKeyShape,
+    IndexShape,
+    TableShape,
+)
 
 
 class Action(Enum):
@@ -344,7 +352,15 @@ def _values(before: ColumnShape, after: ColumnShape, facts: Facts) -> Iterator[D
     old, new = before.value.enum, after.value.enum
     if before.type != after.type:
         pinned = any(after.name in those for those in (facts.pinned, facts.computed_from, facts.rechecked))
-        yield TypeChanged(after.name, before.type, after, pinned, facts.conversions.get(after.name))
+        stops = _stops_counting(before, after)
+        yield TypeChanged(
+            after.name,
+            before.type,
+            after,
+            pinned,
+            facts.conversions.get(after.name),
+            sequence=before.sequence if stops else None,
+        )
     elif old and new and not _is_part(old.labels, new.labels):
         yield EnumChanged(after.name, after.type.removesuffix("[]"), old.labels, new.labels)
     elif before.collation != after.collation:
@@ -423,7 +439,12 @@ def _comments(live: TableShape, declared: TableShape, facts: Facts) -> Iterator[
 def _merged_column(live: ColumnShape | None, declared: ColumnShape) -> ColumnShape:
     if live is None:
         return replace(declared, default=None, sequence=None) if declared.serial else replace(declared, sequence=None)
-    keeps_default = not declared.generated and not declared.identity and (declared.serial or declared.default is None)
+    keeps_default = (
+        not declared.generated
+        and not declared.identity
+        and (declared.serial or declared.default is None)
+        and not _stops_counting(live, declared)
+    )
     keeps_identity = bool(live.identity and (declared.serial or declared.identity))
     return replace(
         declared,
@@ -436,6 +457,15 @@ def _merged_column(live: ColumnShape | None, declared: ColumnShape) -> ColumnSha
         not_null_name=live.not_null_name or declared.not_null_name,
         tuning=live.tuning or declared.tuning,
     )
+
+
+_SERIAL_DEFAULT = re.compile(r"nextval\('([^']|'')+'::regclass\)")
+
+
+def _stops_counting(live: ColumnShape, declared: ColumnShape) -> bool:
+    """Whether a serial column becomes one of no integers: its default came with the type, and nobody gave it."""
+    as_made = live.serial and live.default is not None and _SERIAL_DEFAULT.fullmatch(live.default)
+    return bool(as_made) and live.value.name in INTEGERS and declared.value.name not in INTEGERS
 
 
 Described = TypeVar("Described", ConstraintShape, IndexShape)

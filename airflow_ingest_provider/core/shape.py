@@ -4,6 +4,9 @@ from dataclasses import dataclass
 
 from airflow_ingest_provider.core.names import Name
 
+INTEGERS = frozenset({"int2", "int4", "int8"})
+"""The names of the types that a serial or identity column may have."""
+
 
 @dataclass(frozen=True)
 class TypeShape:

@@ -1,7 +1,7 @@
 """Changes of a definition: what is live, what is declared, and what the migration says and makes of it."""
 
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any
 from unittest.mock import ANY
 
@@ -277,6 +277,32 @@ CASES = {
         (1, 2),
         ("a: computed or identity as declared",),
         REBUILD,
+    ),
+    "serial to text": Case(
+        "a serial primary key, b int",
+        (column("a", TEXT, primary_key=True), column("b", INTEGER)),
+        "1, 2",
+        ("1", 2),
+        ("a: integer -> text, without its sequence public.t_a_seq",),
+        REBUILD,
+    ),
+    "serial to date": Case(
+        "a serial primary key, b int",
+        (column("a", sa.Date, primary_key=True), column("b", INTEGER)),
+        "1, 2",
+        (date(2000, 1, 1), 2),
+        ("a: integer -> date, made by date '1999-12-31' + a, without its sequence public.t_a_seq",),
+        REBUILD,
+        options={"conversions": {"a": "date '1999-12-31' + a"}},
+    ),
+    "text that people draw from a sequence": Case(
+        "a text primary key, b int",
+        (column("a", TEXT, primary_key=True), column("b", sa.BigInteger)),
+        "'1', 2",
+        ("1", 2),
+        ("b: integer -> bigint",),
+        REBUILD,
+        more=("CREATE SEQUENCE s OWNED BY t.a", "ALTER TABLE t ALTER a SET DEFAULT 'n' || nextval('s')"),
     ),
     "dropped with the index that the table is clustered on": Case(
         "a int, b int",

@@ -5,16 +5,19 @@ import itertools
 import re
 import threading
 import traceback
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
+from datetime import date
+from decimal import Decimal
 from typing import Any
 
 import psycopg
 import pytest
 import sqlalchemy as sa
 
-from airflow_ingest_provider import DefinitionError, Delete, IngestPlan, Migrate, ingest, ingest_plan
+from airflow_ingest_provider import DefinitionError, Delete, HighWatermark, IngestPlan, Migrate, ingest, ingest_plan
 from airflow_ingest_provider.core import catalog, differences, hidden
 from airflow_ingest_provider.core.names import Name, is_temporary
 from airflow_ingest_provider.core.plan import Action
@@ -387,6 +390,48 @@ def test_a_full_refresh_moves_the_sequence_of_a_new_identity_past_its_rows(
     load(conn, table, [(number, 0) for number in range(1, rows + 1)], delete=Delete.BEFORE_FIRST_BATCH)
     other.exec_driver_sql("INSERT INTO t (b) VALUES (7)")
     assert rows_of(conn, "SELECT a FROM t WHERE b = 7") == [(rows + 1,)]
+
+
+@pytest.mark.parametrize(
+    ("kind", "key"),
+    [(sa.Text, "x"), (sa.Uuid, uuid.UUID(int=7)), (sa.Date, date(2000, 1, 1)), (sa.Numeric(30), Decimal(10**20))],
+)
+def test_a_key_that_is_no_integer_any_more_has_no_sequence(conn: sa.Connection, kind: Any, key: Any) -> None:
+    load(conn, sa.Table("t", sa.MetaData(), sa.Column("a", sa.Integer, primary_key=True)), [(1,)])
+    table = sa.Table("t", sa.MetaData(), sa.Column("a", kind, primary_key=True))
+    for _ in range(2):
+        load(conn, table, [(key,)], delete=Delete.BEFORE_FIRST_BATCH, high_watermark=HighWatermark.EARLIEST)
+    assert not ingest_plan(conn, table.metadata)
+    assert rows_of(conn, "SELECT * FROM t") == [(key,)]
+    assert shape_of(conn, "t").columns[0].default is None
+    assert rows_of(conn, "SELECT count(*) FROM pg_sequences") == [(0,)]
+
+
+@pytest.mark.parametrize(
+    ("kind", "key", "drawn"),
+    [("text", "x", "1"), ("numeric(30)", Decimal(10**20), None), ("numeric", Decimal("1.5"), 3), ("float8", 7.0, 8)],
+)
+def test_a_sequence_that_people_let_a_column_draw_from_stays(
+    conn: sa.Connection, other: sa.Connection, kind: str, key: Any, drawn: Any
+) -> None:
+    other.exec_driver_sql(f"""
+        CREATE TABLE t (a {kind} PRIMARY KEY);
+        CREATE SEQUENCE s OWNED BY t.a; ALTER TABLE t ALTER a SET DEFAULT nextval('s')
+    """)
+    kinds: dict[str, Any] = {"text": sa.Text, "numeric(30)": sa.Numeric(30), "numeric": sa.Numeric, "float8": sa.Double}
+    table = sa.Table("t", sa.MetaData(), sa.Column("a", kinds[kind], primary_key=True))
+    load(conn, table, [(key,)])
+    if drawn is not None:
+        assert rows_of(conn, "INSERT INTO t DEFAULT VALUES RETURNING a") == [(drawn,)]
+
+
+def test_a_sequence_that_another_table_draws_from_too_is_not_dropped(conn: sa.Connection, other: sa.Connection) -> None:
+    load(conn, sa.Table("t", sa.MetaData(), sa.Column("a", sa.Integer, primary_key=True)), [(1,)])
+    other.exec_driver_sql("CREATE TABLE u (a int DEFAULT nextval('t_a_seq'))")
+    table = sa.Table("t", sa.MetaData(), sa.Column("a", sa.Text, primary_key=True))
+    with pytest.raises(DefinitionError, match="default value for column a of table u depends on sequence t_a_seq"):
+        load(conn, table, [("2",)])
+    assert rows_of(conn, "SELECT * FROM t") == [(1,)]
 
 
 def test_a_rebuild_moves_the_sequence_of_a_new_identity_past_the_stored_rows(
