@@ -12,7 +12,7 @@ from airflow_ingest_provider.core.dependents import StatisticsObject
 from airflow_ingest_provider.core.differences import EnumChanged, sorts_alike
 from airflow_ingest_provider.core.errors import DefinitionError
 from airflow_ingest_provider.core.load import reason
-from airflow_ingest_provider.core.names import Name, default_name, temporary_name
+from airflow_ingest_provider.core.names import Name, temporary_name
 from airflow_ingest_provider.core.plan import TablePlan
 from airflow_ingest_provider.core.session import (
     DATATYPE_MISMATCH,
@@ -208,9 +208,8 @@ def finish(conn: sa.Connection, hidden: HiddenTable, renamed: Mapping[Name, Name
         create_index(conn, hidden.name, index, hidden.temporary(place))
     for key in hidden.shape.foreign_keys:
         target = hidden.name if key.target == hidden.live.name else renamed.get(key.target, key.target)
-        name = key.name or default_name(hidden.live.name.name, *key.columns, "fkey")
         with fitting(key, hidden.live.name):
-            run(conn, statements.add_foreign_key(hidden.name, key, name, target, valid=key.validated))
+            run(conn, statements.add_foreign_key(hidden.name, key, key.name, target, valid=key.validated))
     live_statistics = dependents.statistics_objects(conn, [hidden.live.oid])[hidden.live.oid]
     create_statistics(conn, hidden.name, hidden.of_columns_that_stay(live_statistics), hidden.name)
     return superseded

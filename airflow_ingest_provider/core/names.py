@@ -1,7 +1,7 @@
 """Qualified and temporary names of relations."""
 
 import hashlib
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from psycopg import sql
@@ -73,9 +73,13 @@ def check_length(identifier: str) -> str:
     return identifier
 
 
-def default_name(*parts: str) -> str:
-    """A name made of parts as PostgreSQL makes them: joined by underscores, and cut to what it stores."""
-    return "_".join(parts).encode()[:MAX_BYTES].decode(errors="ignore")
+def default_name(table: str, columns: Sequence[str], label: str) -> str:
+    """The name that PostgreSQL gives a part of a table; of table and columns the longer is cut, and never the label."""
+    middle = "_".join(columns)
+    sizes = [len(table.encode()), len(middle.encode())]
+    while sum(sizes) > MAX_BYTES - len(f"__{label}"):
+        sizes[0 if sizes[0] > sizes[1] else 1] -= 1
+    return "_".join((_cut(table, sizes[0]), _cut(middle, sizes[1]), label))
 
 
 def free_name(wanted: str, taken: Collection[str]) -> str:
@@ -83,5 +87,9 @@ def free_name(wanted: str, taken: Collection[str]) -> str:
     name, number = wanted, 0
     while name in taken:
         number += 1
-        name = default_name(wanted)[: MAX_BYTES - len(str(number))] + str(number)
+        name = _cut(wanted, MAX_BYTES - len(str(number))) + str(number)
     return name
+
+
+def _cut(text: str, size: int) -> str:
+    return text.encode()[:size].decode(errors="ignore")

@@ -32,7 +32,7 @@ from airflow_ingest_provider.core.differences import (
     TypeChanged,
     Way,
 )
-from airflow_ingest_provider.core.names import Name, is_temporary
+from airflow_ingest_provider.core.names import Name, default_name, free_name, is_temporary
 from airflow_ingest_provider.core.shape import (
     INTEGERS,
     ColumnShape,
@@ -183,6 +183,7 @@ def plan(live: TableShape, declared: TableShape, facts: Facts) -> TablePlan:
     Names of indexes and constraints do not count; what is live, not declared, and not the definition's to decide,
     stays.
     """
+    declared = replace(declared, foreign_keys=tuple(_named_keys(live, declared)))
     differences = (
         *_enums(live, declared),
         *_columns(live, declared, facts),
@@ -255,10 +256,35 @@ def _peoples(live: TableShape, declared: TableShape) -> tuple[ConstraintShape, .
     return tuple(one for one in those if one not in redefined)
 
 
+def _named_keys(live: TableShape, declared: TableShape) -> Iterator[ForeignKeyShape]:
+    """The declared foreign keys; those that are to be added and have no name get the one that PostgreSQL gives them.
+
+    Where a key of the same columns has that name already, the definition or PostgreSQL gave it, and it is replaced.
+    """
+    taken = {one.name for one in live.constraints + declared.constraints} | {one.name for one in declared.foreign_keys}
+    replaceable = list(_undeclared_foreign_keys(live, declared))
+    for wanted in declared.foreign_keys:
+        if not wanted.name and _live_foreign_key(live, wanted) is None:
+            name = default_name(live.name.name, wanted.columns, "fkey")
+            before = [
+                one.name
+                for one in replaceable
+                if one.columns == wanted.columns and one.name.rstrip("0123456789") == name and one.name not in taken
+            ]
+            name = min(before) if before else free_name(name, taken | {one.name for one in live.foreign_keys})
+            taken.add(name)
+            wanted = replace(wanted, name=name)
+        yield wanted
+
+
+def _undeclared_foreign_keys(live: TableShape, declared: TableShape) -> Iterator[ForeignKeyShape]:
+    return (one for one in live.foreign_keys if not any(_same_key(one, wanted) for wanted in declared.foreign_keys))
+
+
 def _peoples_foreign_keys(live: TableShape, declared: TableShape) -> tuple[ForeignKeyShape, ...]:
     names = {wanted.name for wanted in declared.foreign_keys}
-    beyond = (one for one in live.foreign_keys if not any(_same_key(one, wanted) for wanted in declared.foreign_keys))
-    return tuple(one for one in _of_columns_that_stay(_lasting(beyond), live, declared) if one.name not in names)
+    those = _lasting(_undeclared_foreign_keys(live, declared))
+    return tuple(one for one in _of_columns_that_stay(those, live, declared) if one.name not in names)
 
 
 Part = TypeVar("Part", ConstraintShape, ForeignKeyShape, IndexShape)

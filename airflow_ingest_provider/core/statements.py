@@ -109,9 +109,9 @@ def add_constraint(table: Name, constraint: ConstraintShape, name: str) -> State
 
 def add_foreign_key(table: Name, key: ForeignKeyShape, name: str, target: Name, *, valid: bool) -> Statement:
     """Add a foreign key under a name, to a target that may be called otherwise for now."""
-    return sql.SQL("ALTER TABLE {} ADD {}FOREIGN KEY ({}) REFERENCES {} ({}){}{}").format(
+    return sql.SQL("ALTER TABLE {} ADD CONSTRAINT {} FOREIGN KEY ({}) REFERENCES {} ({}){}{}").format(
         table.sql,
-        sql.SQL("CONSTRAINT {} ").format(sql.Identifier(name)) if name else sql.SQL(""),
+        sql.Identifier(name),
         columns(key.columns),
         target.sql,
         columns(key.target_columns),

@@ -27,7 +27,7 @@ from airflow_ingest_provider.core.differences import (
     Way,
 )
 from airflow_ingest_provider.core.locks import exclusively, hold_writers
-from airflow_ingest_provider.core.names import Name, default_name, free_name, is_temporary, temporary_name
+from airflow_ingest_provider.core.names import Name, free_name, is_temporary, temporary_name
 from airflow_ingest_provider.core.options import Options
 from airflow_ingest_provider.core.plan import TablePlan
 from airflow_ingest_provider.core.session import run
@@ -161,7 +161,7 @@ class Steps:
             case IndexAdded(index):
                 return index.name
             case ForeignKeyAdded(key):
-                return key.name or default_name(self._table.name, *key.columns, "fkey")
+                return key.name
             case NotNullAdded(column):
                 return column
         return str(difference)

@@ -388,7 +388,7 @@ def _sequence_names(hidden: HiddenTable, new: TableShape, taken: Collection[str]
         if column.sequence and is_temporary(column.sequence.name):
             before = hidden.live.column(column.name)
             named = before.sequence.name if before and before.sequence else None
-            yield column.name, table.sibling(free_name(named or default_name(table.name, column.name, "seq"), taken))
+            yield column.name, table.sibling(free_name(named or default_name(table.name, [column.name], "seq"), taken))
 
 
 def check_swappable(conn: sa.Connection, live: TableShape, target: TableShape, why: str) -> None:

@@ -368,6 +368,36 @@ def test_a_foreign_key_of_another_table_that_does_not_fit_a_new_type_is_refused_
     assert shape_of(conn, "t") == live
 
 
+@pytest.mark.parametrize(
+    ("table", "columns"),
+    [("c", ["p"]), ("c" * 60, ["p" * 9]), ("c" * 9, ["p" * 60]), ("é" * 25, ["ü" * 20, "ö" * 20])],
+)
+def test_a_foreign_key_without_a_name_is_known_by_that_which_postgresql_gave_it(
+    conn: sa.Connection, other: sa.Connection, table: str, columns: list[str]
+) -> None:
+    def referring(**options: Any) -> sa.MetaData:
+        metadata = sa.MetaData()
+        keys = [f"id{place}" for place, _ in enumerate(columns)]
+        parent = [sa.Column(key, sa.Integer, primary_key=True, autoincrement=False) for key in keys]
+        sa.Table("parent", metadata, *parent)
+        child = [sa.Column(name, sa.Integer) for name in columns]
+        refers = sa.ForeignKeyConstraint(columns, [f"parent.{key}" for key in keys], **options)
+        sa.Table(table, metadata, *child, refers)
+        return metadata
+
+    def keys_of() -> set[tuple[str, str]]:
+        return {(one.name, one.options) for one in shape_of(conn, table).foreign_keys}
+
+    ingest(conn, referring(), lambda mark: [(1, None, [])])
+    ((name, _),) = keys_of()
+    person = ", ".join(f'"{column}"' for column in columns)
+    other.exec_driver_sql(f'ALTER TABLE "{table}" ADD CONSTRAINT mine FOREIGN KEY ({person}) REFERENCES parent')
+    for _ in range(2):
+        ingest(conn, referring(ondelete="CASCADE"), lambda mark: [(1, None, [])])
+        assert keys_of() == {(name, " ON DELETE CASCADE"), ("mine", "")}
+    assert not ingest_plan(conn, referring(ondelete="CASCADE"))
+
+
 def test_a_full_refresh_brings_values_for_a_new_column_that_needs_them(conn: sa.Connection) -> None:
     before = sa.Table("t", sa.MetaData(), sa.Column("a", sa.Integer))
     after = sa.Table("t", sa.MetaData(), sa.Column("a", sa.Integer), sa.Column("b", sa.Integer, nullable=False))
