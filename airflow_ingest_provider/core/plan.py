@@ -249,9 +249,13 @@ def _undeclared(live: TableShape, declared: TableShape, needed: Mapping[str, str
 
 
 def _peoples(live: TableShape, declared: TableShape) -> tuple[ConstraintShape, ...]:
-    """The checks and exclusion constraints, which are not the definition's to decide, unless it has one of the name."""
-    names = {one.name for one in declared.constraints}
-    those = _of_columns_that_stay(_lasting(live.of_kind("c") + live.of_kind("x")), live, declared)
+    """The checks and exclusion constraints, which are not the definition's to decide, unless one of the name is added.
+
+    One that the definition had before, under a name that PostgreSQL gave it, looks just like one that a person added.
+    """
+    lasting = _lasting(live.constraints)
+    names = {one.name for one in _beyond(declared.constraints, lasting)}
+    those = _of_columns_that_stay([one for one in lasting if one.kind in ("c", "x")], live, declared)
     redefined = [one for one in _beyond(those, declared.constraints) if one.name in names]
     return tuple(one for one in those if one not in redefined)
 

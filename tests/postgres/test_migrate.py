@@ -368,6 +368,23 @@ def test_a_foreign_key_of_another_table_that_does_not_fit_a_new_type_is_refused_
     assert shape_of(conn, "t") == live
 
 
+def test_a_check_of_somebody_else_goes_only_where_one_of_its_name_is_added(
+    conn: sa.Connection, other: sa.Connection
+) -> None:
+    def checked(*conditions: str) -> sa.Table:
+        return sa.Table("t", sa.MetaData(), sa.Column("v", sa.Integer), *map(sa.CheckConstraint, conditions))
+
+    def checks() -> dict[str, str]:
+        return {one.name: one.definition for one in shape_of(conn, "t").constraints}
+
+    other.exec_driver_sql("CREATE TABLE t (v int CHECK (v < 100), CONSTRAINT mine CHECK (v > 0))")
+    for _ in range(2):
+        load(conn, checked("v > 0"), [(1,)])
+        assert checks() == {"t_v_check": "CHECK ((v < 100))", "mine": "CHECK ((v > 0))"}
+    load(conn, checked("v > 5"), [(6,)], delete=Delete.BEFORE_FIRST_BATCH)
+    assert checks() == {"t_v_check": "CHECK ((v > 5))", "mine": "CHECK ((v > 0))"}
+
+
 @pytest.mark.parametrize(
     ("table", "columns"),
     [("c", ["p"]), ("c" * 60, ["p" * 9]), ("c" * 9, ["p" * 60]), ("é" * 25, ["ü" * 20, "ö" * 20])],
