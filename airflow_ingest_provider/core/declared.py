@@ -23,7 +23,7 @@ from airflow_ingest_provider.core.shape import ColumnShape, ConstraintShape, For
 
 @dataclass(frozen=True)
 class EnumShape:
-    """A declared enum type and its labels, in order."""
+    """A declared enum type and its labels, in order; its schema as it is on the connection."""
 
     schema: str | None
     name: str
@@ -232,24 +232,26 @@ def declared_enums(conn: sa.Connection, table: sa.Table) -> tuple[EnumShape, ...
         while isinstance(kind, sa.ARRAY):
             kind = kind.item_type.dialect_impl(conn.dialect)
         if isinstance(kind, postgresql.ENUM) and kind.name:
-            schema = conn.dialect.identifier_preparer.schema_for_object(kind)
+            schema = conn.schema_for_object(kind)  # type: ignore[arg-type]
             found[schema, kind.name] = EnumShape(schema, kind.name, tuple(kind.enums))
     return tuple(found.values())
 
 
 def create_types(conn: sa.Connection, table: sa.Table) -> None:
-    """Create the enum types of the table's columns that are not there, as SQLAlchemy does, in the open transaction."""
+    """Create the enum types of the table's columns that are not there, in the open transaction."""
     for enum in declared_enums(conn, table):
         if catalog.enum_labels(conn, enum.schema, enum.name) is None:
-            postgresql.ENUM(*enum.labels, name=enum.name, schema=enum.schema).create(conn, checkfirst=False)
+            run(conn, statements.create_enum(enum.quoted, enum.labels))
 
 
 def _foreign_keys(conn: sa.Connection, table: sa.Table, name: Name) -> Iterator[ForeignKeyShape]:
     for constraint in sorted(table.foreign_key_constraints, key=lambda key: tuple(key.column_keys)):
         target = constraint.referred_table
-        target_name, oid = catalog.find(conn, target.schema, target.name)
-        if oid is None and target is not table:
-            raise DefinitionError(f"{name}: the foreign key's target {target_name} does not exist: create it first")
+        target_name = name
+        if target is not table:
+            target_name, oid = catalog.find(conn, conn.schema_for_object(target), target.name)
+            if oid is None:
+                raise DefinitionError(f"{name}: the foreign key's target {target_name} does not exist: create it first")
         yield ForeignKeyShape(
             name=str(constraint.name or ""),
             columns=tuple(column.name for column in constraint.columns),

@@ -145,7 +145,7 @@ def _retire_enums(conn: sa.Connection, plan: TablePlan, token: str) -> tuple[Nam
         name, owner, comment = catalog.type_owner(conn, type_)
         old = name.sibling(temporary_name(token, f"type{place}"))
         run(conn, statements.rename_type(name.quoted, old.name))
-        run(conn, statements.create_enum(name, one.after))
+        run(conn, statements.create_enum(name.quoted, one.after))
         run(conn, statements.give_owner("TYPE", name, owner))
         if comment is not None:
             run(conn, sql.SQL("COMMENT ON TYPE {} IS {}").format(name.sql, sql.Literal(comment)))

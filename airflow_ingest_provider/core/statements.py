@@ -191,9 +191,9 @@ def rename_type(type_: str, new: str) -> Statement:
     return sql.SQL("ALTER TYPE {} RENAME TO {}").format(sql.SQL(type_), sql.Identifier(new))
 
 
-def create_enum(type_: Name, labels: Sequence[str]) -> Statement:
-    """An enum type of the labels, in their order."""
-    return sql.SQL("CREATE TYPE {} AS ENUM ({})").format(type_.sql, sql.SQL(", ").join(map(sql.Literal, labels)))
+def create_enum(type_: str, labels: Sequence[str]) -> Statement:
+    """An enum type of the labels, in their order; its name is quoted."""
+    return sql.SQL("CREATE TYPE {} AS ENUM ({})").format(sql.SQL(type_), sql.SQL(", ").join(map(sql.Literal, labels)))
 
 
 def rename(kind: str, old: Name, new: str) -> Statement:

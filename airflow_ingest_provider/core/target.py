@@ -144,8 +144,9 @@ class BatchTable:
         """The table that holds the batch before it is visible."""
         if self.hidden is None:
             return self.loaded.table
-        where = self.hidden.name
-        return copied(self.loaded.table, sa.MetaData(), name=where.name, schema=where.schema)
+        # With the declared schema, which the connection may translate into the one where both tables are.
+        declared = self.loaded.table
+        return copied(declared, sa.MetaData(), name=self.hidden.name.name, schema=declared.schema)
 
     def share_changed(self, conn: sa.Connection, sampled: int) -> float:
         """How many of the staged rows are new or changed, from 0 to 1, by a look at about so many of them."""
@@ -292,8 +293,7 @@ def parents_first(metadata: sa.MetaData, tables: Sequence[LoadedTable]) -> list[
 
 def find_tables(conn: sa.Connection, tables: Sequence[sa.Table]) -> list[tuple[Name, int | None]]:
     """The qualified names that declared tables have on this connection, and their OIDs (None: there is none)."""
-    translate = conn.get_execution_options().get("schema_translate_map", {})
-    found = catalog.find_all(conn, [(translate.get(table.schema, table.schema), table.name) for table in tables])
+    found = catalog.find_all(conn, [(conn.schema_for_object(table), table.name) for table in tables])
     for name, _ in found:
         if not name.schema:
             raise DefinitionError(
