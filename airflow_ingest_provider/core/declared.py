@@ -5,7 +5,7 @@ is created as a temporary table, in a savepoint that is rolled back, and read wi
 one: two equal definitions are then two equal shapes.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain, count
 from typing import Any
@@ -17,7 +17,7 @@ from sqlalchemy.dialects import postgresql
 from airflow_ingest_provider.core import catalog, statements
 from airflow_ingest_provider.core.errors import DefinitionError
 from airflow_ingest_provider.core.names import Name, check_length, temporary_name
-from airflow_ingest_provider.core.session import rolled_back, run, run_all, sqlstate
+from airflow_ingest_provider.core.session import DATATYPE_MISMATCH, rolled_back, run, run_all, sqlstate
 from airflow_ingest_provider.core.shape import ColumnShape, ConstraintShape, ForeignKeyShape, IndexShape, TableShape
 
 
@@ -66,13 +66,53 @@ def _check(table: sa.Table) -> None:
 
 
 def create(conn: sa.Connection, metadata: sa.MetaData, missing: Sequence[sa.Table]) -> None:
-    """Create tables as SQLAlchemy does, events and all; in the open transaction."""
+    """Create tables as SQLAlchemy does, events and all; in the open transaction.
+
+    Where they refer to tables of the metadata that are there, and not yet as the foreign keys need them, the migration
+    adds those.
+    """
+    keys = {(table.key, _references(key)) for table in missing for key in _to_others(table, metadata, missing)}
+    try:
+        with conn.begin_nested():
+            _create(conn, metadata, missing, ())
+    except sa.exc.DBAPIError as error:
+        if not keys or sqlstate(error) not in (_UNDEFINED_COLUMN, _INVALID_FOREIGN_KEY, DATATYPE_MISMATCH):
+            raise
+        _create(conn, metadata, missing, keys)
+
+
+_UNDEFINED_COLUMN = "42703"
+_INVALID_FOREIGN_KEY = "42830"
+
+References = tuple[tuple[str, ...], tuple[str, ...]]
+"""The columns of a foreign key, and what it refers to, as it is declared."""
+
+
+def _create(
+    conn: sa.Connection, metadata: sa.MetaData, missing: Sequence[sa.Table], without: Collection[tuple[str, References]]
+) -> None:
     source = metadata
-    if any(_is_concurrent(index) for table in missing for index in table.indexes):
+    if without or any(_is_concurrent(index) for table in missing for index in table.indexes):
         source = sa.MetaData(naming_convention=metadata.naming_convention)
         copies = {table.key: copied(table, source) for table in metadata.tables.values()}
         missing = [_not_concurrent(copies[table.key]) for table in missing]
+        for table in missing:
+            for key in tuple(table.foreign_key_constraints):
+                if (table.key, _references(key)) in without:
+                    table.constraints.discard(key)
     source.create_all(conn, tables=list(missing))
+
+
+def _to_others(
+    table: sa.Table, metadata: sa.MetaData, missing: Collection[sa.Table]
+) -> Iterator[sa.ForeignKeyConstraint]:
+    """The table's foreign keys to tables of the metadata that are there."""
+    there = [one for one in metadata.tables.values() if one not in missing]
+    return (key for key in table.foreign_key_constraints if key.referred_table in there)
+
+
+def _references(key: sa.ForeignKeyConstraint) -> References:
+    return tuple(key.column_keys), tuple(element.target_fullname for element in key.elements)
 
 
 def declared_shapes(conn: sa.Connection, tables: Sequence[tuple[sa.Table, TableShape]]) -> list[TableShape]:

@@ -333,6 +333,27 @@ def takes_default(conn: sa.Connection, column: ColumnShape) -> bool:
     return True
 
 
+def fits(conn: sa.Connection, key: ForeignKeyShape, table: TableShape, target: TableShape) -> bool:
+    """Whether PostgreSQL lets columns of the table's types refer to columns of the target's."""
+    names = [Name("pg_temp", temporary_name(which)) for which in ("target", "referring")]
+    create = sql.SQL("CREATE TEMPORARY TABLE {} ({}, UNIQUE ({}))")
+    sides = ((target, key.target_columns), (table, key.columns))
+    try:
+        with rolled_back(conn):
+            for name, (shape, columns) in zip(names, sides, strict=True):
+                types = [(column, shape.column(column)) for column in columns]
+                typed = [
+                    sql.SQL("{} {}").format(sql.Identifier(column), sql.SQL(one.type)) for column, one in types if one
+                ]
+                run(conn, create.format(name.sql, sql.SQL(", ").join(typed), statements.columns(columns)))
+            run(conn, statements.add_foreign_key(names[1], key, key.name, names[0], valid=True))
+    except sa.exc.DBAPIError as error:
+        if (sqlstate(error) or "")[:2] != "42":
+            raise
+        return False
+    return True
+
+
 def lossy(conn: sa.Connection, table: Name, before: ColumnShape, after: ColumnShape) -> str | None:
     """How many values of a column another type would change or refuse; None where it holds all."""
     changed = sql.SQL(

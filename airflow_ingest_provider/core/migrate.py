@@ -16,6 +16,7 @@ from airflow_ingest_provider.core.differences import (
     ConstraintDropped,
     Difference,
     EnumChanged,
+    ForeignKeyAdded,
     IndexDropped,
     NotNullAdded,
     TypeChanged,
@@ -29,7 +30,7 @@ from airflow_ingest_provider.core.names import Name
 from airflow_ingest_provider.core.options import Migrate, Options
 from airflow_ingest_provider.core.plan import Action, Facts, TablePlan, plan
 from airflow_ingest_provider.core.session import run, sqlstate, transaction
-from airflow_ingest_provider.core.shape import ConstraintShape, IndexShape, TableShape
+from airflow_ingest_provider.core.shape import ConstraintShape, ForeignKeyShape, IndexShape, TableShape
 
 
 @dataclass(frozen=True)
@@ -102,6 +103,41 @@ def planned(
         _planned(conn, live, shape, Facts(state.text, comment=table.comment, conversions=_of_table(conversions, name)))
         for (table, name, state), live, shape in zip(tables, lives, declared, strict=True)
     ]
+
+
+def keys_to_put_off(conn: sa.Connection, this: Planned, waiting: Mapping[Name, Planned]) -> tuple[ForeignKeyShape, ...]:
+    """The declared foreign keys that may fit only once the tables that they refer to are migrated too, and `waiting`.
+
+    These are new ones, and those whose new types do not fit the old ones at the other end.
+    """
+    assert this.plan.target is not None, "a table that is there has a target"
+    new = [one.foreign_key for one in this.plan.differences if isinstance(one, ForeignKeyAdded)]
+    declared = this.plan.target.foreign_keys[: len(this.declared.foreign_keys)]  # those that people added come last
+    return tuple(
+        key
+        for key in declared
+        if key.target in waiting and (key in new or not _fits(conn, key, this, waiting[key.target]))
+    )
+
+
+def _fits(conn: sa.Connection, key: ForeignKeyShape, this: Planned, parent: Planned) -> bool:
+    """Whether the foreign key can refer to its target as it is, though both get columns of other types."""
+    retyped, of_parent = this.live.retyped(this.declared), parent.live.retyped(parent.declared)
+    if not set(key.columns) & set(retyped) or not set(key.target_columns) & set(of_parent):
+        return True
+    return hidden.fits(conn, key, this.declared, parent.live)
+
+
+def without_keys(this: Planned, keys: Collection[ForeignKeyShape]) -> Planned:
+    """The plan without some foreign keys of the definition."""
+    if not keys or this.plan.target is None:
+        return this
+    differences = [
+        one for one in this.plan.differences if not (isinstance(one, ForeignKeyAdded) and one.foreign_key in keys)
+    ]
+    left = tuple(key for key in this.plan.target.foreign_keys if key not in keys)
+    target = replace(this.plan.target, foreign_keys=left)
+    return replace(this, plan=replace(this.plan, differences=tuple(differences), target=target))
 
 
 def _live(conn: sa.Connection, names: Sequence[Name]) -> list[TableShape]:

@@ -33,6 +33,7 @@ from airflow_ingest_provider.core.refresh import (
 )
 from airflow_ingest_provider.core.result import IngestResult
 from airflow_ingest_provider.core.session import transaction
+from airflow_ingest_provider.core.shape import ForeignKeyShape
 from airflow_ingest_provider.core.steps import Steps, clear_leftovers
 from airflow_ingest_provider.core.swap import swap
 from airflow_ingest_provider.core.target import (
@@ -73,6 +74,8 @@ class IngestRun:
         self._tables = [LoadedTable(table, name, State()) for table, (name, _) in zip(declared, found, strict=True)]
         self._claim = Claim(conn, self._tables, options)
         self._migrated = False
+        self._waiting: dict[Name, Planned] = {}
+        self._put_off: dict[LoadedTable, tuple[ForeignKeyShape, ...]] = {}
         self._deletes = options.replaces
         self._first_mark: Any = None
         self._last_mark: Any = None
@@ -135,9 +138,20 @@ class IngestRun:
             return
         tables = parents_first(self._metadata, self._tables)[::-1]
         for loaded in self._settle(tables) if len(tables) > 1 else tables:
+            self._waiting.pop(loaded.name, None)
             self._extend_enums(loaded)
             self._migrate_alone(loaded)
+        self._add_keys_put_off()
         self._migrated = True
+
+    def _add_keys_put_off(self) -> None:
+        """Foreign keys between the tables that could not be while one of them was still to be migrated."""
+        for loaded, keys in self._put_off.items():
+            targets = [one for one in self._tables if one.name in {key.target for key in keys}]
+            self._migrate_alone(loaded)
+            for one in targets:
+                if one.refresh is Refresh.FIRST_LOAD:
+                    one.refresh = None  # rows that refer to its rows come before a swap
 
     def _settle(self, tables: list[LoadedTable]) -> list[LoadedTable]:
         """Have done with those of the tables that are as they are declared, all at once; the others are given back."""
@@ -147,6 +161,7 @@ class IngestRun:
             planned = self._plan(tables)
             self._choose_refreshes(tables)
             left = [loaded for loaded in tables if planned[loaded].plan.differences]
+            self._waiting = {loaded.name: planned[loaded] for loaded in left}
             settled = [loaded for loaded in tables if loaded not in left]
             for loaded in settled:
                 self._migrate(loaded, planned[loaded])
@@ -202,6 +217,10 @@ class IngestRun:
         if loaded.refresh is None:
             self._choose_refreshes([loaded])
         by_swap = loaded.refresh is Refresh.SWAP
+        keys = () if by_swap else migrate.keys_to_put_off(conn, planned, self._waiting)
+        if keys:
+            self._put_off[loaded] = keys
+            planned = migrate.without_keys(planned, keys)
         rebuilds = planned.plan.action is Action.REBUILD and not by_swap
         if rebuilds:
             # From before the rows are checked to the commit: a row written in between would be copied unchecked.

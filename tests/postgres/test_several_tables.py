@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from airflow_ingest_provider import DefinitionError, Delete, IngestResult, ingest
+from airflow_ingest_provider import DefinitionError, Delete, IngestResult, Replace, ingest, ingest_plan
 from tests.postgres.helpers import rows_of, statements_of
 
 NAMES = ("a", "b", "c")
@@ -183,3 +183,94 @@ def test_a_rule_on_a_table_without_a_key_is_refused_and_loses_no_rows(
     other.exec_driver_sql("CREATE RULE lost AS ON INSERT TO child DO INSTEAD NOTHING")
     with pytest.raises(DefinitionError, match=r"public\.child: .* rule lost"):
         ingest(conn, metadata, lambda mark: [(2, None, [(child, (1, 1))])])
+
+
+def coded(kind: Any = sa.Integer, *, refers: str | None = "id", **tables: bool) -> sa.MetaData:
+    """Parents, and children that refer to their key or, where they have one, their code."""
+    metadata = sa.MetaData()
+    code = [sa.Column("code", kind, unique=True)] if refers == "code" else []
+    sa.Table("parent", metadata, sa.Column("id", kind, primary_key=True, autoincrement=False), *code)
+    if tables.get("child", True):
+        keys = [sa.ForeignKey(f"parent.{refers}")] if refers else []
+        columns = [sa.Column("id", sa.Integer, primary_key=True), sa.Column("parent", kind, *keys)]
+        sa.Table("child", metadata, *columns)
+    return metadata
+
+
+REFERRING: dict[str, Any] = {
+    "a new column": (coded(refers=None), coded(refers="code")),
+    "a new column, and no longer the key": (coded(), coded(refers="code")),
+    "a new column, from a new table": (coded(child=False), coded(refers="code")),
+    "a key of another type": (coded(), coded(sa.Text)),
+    "a new column of another type": (coded(), coded(sa.Text, refers="code")),
+}
+
+
+@pytest.mark.parametrize("change", REFERRING.values(), ids=REFERRING.keys())
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"delete": Delete.BEFORE_FIRST_BATCH}, {"delete": Delete.BEFORE_FIRST_BATCH, "replace": Replace.IN_PLACE}],
+    ids=["kept", "swapped", "in place"],
+)
+def test_a_foreign_key_comes_once_what_it_refers_to_is_there(
+    conn: sa.Connection, change: tuple[sa.MetaData, sa.MetaData], options: dict[str, Any]
+) -> None:
+    before, after = change
+    parent, child = after.tables.values()
+    referred = "code" if "code" in parent.c else "id"
+    rows: list[Any] = [(before.tables["parent"], (1,))]
+    if "child" in before.tables:
+        rows += [(before.tables["child"], (1, 1 if referred == "id" else None))]
+    ingest(conn, before, lambda mark: [(1, None, rows)])
+    one: Any = "1" if isinstance(parent.c.id.type, sa.Text) else 1
+    new = [(child, (1, one)), (parent, (one,) * len(parent.columns))]
+    ingest(conn, after, lambda mark: [(2, None, new)], **options)
+    assert not ingest_plan(conn, after)
+    key = rows_of(conn, "SELECT conname, pg_get_constraintdef(oid) FROM pg_constraint WHERE contype = 'f'")
+    assert key == [("child_parent_fkey", f"FOREIGN KEY (parent) REFERENCES parent({referred})")]
+    assert rows_of(conn, "SELECT id, parent FROM child") == [(1, one)]
+
+
+def test_a_foreign_key_that_fits_all_the_time_stays_all_the_time(conn: sa.Connection, other: sa.Connection) -> None:
+    load(conn, coded())
+    other.exec_driver_sql("COMMENT ON CONSTRAINT child_parent_fkey ON child IS 'theirs'")
+    result = load(conn, coded(sa.BigInteger), 2)
+    assert [one.migration for one in result.tables] == [("id: integer -> bigint",), ("parent: integer -> bigint",)]
+    comment = "SELECT obj_description(oid) FROM pg_constraint WHERE conname = 'child_parent_fkey'"
+    assert rows_of(conn, comment) == [("theirs",)]
+
+
+def test_a_foreign_key_of_somebody_else_between_types_is_refused_and_stays(
+    conn: sa.Connection, other: sa.Connection
+) -> None:
+    load(conn, coded())
+    other.exec_driver_sql(
+        "ALTER TABLE child ADD CONSTRAINT theirs FOREIGN KEY (parent) REFERENCES parent ON DELETE CASCADE"
+    )
+    with pytest.raises(DefinitionError, match=r"foreign key theirs of public\.child .* does not fit"):
+        load(conn, coded(sa.Text), 2)
+    assert rows_of(conn, "SELECT count(*) FROM pg_constraint WHERE contype = 'f'") == [(2,)]
+
+
+def test_rows_come_to_an_empty_parent_before_those_that_refer_to_it_by_a_new_foreign_key(conn: sa.Connection) -> None:
+    before = coded(refers=None)
+    ingest(conn, before, lambda mark: [(1, None, [(before.tables["child"], (0, None))])])
+    after = coded(refers="code")
+    rows: list[Any] = [(after.tables["child"], (number, number)) for number in range(600)]
+    rows += [(after.tables["parent"], (number, number)) for number in range(600)]
+    ingest(conn, after, lambda mark: [(2, None, rows)])
+    assert rows_of(conn, "SELECT count(*) FROM child JOIN parent ON parent.code = child.parent") == [(600,)]
+
+
+def test_a_foreign_key_to_a_parent_that_is_swapped_comes_with_the_next_run(
+    conn: sa.Connection, other: sa.Connection
+) -> None:
+    load(conn, coded(refers=None))
+    other.exec_driver_sql("""
+        CREATE FUNCTION watch() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END';
+        CREATE TRIGGER watched BEFORE INSERT ON child FOR EACH ROW EXECUTE FUNCTION watch()
+    """)
+    load(conn, coded(refers="code"), 2, delete=Delete.BEFORE_FIRST_BATCH)
+    assert rows_of(conn, "SELECT id FROM parent") == rows_of(conn, "SELECT id FROM child") == [(2,)]
+    load(conn, coded(refers="code"), 3, delete=Delete.BEFORE_FIRST_BATCH)
+    assert not ingest_plan(conn, coded(refers="code"))
