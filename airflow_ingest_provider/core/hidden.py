@@ -197,22 +197,26 @@ def _value(hidden: HiddenTable, column: ColumnShape, conversions: Mapping[str, s
     return sql.Identifier(column.name)
 
 
-def finish(conn: sa.Connection, hidden: HiddenTable, renamed: Mapping[Name, Name], *, last_row_wins: bool) -> int:
-    """Add keys, indexes, foreign keys and extended statistics; how many rows a later one of their key replaced.
+def finish(conn: sa.Connection, hidden: HiddenTable, *, last_row_wins: bool) -> int:
+    """Add keys, indexes and extended statistics; how many rows a later one of their key replaced.
 
-    `renamed` says what other tables that are about to be swapped are called for now. Rows of one key are an error
-    unless the last one wins.
+    Rows of one key are an error unless the last one wins. Foreign keys come once all hidden tables have their keys.
     """
     superseded = _add_keys(conn, hidden, last_row_wins)
     for place, index in enumerate(hidden.shape.indexes, start=len(hidden.shape.constraints)):
         create_index(conn, hidden.name, index, hidden.temporary(place))
-    for key in hidden.shape.foreign_keys:
-        target = hidden.name if key.target == hidden.live.name else renamed.get(key.target, key.target)
-        with fitting(key, hidden.live.name):
-            run(conn, statements.add_foreign_key(hidden.name, key, key.name, target, valid=key.validated))
     live_statistics = dependents.statistics_objects(conn, [hidden.live.oid])[hidden.live.oid]
     create_statistics(conn, hidden.name, hidden.of_columns_that_stay(live_statistics), hidden.name)
     return superseded
+
+
+def add_foreign_keys(conn: sa.Connection, hidden: HiddenTable, renamed: Mapping[Name, Name]) -> None:
+    """Add the foreign keys; `renamed` says what tables that are about to be swapped, this one too, are called for
+    now."""
+    for key in hidden.shape.foreign_keys:
+        target = renamed.get(key.target, key.target)
+        with fitting(key, hidden.live.name):
+            run(conn, statements.add_foreign_key(hidden.name, key, key.name, target, valid=key.validated))
 
 
 def with_sequences(conn: sa.Connection, hidden: HiddenTable) -> TableShape:

@@ -377,7 +377,8 @@ def rebuild(conn: sa.Connection, this: Planned, token: str, options: Options) ->
     new = hidden.prepare(conn, this.plan, this.live, token)
     with explained(this.live.name, new.known_as):
         rows = hidden.copy(conn, new, this.facts.conversions)
-        hidden.finish(conn, new, {}, last_row_wins=False)
+        hidden.finish(conn, new, last_row_wins=False)
+        hidden.add_foreign_keys(conn, new, {this.live.name: new.name})
         merge.advance_sequences(conn, hidden.with_new_sequences(conn, new))
         hidden.analyze_copy(conn, new, this.facts.conversions, rows)
     return swap.swap(conn, [new], options)[0]

@@ -382,7 +382,7 @@ class IngestRun:
                 with part.rows_explained():
                     deleted[part.buffer.table] = part.delete_vanished(self._conn, references[part])
             after_deletes = any(deleted.values())
-            merged = {part.buffer.table: self._merge_one(part, parts, after_deletes=after_deletes) for part in parts}
+            merged = {part.buffer.table: self._merge_one(part, after_deletes=after_deletes) for part in parts}
             if any(part.has_left for part in parts):
                 for part in reversed(parts):
                     with part.rows_explained():
@@ -390,21 +390,29 @@ class IngestRun:
                 for part in parts:
                     with part.rows_explained():
                         part.restore(self._conn)
+            self._add_foreign_keys(parts)
         return {
             name: Merged(one.inserted, one.updated, one.unchanged, one.superseded, deleted[name])
             for name, one in merged.items()
         }
 
-    def _merge_one(self, part: BatchTable, parts: list[BatchTable], *, after_deletes: bool) -> Merged:
+    def _merge_one(self, part: BatchTable, *, after_deletes: bool) -> Merged:
         with part.rows_explained():
             merged = part.merge(self._conn, after_deletes=after_deletes)
             if part.hidden:
-                renamed = {one.loaded.name: one.hidden.name for one in parts if one.hidden}
-                superseded = hidden.finish(self._conn, part.hidden, renamed, last_row_wins=self._options.upserts)
+                superseded = hidden.finish(self._conn, part.hidden, last_row_wins=self._options.upserts)
                 merged = Merged(inserted=merged.inserted - superseded, superseded=superseded)
                 analyze.whole(self._conn, part.hidden.name)
             part.advance_sequences(self._conn)
         return merged
+
+    def _add_foreign_keys(self, parts: list[BatchTable]) -> None:
+        """To hidden tables that may refer to each other in a circle: all of them have their keys by now."""
+        renamed = {part.loaded.name: part.hidden.name for part in parts if part.hidden}
+        for part in parts:
+            if part.hidden:
+                with part.rows_explained():
+                    hidden.add_foreign_keys(self._conn, part.hidden, renamed)
 
     def _call_back(self, parts: list[BatchTable], batch_metadata: Any) -> None:
         if self._on_before_visible is do_nothing:
