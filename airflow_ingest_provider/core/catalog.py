@@ -43,6 +43,11 @@ def find_all(conn: sa.Connection, names: Sequence[tuple[str | None, str]]) -> li
     return [(Name(row.schema or "", row.name), row.oid) for row in found]
 
 
+def find_tables(conn: sa.Connection, tables: Sequence[sa.Table]) -> list[tuple[Name, int | None]]:
+    """The same of declared tables, whose schemas the connection may call otherwise."""
+    return find_all(conn, [(conn.schema_for_object(table), table.name) for table in tables])
+
+
 def oid_of(conn: sa.Connection, name: Name) -> int:
     """The OID of a relation that should be there; 0, which nothing has, if it has gone."""
     return oids_of(conn, [name])[0]

@@ -1,6 +1,6 @@
 """A hidden table: built beside the live one, filled, and finished before anybody sees it."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
@@ -12,7 +12,9 @@ from airflow_ingest_provider.core.dependents import StatisticsObject
 from airflow_ingest_provider.core.differences import EnumChanged, sorts_alike
 from airflow_ingest_provider.core.errors import DefinitionError
 from airflow_ingest_provider.core.load import reason
+from airflow_ingest_provider.core.locks import exclusively, shorten
 from airflow_ingest_provider.core.names import Name, temporary_name
+from airflow_ingest_provider.core.options import Options
 from airflow_ingest_provider.core.plan import TablePlan
 from airflow_ingest_provider.core.session import (
     DATATYPE_MISMATCH,
@@ -210,13 +212,30 @@ def finish(conn: sa.Connection, hidden: HiddenTable, *, last_row_wins: bool) -> 
     return superseded
 
 
-def add_foreign_keys(conn: sa.Connection, hidden: HiddenTable, renamed: Mapping[Name, Name]) -> None:
-    """Add the foreign keys; `renamed` says what tables that are about to be swapped, this one too, are called for
-    now."""
+def add_foreign_keys(conn: sa.Connection, hiddens: Sequence[HiddenTable], options: Options) -> None:
+    """Add the foreign keys of hidden tables, for rows to come; `check_foreign_keys` reads those that are there.
+
+    Takes SHARE ROW EXCLUSIVE on the tables that they refer to, but for those that are about to be swapped as well.
+    """
+    renamed = {one.live.name: one.name for one in hiddens}
+    keys = [(one, key) for one in hiddens for key in one.shape.foreign_keys]
+
+    def add() -> None:
+        for hidden, key in keys:
+            shorten(conn)
+            target = renamed.get(key.target, key.target)
+            with fitting(key, hidden.live.name):
+                run(conn, statements.add_foreign_key(hidden.name, key, key.name, target, valid=False))
+
+    if keys:
+        exclusively(conn, {key.target for _, key in keys} - renamed.keys(), options, add, keeps_readers=False)
+
+
+def check_foreign_keys(conn: sa.Connection, hidden: HiddenTable) -> None:
+    """Read the rows for the foreign keys that are valid on the live table too; the locks for it are held already."""
     for key in hidden.shape.foreign_keys:
-        target = renamed.get(key.target, key.target)
-        with fitting(key, hidden.live.name):
-            run(conn, statements.add_foreign_key(hidden.name, key, key.name, target, valid=key.validated))
+        if key.validated:
+            run(conn, statements.validate(hidden.name, key.name))
 
 
 def with_sequences(conn: sa.Connection, hidden: HiddenTable) -> TableShape:

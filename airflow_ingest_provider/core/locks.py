@@ -2,11 +2,11 @@
 
 import logging
 import time
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import sqlalchemy as sa
 from psycopg import sql
@@ -77,27 +77,46 @@ def exclusively(
     all its locks, readers pass, and the work is tried again after a random pause, up to `lock_patience`. The timeout is
     kept below half of deadlock_timeout, so that it is us who yields and never a reader; it is as it was
     afterwards. Then backends that hold locks are ended, where the caller wants that. Raises LockNotAcquired, naming
-    who holds locks on `names` or on what hangs on them. Where `keeps_readers` is not so, `released` does not count it.
+    who holds locks on `names` or on what hangs on them: at once where one of them waits for this transaction in turn.
+    Where not even readers are kept, the locks are SHARE or SHARE ROW EXCLUSIVE and on `names` alone: whoever reads is
+    in nobody's way then, and `released` does not count it.
     """
     deadlock_timeout = conn.scalar(sa.text("SELECT setting::int FROM pg_settings WHERE name = 'deadlock_timeout'"))
     milliseconds = options.lock_timeout / timedelta(milliseconds=1)
     timeout = max(1, min(round(milliseconds), int(deadlock_timeout or 1000) // 2))
-    oids = conn.scalars(_RELATED, {"names": [name.quoted for name in names]}).all()
+    relations = conn.scalars(_RELATED if keeps_readers else _NAMED, {"names": [name.quoted for name in names]}).all()
+    around = {"oids": list(relations), "harmless": [] if keeps_readers else _OF_READERS}
     try:
-        return _attempts(conn, oids, timeout, options.lock_patience, work, keeps_readers)
-    except sa.exc.DBAPIError as error:
-        if not _lost_the_race(error):
+        return _attempts(conn, around, timeout, options.lock_patience, work)
+    except (_Circle, sa.exc.DBAPIError) as error:
+        if not (isinstance(error, _Circle) or _lost_the_race(error)):
             raise
-        in_the_way = _holders(conn, oids)
+        in_the_way = _holders(conn, around)
         if options.end_blockers:
             _end(conn, in_the_way)
-            with suppress(sa.exc.DBAPIError):
-                return _attempts(conn, oids, timeout, _AFTER_ENDING, work, keeps_readers)
+            with suppress(_Circle, sa.exc.DBAPIError):
+                return _attempts(conn, around, timeout, _AFTER_ENDING, work)
         described = ", ".join(map(str, in_the_way)) or "nobody any more"
+        if isinstance(error, _Circle):
+            raise LockNotAcquired(
+                f"no exclusive lock, since those who hold others wait for this run in turn; in the way: {described}: "
+                "try again while they do not write to these tables, or pass end_blockers=True"
+            ) from None
         raise LockNotAcquired(
             f"no exclusive lock within lock_patience ({options.lock_patience}); in the way: {described}: "
             "try again when they are done, be more patient, or pass end_blockers=True"
         ) from error
+
+
+Around = Mapping[str, Any]
+"""The `oids` of relations on which others may hold locks, and which of those are `harmless`."""
+
+_OF_READERS = ["AccessShareLock", "RowShareLock"]
+"""Locks that go with SHARE and SHARE ROW EXCLUSIVE, as pg_locks has them."""
+
+
+class _Circle(Exception):
+    """Somebody who holds one of the locks waits for a lock that this transaction keeps: neither can go on."""
 
 
 _AFTER_ENDING = timedelta(seconds=10)
@@ -136,12 +155,7 @@ def hold_writers(conn: sa.Connection, tables: Collection[Name], options: Options
 
 
 def _attempts(
-    conn: sa.Connection,
-    oids: Sequence[int],
-    milliseconds: int,
-    patience: timedelta,
-    work: Callable[[], Result],
-    keeps_readers: bool,
+    conn: sa.Connection, around: Around, milliseconds: int, patience: timedelta, work: Callable[[], Result]
 ) -> Result:
     attempts = Retrying(
         retry=retry_if_exception(_lost_the_race),
@@ -150,16 +164,16 @@ def _attempts(
         before_sleep=_log_attempt,
         reraise=True,
     )
-    result: Result = attempts(_attempt, conn, oids, milliseconds, work, keeps_readers)
+    result: Result = attempts(_attempt, conn, around, milliseconds, work)
     return result
 
 
-def _attempt(
-    conn: sa.Connection, oids: Sequence[int], milliseconds: int, work: Callable[[], Result], keeps_readers: bool
-) -> Result:
-    kept = conn.info.setdefault(_KEPT, Kept()) if keeps_readers else Kept()
-    _let_autovacuum_yield(conn, oids)
-    _wait_for_a_gap(conn, oids)
+def _attempt(conn: sa.Connection, around: Around, milliseconds: int, work: Callable[[], Result]) -> Result:
+    kept = Kept() if around["harmless"] else conn.info.setdefault(_KEPT, Kept())
+    _let_autovacuum_yield(conn, around["oids"])
+    _wait_for_a_gap(conn, around)
+    if conn.scalar(_WAITS_FOR_US, around):
+        raise _Circle
     began = time.monotonic()
     kept.attempts += 1
     conn.info[_UNTIL] = began + milliseconds / 1000
@@ -173,13 +187,13 @@ def _attempt(
     return result
 
 
-def _wait_for_a_gap(conn: sa.Connection, oids: Sequence[int]) -> None:
+def _wait_for_a_gap(conn: sa.Connection, around: Around) -> None:
     """Wait a while, in no queue, as long as somebody holds a lock for longer than a quick query takes.
 
     Whoever stood in the queue behind us would wait for them too.
     """
     deadline = time.monotonic() + _GAP_PATIENCE
-    while conn.scalar(_IS_HELD, {"oids": list(oids)}) and time.monotonic() < deadline:
+    while conn.scalar(_IS_HELD, around) and time.monotonic() < deadline:
         time.sleep(_GAP_PAUSE)
 
 
@@ -239,8 +253,8 @@ class Holder:
         return f"pid {self.pid} of {self.user} (for {self.age})"
 
 
-def _holders(conn: sa.Connection, oids: Sequence[int]) -> list[Holder]:
-    found = conn.execute(_HOLDERS, {"oids": list(oids)})
+def _holders(conn: sa.Connection, around: Around) -> list[Holder]:
+    found = conn.execute(_HOLDERS, around)
     return [Holder(row.pid, row.usename, row.age) for row in found]
 
 
@@ -274,12 +288,27 @@ _RELATED = sa.text("""
     FROM pg_constraint k JOIN named ON named.oid IN (k.conrelid, k.confrelid) WHERE k.contype = 'f'
 """)
 
+# The relations alone.
+_NAMED = sa.text("SELECT to_regclass(name)::oid::bigint FROM unnest(CAST(:names AS text[])) name")
+
 # Whether somebody else's transaction of more than 20 ms holds a lock on one of them.
 _IS_HELD = sa.text("""
     SELECT EXISTS (
         SELECT FROM pg_locks l JOIN pg_stat_activity a ON a.pid = l.pid
         WHERE l.relation = ANY (CAST(:oids AS oid[])) AND l.granted AND l.pid <> pg_backend_pid()
-          AND l.database = a.datid AND a.xact_start < clock_timestamp() - interval '20 ms')
+          AND l.mode <> ALL (CAST(:harmless AS text[])) AND l.database = a.datid
+          AND a.xact_start < clock_timestamp() - interval '20 ms')
+""")
+
+# Whether somebody who holds a lock on one of them has waited for us for more than half of deadlock_timeout. An attempt
+# is over in the other half: nobody who is not found here is ended because of it.
+_WAITS_FOR_US = sa.text("""
+    SELECT EXISTS (
+        SELECT FROM pg_locks l JOIN pg_locks w ON w.pid = l.pid AND NOT w.granted
+        WHERE l.relation = ANY (CAST(:oids AS oid[])) AND l.granted AND l.pid <> pg_backend_pid()
+          AND l.mode <> ALL (CAST(:harmless AS text[]))
+          AND w.waitstart < clock_timestamp() - current_setting('deadlock_timeout')::interval / 2
+          AND pg_backend_pid() = ANY (pg_blocking_pids(w.pid)))
 """)
 
 _LONG_TIMEOUT = sa.text("""
@@ -296,13 +325,14 @@ _VACUUMED = sa.text("""
            SELECT FROM pg_partition_ancestors(c.oid) WHERE relid = ANY (CAST(:oids AS oid[]))))
 """)
 
-# Who else holds any lock on one of them.
+# Who else holds such a lock on one of them.
 _HOLDERS = sa.text("""
     SELECT a.pid, coalesce(a.usename::text, 'a background process') AS usename,
            date_trunc('second', clock_timestamp() - min(coalesce(a.query_start, a.xact_start))) AS age
     FROM pg_locks l
     JOIN pg_stat_activity a ON a.pid = l.pid
-    WHERE l.relation = ANY (CAST(:oids AS oid[])) AND l.granted AND l.pid <> pg_backend_pid() AND l.database = a.datid
+    WHERE l.relation = ANY (CAST(:oids AS oid[])) AND l.granted AND l.pid <> pg_backend_pid()
+      AND l.mode <> ALL (CAST(:harmless AS text[])) AND l.database = a.datid
     GROUP BY a.pid, a.usename
     ORDER BY a.pid
 """)

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from datetime import timedelta
 
 import sqlalchemy as sa
 from psycopg import sql
@@ -44,18 +43,25 @@ class Planned:
 
 
 def create_missing(
-    conn: sa.Connection, metadata: sa.MetaData, names: Mapping[sa.Table, Name], patience: timedelta
+    conn: sa.Connection, metadata: sa.MetaData, names: Mapping[sa.Table, Name], options: Options
 ) -> tuple[Name, ...]:
-    """Create the schemas and tables that are not there, whole, in the open transaction; which tables they were."""
+    """Create the schemas and tables that are not there, whole, in the open transaction; which tables they were.
+
+    Takes SHARE ROW EXCLUSIVE on tables that are there and that they refer to.
+    """
     found = catalog.find_all(conn, [(name.schema, name.name) for name in names.values()])
     missing = [table for table, (_, oid) in zip(names, found, strict=True) if oid is None]
     # Two runs that make the same schema, or an enum type of it, for two tables would fail each other.
     schemas = sorted({names[table].schema for table in missing})
-    one_run_at_a_time(conn, [Name(schema, "") for schema in schemas], patience)
+    one_run_at_a_time(conn, [Name(schema, "") for schema in schemas], options.lock_patience)
     for schema in schemas:
         if not catalog.schema_exists(conn, schema):
             run(conn, sql.SQL("CREATE SCHEMA IF NOT EXISTS {}").format(sql.Identifier(schema)))
-    if missing:
+    referred = {key.column.table for table in missing for key in table.foreign_keys} - set(missing)
+    there = [name for name, oid in catalog.find_tables(conn, list(referred)) if oid] if referred else []
+    if there:
+        exclusively(conn, there, options, lambda: create(conn, metadata, missing), keeps_readers=False)
+    elif missing:
         create(conn, metadata, missing)
     return tuple(names[table] for table in missing)
 
@@ -378,7 +384,8 @@ def rebuild(conn: sa.Connection, this: Planned, token: str, options: Options) ->
     with explained(this.live.name, new.known_as):
         rows = hidden.copy(conn, new, this.facts.conversions)
         hidden.finish(conn, new, last_row_wins=False)
-        hidden.add_foreign_keys(conn, new, {this.live.name: new.name})
+        hidden.add_foreign_keys(conn, [new], options)
+        hidden.check_foreign_keys(conn, new)
         merge.advance_sequences(conn, hidden.with_new_sequences(conn, new))
         hidden.analyze_copy(conn, new, this.facts.conversions, rows)
     return swap.swap(conn, [new], options)[0]

@@ -91,7 +91,7 @@ class IngestRun:
             )
         with self._claim.alone(), explained():
             names = {one.table: one.name for one in self._tables}
-            created = migrate.create_missing(self._conn, self._metadata, names, self._options.lock_patience)
+            created = migrate.create_missing(self._conn, self._metadata, names, self._options)
         logger.info("created %s", ", ".join(map(str, created)) or "nothing: another run was faster")
 
     def starting_high_watermark(self) -> Any:
@@ -408,11 +408,11 @@ class IngestRun:
 
     def _add_foreign_keys(self, parts: list[BatchTable]) -> None:
         """To hidden tables that may refer to each other in a circle: all of them have their keys by now."""
-        renamed = {part.loaded.name: part.hidden.name for part in parts if part.hidden}
+        hidden.add_foreign_keys(self._conn, [part.hidden for part in parts if part.hidden], self._options)
         for part in parts:
             if part.hidden:
                 with part.rows_explained():
-                    hidden.add_foreign_keys(self._conn, part.hidden, renamed)
+                    hidden.check_foreign_keys(self._conn, part.hidden)
 
     def _call_back(self, parts: list[BatchTable], batch_metadata: Any) -> None:
         if self._on_before_visible is do_nothing:

@@ -73,7 +73,7 @@ def swap(conn: sa.Connection, hiddens: Sequence[HiddenTable], options: Options) 
     known to be the same once the locks are held. It is read again at the end: raises DefinitionError where anything is
     lost that was not meant to go.
     """
-    _refer_inbound_keys(conn, hiddens)
+    _refer_inbound_keys(conn, hiddens, options)
     _give_owners(conn, hiddens)
     views = dependents.dependents(conn, [hidden.live.oid for hidden in hiddens])
     built = matviews.build_early(conn, hiddens, views)
@@ -339,17 +339,27 @@ def _finish_view(conn: sa.Connection, replaced: Replaced, built: Mapping[int, Bu
     run_all(conn, [*matviews.name_parts(view, replaced.parts), *revokes, *view.attached])
 
 
-def _refer_inbound_keys(conn: sa.Connection, hiddens: Sequence[HiddenTable]) -> None:
+def _refer_inbound_keys(conn: sa.Connection, hiddens: Sequence[HiddenTable], options: Options) -> None:
     """Let the tables that refer to live ones refer to the hidden ones too, with every row checked."""
     names = [hidden.live.name for hidden in hiddens]
     inbound = dependents.inbound_keys(conn, [hidden.live.oid for hidden in hiddens])
-    for hidden in hiddens:
-        for place, key in enumerate(_from_outside(inbound[hidden.live.oid], names)):
-            name = _inbound_name(hidden, place)
+    keys = [
+        (hidden, key, _inbound_name(hidden, place))
+        for hidden in hiddens
+        for place, key in enumerate(_from_outside(inbound[hidden.live.oid], names))
+    ]
+
+    def refer() -> None:
+        for hidden, key, name in keys:
+            shorten(conn)
             with fitting(key, key.table):
                 run(conn, statements.add_foreign_key(key.table, key, name, hidden.name, valid=False))
-            if key.validated:
-                run(conn, statements.validate(key.table, name))
+
+    if keys:
+        exclusively(conn, {key.table for _, key, _ in keys}, options, refer, keeps_readers=False)
+    for _, key, name in keys:
+        if key.validated:
+            run(conn, statements.validate(key.table, name))
 
 
 def _move_inbound_key(key: InboundKey, temporary: str) -> Iterator[sql.Composable]:

@@ -293,7 +293,7 @@ def parents_first(metadata: sa.MetaData, tables: Sequence[LoadedTable]) -> list[
 
 def find_tables(conn: sa.Connection, tables: Sequence[sa.Table]) -> list[tuple[Name, int | None]]:
     """The qualified names that declared tables have on this connection, and their OIDs (None: there is none)."""
-    found = catalog.find_all(conn, [(conn.schema_for_object(table), table.name) for table in tables])
+    found = catalog.find_tables(conn, tables)
     for name, _ in found:
         if not name.schema:
             raise DefinitionError(

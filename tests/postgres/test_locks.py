@@ -1,0 +1,131 @@
+"""Tables at the other end of a foreign key are waited for in short tries, and whoever writes to them goes on."""
+
+import threading
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from airflow_ingest_provider import Delete, LockNotAcquired, ingest
+from airflow_ingest_provider.core import locks
+from tests.postgres.helpers import is_usable, load, rows_of
+
+HAS_SHARE = "SELECT count(*) FROM pg_locks WHERE granted AND mode = 'ShareLock' AND relation = CAST(:name AS regclass)"
+
+
+def child(kind: Any = sa.Integer) -> sa.Table:
+    """A table whose foreign key is not declared, so that no parent is loaded with it."""
+    columns = [sa.Column("id", sa.Integer, primary_key=True), sa.Column("parent", sa.Integer), sa.Column("value", kind)]
+    return sa.Table("child", sa.MetaData(), *columns)
+
+
+def parent(kind: Any = sa.Integer) -> sa.Table:
+    return sa.Table("parent", sa.MetaData(), sa.Column("id", sa.Integer, primary_key=True), sa.Column("value", kind))
+
+
+@pytest.fixture(autouse=True)
+def family(conn: sa.Connection, other: sa.Connection) -> None:
+    """The two tables, with a row each; whoever waits for a lock without a timeout of their own fails after a while."""
+    load(conn, parent(), [(1, 1)])
+    load(conn, child(), [(1, 1, 1)])
+    other.exec_driver_sql("ALTER TABLE child ADD CONSTRAINT of_parent FOREIGN KEY (parent) REFERENCES parent")
+    conn.exec_driver_sql("SET lock_timeout = '10s'")
+    conn.commit()
+
+
+NEW_CHILD = sa.Table(
+    "grandchild",
+    child().metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("child", sa.ForeignKey("child.id")),
+)
+
+RUNS: dict[str, tuple[str, sa.Table, dict[str, Any]]] = {
+    "refresh": ("parent", child(), {"delete": Delete.BEFORE_FIRST_BATCH}),
+    "rebuild": ("parent", child(sa.Text), {}),
+    "rebuild of the parent": ("child", parent(sa.Text), {}),
+    "creation": ("child", NEW_CHILD, {}),
+}
+
+
+@pytest.mark.parametrize("written", RUNS.keys())
+def test_a_writer_at_the_other_end_is_named_once_patience_is_over(
+    conn: sa.Connection, engine: sa.Engine, written: str
+) -> None:
+    name, table, options = RUNS[written]
+    before = rows_of(conn, "SELECT * FROM child")
+    with engine.connect() as writer:
+        writer.exec_driver_sql(f"UPDATE {name} SET value = 2")
+        pid = writer.scalar(sa.text("SELECT pg_backend_pid()"))
+        with pytest.raises(LockNotAcquired, match=rf"within lock_patience .* pid {pid} of postgres"):
+            ingest(conn, table.metadata, lambda mark: [(1, None, [])], lock_patience=timedelta(seconds=0.2), **options)
+    assert rows_of(conn, "SELECT * FROM child") == before
+    assert is_usable(conn)
+
+
+def test_readers_at_the_other_end_do_not_keep_a_table_from_being_created(
+    conn: sa.Connection, engine: sa.Engine
+) -> None:
+    with engine.connect() as reader:
+        reader.exec_driver_sql("SELECT * FROM child")
+        ingest(conn, NEW_CHILD.metadata, lambda mark: [], lock_patience=timedelta(seconds=0.2))
+    assert rows_of(conn, "SELECT count(*) FROM grandchild") == [(0,)]
+
+
+@pytest.mark.parametrize("rebuilt", ["child", "parent"])
+def test_whoever_writes_to_both_ends_goes_on_and_the_run_gives_way(
+    conn: sa.Connection, engine: sa.Engine, other: sa.Connection, rebuilt: str
+) -> None:
+    tables = {"child": child(sa.Text), "parent": parent(sa.Text)}
+    (first,) = tables.keys() - {rebuilt}
+    errors = []
+
+    def rebuild() -> None:
+        try:
+            load(conn, tables[rebuilt], [])
+        except LockNotAcquired as error:
+            errors.append(str(error))
+
+    with engine.begin() as writer:
+        writer.exec_driver_sql(f"UPDATE {first} SET value = 2")
+        run = threading.Thread(target=rebuild)
+        run.start()
+        while not other.scalar(sa.text(HAS_SHARE), {"name": rebuilt}):
+            assert run.is_alive()
+        writer.exec_driver_sql(f"UPDATE {rebuilt} SET value = 3")
+    run.join()
+    assert len(errors) == 1
+    assert "wait for this run in turn" in errors[0]
+    assert rows_of(conn, "SELECT child.value, parent.value FROM child, parent") in ([(2, 3)], [(3, 2)])
+    assert is_usable(conn)
+
+
+def test_of_two_runs_that_wait_for_each_other_the_less_patient_one_gives_way(
+    conn: sa.Connection, engine: sa.Engine, other: sa.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(locks, "_GAP_PATIENCE", 0.1)
+    other.exec_driver_sql("DELETE FROM child")
+    errors = []
+
+    def rebuild() -> None:
+        try:
+            with engine.connect() as second:
+                load(second, parent(sa.Text), [], lock_patience=timedelta(seconds=1))
+        except LockNotAcquired as error:
+            errors.append(str(error))
+
+    run = threading.Thread(target=rebuild)
+
+    def rows() -> Iterator[tuple[int, int, int]]:
+        yield from ((number, 1, 1) for number in range(1000))
+        run.start()
+        while not other.scalar(sa.text(HAS_SHARE), {"name": "parent"}):
+            assert run.is_alive()
+        yield (1000, 1, 1)
+
+    load(conn, child(), rows(), lock_patience=timedelta(seconds=30))
+    run.join()
+    assert len(errors) == 1
+    assert rows_of(conn, "SELECT count(*) FROM child JOIN parent ON parent.id = child.parent") == [(1001,)]
