@@ -8,10 +8,10 @@ from contextlib import contextmanager
 import sqlalchemy as sa
 
 from airflow_ingest_provider.core import catalog, watermark
-from airflow_ingest_provider.core.errors import ConcurrentIngestError, DefinitionError, IngestError
+from airflow_ingest_provider.core.errors import ConcurrentIngestError, DefinitionError
 from airflow_ingest_provider.core.locks import one_run_at_a_time, released
 from airflow_ingest_provider.core.options import Options
-from airflow_ingest_provider.core.session import INSUFFICIENT_PRIVILEGE, set_maintenance_work_mem, sqlstate, transaction
+from airflow_ingest_provider.core.session import set_maintenance_work_mem, transaction
 from airflow_ingest_provider.core.target import LoadedTable
 from airflow_ingest_provider.core.watermark import State
 
@@ -100,17 +100,3 @@ class Claim:
     def token(self, loaded: LoadedTable, use: str) -> str:
         """Unique to a run, a table and a use, in 20 characters."""
         return uuid.uuid5(uuid.UUID(self._run_id), f"{loaded.name} {use}").hex[:20]
-
-
-@contextmanager
-def explained() -> Iterator[None]:
-    """A missing privilege, as an error that says what to do about it."""
-    try:
-        yield
-    except sa.exc.DBAPIError as error:
-        if sqlstate(error) != INSUFFICIENT_PRIVILEGE:
-            raise
-        message = str(error.orig).splitlines()[0].strip()
-        raise IngestError(
-            f"the role lacks a privilege: {message}: expected to be allowed to; GRANT it, or use another role"
-        ) from error

@@ -11,9 +11,11 @@ from psycopg import sql
 
 from airflow_ingest_provider.core.errors import IngestError, RowError
 from airflow_ingest_provider.core.names import Name
+from airflow_ingest_provider.core.session import explained
 
 _DATA_EXCEPTION = "22"
 _CONSTRAINT_VIOLATION = "23"
+_TOO_LARGE = "54000"
 _QUERY_CANCELED = "57014"
 
 _READ_BYTES = 1 << 20
@@ -62,8 +64,8 @@ class Target:
 def copy_rows(conn: sa.Connection, target: Target, chunks: Iterator[bytes], first_row: int, *, binary: bool) -> None:
     """Stream encoded rows into a relation, in the open transaction.
 
-    `first_row` is the number of the first row within its batch. Raises RowError for a row that PostgreSQL refuses;
-    what the source of the chunks raises passes through as it is.
+    `first_row` is the number of the first row within its batch. Raises RowError for a row that PostgreSQL refuses, and
+    what else it says as SQLAlchemy does; what the source of the chunks raises passes through as it is.
     """
     statement = sql.SQL("COPY {} ({}) FROM STDIN WITH (FORMAT {}, ENCODING 'UTF8')").format(
         target.relation.sql,
@@ -88,7 +90,19 @@ def copy_rows(conn: sa.Connection, target: Target, chunks: Iterator[bytes], firs
                 f"{target.table}: PostgreSQL ended the COPY ({_first_line(error)}): nothing of this batch was kept; "
                 "where that is a statement_timeout, raise it for the role, since a COPY takes as long as its source"
             ) from None
-        raise
+        if not isinstance(error, conn.dialect.loaded_dbapi.Error):
+            raise
+        with explained():
+            raise _as_of_sqlalchemy(conn, error, statement) from None
+
+
+def _as_of_sqlalchemy(conn: sa.Connection, error: Exception, statement: sql.Composable) -> sa.exc.DBAPIError:
+    """The error as SQLAlchemy raises those of its statements, without the CONTEXT of a COPY, which quotes the row."""
+    text = statement.as_string(None)
+    wrapped = sa.exc.DBAPIError.instance(text, None, error, conn.dialect.loaded_dbapi.Error, dialect=conn.dialect)
+    assert isinstance(wrapped, sa.exc.DBAPIError), "every error of a driver has a class of SQLAlchemy's"
+    wrapped.args = (f"({type(error).__module__}.{type(error).__name__}) {_first_line(error)}",)
+    return wrapped
 
 
 def cancel(conn: sa.Connection) -> None:
@@ -113,7 +127,7 @@ def raise_row_error(
     its DETAIL quotes values of the row.
     """
     state = _sqlstate(error)
-    if state[:2] not in (_DATA_EXCEPTION, _CONSTRAINT_VIOLATION):
+    if state[:2] not in (_DATA_EXCEPTION, _CONSTRAINT_VIOLATION) and state != _TOO_LARGE:
         return
     diagnosis: Any = error.diag  # type: ignore[attr-defined]  # both drivers' errors with a SQLSTATE have it
     name = diagnosis.constraint_name
@@ -163,6 +177,7 @@ _REASONS = {
     "23505": "a row with this key is there already",
     "23514": "the check constraint does not hold",
     "23P01": "the exclusion constraint does not hold",
+    "54000": "the value is too large, for its index as a rule",
 }
 
 

@@ -15,14 +15,20 @@ from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_de
 from airflow_ingest_provider.core.errors import LockNotAcquired
 from airflow_ingest_provider.core.names import Name
 from airflow_ingest_provider.core.options import Options
-from airflow_ingest_provider.core.session import INSUFFICIENT_PRIVILEGE, rolled_back, run, setting, sqlstate
+from airflow_ingest_provider.core.session import (
+    DEADLOCK_DETECTED,
+    INSUFFICIENT_PRIVILEGE,
+    rolled_back,
+    run,
+    setting,
+    sqlstate,
+)
 
 logger = logging.getLogger(__name__)
 
 Result = TypeVar("Result")
 
 _LOCK_NOT_AVAILABLE = "55P03"
-_DEADLOCK_DETECTED = "40P01"
 
 
 def one_run_at_a_time(conn: sa.Connection, names: Iterable[Name], patience: timedelta) -> None:
@@ -234,7 +240,7 @@ def released(conn: sa.Connection) -> Kept:
 
 
 def _lost_the_race(error: BaseException) -> bool:
-    return isinstance(error, sa.exc.DBAPIError) and sqlstate(error) in (_LOCK_NOT_AVAILABLE, _DEADLOCK_DETECTED)
+    return isinstance(error, sa.exc.DBAPIError) and sqlstate(error) in (_LOCK_NOT_AVAILABLE, DEADLOCK_DETECTED)
 
 
 def _log_attempt(state: RetryCallState) -> None:

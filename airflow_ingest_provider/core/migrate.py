@@ -409,5 +409,6 @@ def explained(table: Name, known_as: Callable[[str], str]) -> Iterator[None]:
         ) from None
 
 
-_REFUSED = ("22", "23")
-"""Classes of SQLSTATE: data exceptions, which conversions may raise, and constraints that do not hold."""
+_REFUSED = ("22", "23", "54")
+"""Classes of SQLSTATE: data exceptions, which conversions may raise, constraints that do not hold, and values that are
+too large for an index."""

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from airflow_ingest_provider.core import analyze, callback, catalog, hidden, migrate, watermark
 from airflow_ingest_provider.core.batches import Arrived, Chunk, Run, recogniser, runs
 from airflow_ingest_provider.core.callback import OnBeforeVisible, do_nothing
-from airflow_ingest_provider.core.claim import Claim, explained
+from airflow_ingest_provider.core.claim import Claim
 from airflow_ingest_provider.core.declared import create_types, tables_of
 from airflow_ingest_provider.core.differences import EnumExtended
 from airflow_ingest_provider.core.errors import DefinitionError
@@ -32,7 +32,7 @@ from airflow_ingest_provider.core.refresh import (
     hardly_changes,
 )
 from airflow_ingest_provider.core.result import IngestResult
-from airflow_ingest_provider.core.session import transaction
+from airflow_ingest_provider.core.session import explained, transaction
 from airflow_ingest_provider.core.shape import ForeignKeyShape
 from airflow_ingest_provider.core.steps import Steps, clear_leftovers
 from airflow_ingest_provider.core.swap import swap

@@ -7,6 +7,8 @@ from typing import Any
 import sqlalchemy as sa
 from psycopg import sql
 
+from airflow_ingest_provider.core.errors import IngestError, LockNotAcquired
+
 _UNPARSED = {"no_parameters": True}
 
 _BEGIN = "SET TRANSACTION ISOLATION LEVEL READ COMMITTED; SET LOCAL row_security = off; SET LOCAL jit = off"
@@ -81,8 +83,28 @@ def transaction_id(conn: sa.Connection) -> int:
     return int(conn.scalar(sa.text("SELECT pg_current_xact_id()::text")) or 0)
 
 
+@contextmanager
+def explained() -> Iterator[None]:
+    """A missing privilege and a deadlock, as errors that say what to do about them."""
+    try:
+        yield
+    except sa.exc.DBAPIError as error:
+        if sqlstate(error) == INSUFFICIENT_PRIVILEGE:
+            message = str(error.orig).splitlines()[0].strip()
+            raise IngestError(
+                f"the role lacks a privilege: {message}: expected to be allowed to; GRANT it, or use another role"
+            ) from error
+        if sqlstate(error) == DEADLOCK_DETECTED:
+            raise LockNotAcquired(
+                "this run and another transaction waited for locks of each other, and PostgreSQL chose to end this "
+                "one: nothing of the batch or migration was kept; try again when others do not write to these tables"
+            ) from error
+        raise
+
+
 FEATURE_NOT_SUPPORTED = "0A000"
 UNIQUE_VIOLATION = "23505"
+DEADLOCK_DETECTED = "40P01"
 INSUFFICIENT_PRIVILEGE = "42501"
 UNDEFINED_OBJECT = "42704"
 DATATYPE_MISMATCH = "42804"

@@ -1,5 +1,6 @@
 """The specification, sentence by sentence: each test names the one that it holds."""
 
+import hashlib
 import json
 import time
 import traceback
@@ -656,3 +657,58 @@ def test_a_statement_timeout_during_copy_says_what_to_raise(conn: sa.Connection)
     with pytest.raises(IngestError, match=r"public\.people: PostgreSQL ended the COPY .*statement_timeout"):
         load(conn, people(), slow())
     assert rows_of(conn) == [(-1, "before", 0)]
+
+
+REFUSES = """
+    CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN RAISE EXCEPTION 'not today'; END$$;
+    CREATE TRIGGER refuses BEFORE INSERT ON people FOR EACH ROW EXECUTE FUNCTION refuse()
+"""
+
+
+@pytest.mark.parametrize("upsert", [Upsert.OFF, Upsert.IF_PRIMARY_KEY])
+def test_what_postgresql_says_of_a_row_itself_comes_as_sqlalchemys_and_quotes_no_value(
+    conn: sa.Connection, other: sa.Connection, upsert: str
+) -> None:
+    load(conn, people())
+    load(conn, people(), [(1, "x", 1)])
+    other.exec_driver_sql(REFUSES)
+    row = (424242, str(424243), 424244)
+    with pytest.raises(sa.exc.DBAPIError, match="not today") as refused:
+        load(conn, people(), [row], upsert=upsert)
+    told = "".join(traceback.format_exception(refused.value))
+    assert not [value for value in row if str(value) in told]
+    assert getattr(refused.value.orig, "sqlstate", None) or getattr(refused.value.orig, "pgcode", None) == "P0001"
+    assert is_usable(conn)
+
+
+@pytest.mark.parametrize(
+    ("first", "options"),
+    [(0, {}), (0, {"upsert": Upsert.OFF}), (600, {}), (600, {"delete": Delete.BEFORE_FIRST_BATCH})],
+)
+def test_a_key_that_no_index_holds_is_told_by_its_constraint(
+    conn: sa.Connection, first: int, options: dict[str, Any]
+) -> None:
+    table = sa.Table("people", sa.MetaData(), sa.Column("name", sa.Text, primary_key=True))
+    load(conn, table, [])
+    long = "".join(hashlib.sha256(bytes([number])).hexdigest() for number in range(100))
+    with pytest.raises(
+        RowError, match=r"public\.people: the value is too large, .*'people_pkey'.*54000: mend the source"
+    ):
+        load(conn, table, [(f"{number}",) for number in range(first)] + [(long,)], **options)
+    assert rows_of(conn) == []
+
+
+def test_a_deadlock_over_rows_says_to_try_again(conn: sa.Connection, engine: sa.Engine, other: sa.Connection) -> None:
+    load(conn, people(), [(1, "a", 1), (2, "b", 2)])
+    waits = sa.text("SELECT count(*) FROM pg_locks WHERE NOT granted AND locktype = 'transactionid'")
+    with ThreadPoolExecutor() as pool, engine.begin() as writer:
+        writer.exec_driver_sql("SET LOCAL deadlock_timeout = '1h'")
+        writer.exec_driver_sql("UPDATE people SET age = 5 WHERE id = 2")
+        run = pool.submit(load, conn, people(), [(1, "c", 3), (2, "c", 3)])
+        while not other.scalar(waits):
+            assert not run.done()
+        writer.exec_driver_sql("UPDATE people SET age = 5 WHERE id = 1")
+        with pytest.raises(LockNotAcquired, match=r"waited for locks of each other.*try again"):
+            run.result()
+    assert rows_of(conn) == [(1, "a", 5), (2, "b", 5)]
+    assert is_usable(conn)

@@ -67,3 +67,14 @@ def test_row_security_that_would_hide_rows_is_an_error(plain: sa.Connection, oth
     with pytest.raises(IngestError, match=r"public.people has row security forced .*BYPASSRLS"):
         load(plain, people(), [(1, "a", 1)])
     assert other.scalar(sa.text("SELECT obj_description('people'::regclass)")) is None
+
+
+@pytest.mark.parametrize("upsert", ["__IF_PRIMARY_KEY__", "__OFF__"])
+def test_without_insert_on_the_table(plain: sa.Connection, other: sa.Connection, upsert: str) -> None:
+    other.exec_driver_sql(
+        "CREATE TABLE people (id int PRIMARY KEY, name text, age int); ALTER TABLE people OWNER TO ingest_plain;"
+        "REVOKE INSERT ON people FROM ingest_plain"
+    )
+    with pytest.raises(IngestError, match=r"lacks a privilege: permission denied for table people.*GRANT"):
+        load(plain, people(), [(1, "a", 1)], upsert=upsert)
+    assert not plain.in_transaction()
