@@ -165,6 +165,31 @@ _WALLS = sa.text("""
     WHERE o.rolname <> current_user AND NOT has_schema_privilege(o.oid, c.relnamespace, 'CREATE')
       AND NOT (SELECT rolsuper FROM pg_roles WHERE rolname = current_user)
     UNION
+    SELECT format('schema %s, in which role %s may not create relations', c.relnamespace::regnamespace, current_user)
+    FROM (SELECT oid FROM dropped UNION
+          SELECT v.ev_class FROM hanging h JOIN pg_rewrite v ON h.classid = 'pg_rewrite'::regclass AND v.oid = h.objid
+          WHERE v.rulename = '_RETURN') made_again
+    JOIN pg_class c ON c.oid = made_again.oid
+    WHERE NOT pg_is_other_temp_schema(c.relnamespace) AND NOT has_schema_privilege(c.relnamespace, 'CREATE')
+    UNION
+    SELECT format('foreign key %s, since role %s lacks REFERENCES on %s', k.conname, current_user,
+                  k.confrelid::regclass)
+    FROM pg_constraint k, it, unnest(k.confkey) attnum
+    WHERE k.conrelid = it.oid AND k.contype = 'f' AND k.confrelid <> it.oid
+      AND NOT has_column_privilege(k.confrelid, attnum, 'REFERENCES')
+    UNION
+    SELECT format('foreign key %s of %s, which belongs to %s', k.conname, c.oid::regclass, pg_get_userbyid(c.relowner))
+    FROM pg_constraint k JOIN it ON it.oid = k.confrelid JOIN pg_class c ON c.oid = k.conrelid
+    WHERE k.contype = 'f' AND NOT pg_has_role(c.relowner, 'USAGE')
+    UNION
+    SELECT format('trigger %s, whose function %s role %s may not run', t.tgname, t.tgfoid::regprocedure, current_user)
+    FROM pg_trigger t JOIN it ON it.oid = t.tgrelid
+    WHERE NOT t.tgisinternal AND NOT has_function_privilege(t.tgfoid, 'EXECUTE')
+    UNION
+    SELECT format('tablespace %s, in which role %s may not create relations', s.spcname, current_user)
+    FROM it JOIN pg_class c ON c.oid = it.oid OR c.oid IN (SELECT indexrelid FROM pg_index WHERE indrelid = it.oid)
+    JOIN pg_tablespace s ON s.oid = c.reltablespace WHERE NOT has_tablespace_privilege(s.oid, 'CREATE')
+    UNION
     SELECT format('view %s, a temporary one of another session', v.ev_class::regclass)
     FROM hanging h JOIN pg_rewrite v ON h.classid = 'pg_rewrite'::regclass AND v.oid = h.objid
     JOIN pg_class c ON c.oid = v.ev_class WHERE pg_is_other_temp_schema(c.relnamespace)

@@ -1,12 +1,15 @@
 """Roles that lack a right get one clear error, and nothing is changed."""
 
+import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
 
-from airflow_ingest_provider import IngestError
-from tests.postgres.helpers import load, people, rows_of
+from airflow_ingest_provider import DefinitionError, Delete, IngestError, Replace
+from airflow_ingest_provider.demo.server import Server
+from tests.postgres.helpers import load, oid_of, people, rows_of
 
 
 @pytest.fixture
@@ -78,3 +81,89 @@ def test_without_insert_on_the_table(plain: sa.Connection, other: sa.Connection,
     with pytest.raises(IngestError, match=r"lacks a privilege: permission denied for table people.*GRANT"):
         load(plain, people(), [(1, "a", 1)], upsert=upsert)
     assert not plain.in_transaction()
+
+
+LACKING = {
+    "CREATE on the schema": (
+        "REVOKE CREATE ON SCHEMA public FROM ingest_plain",
+        "schema public, in which role ingest_plain may not create relations",
+    ),
+    "CREATE on the schema of a view": (
+        """
+        CREATE SCHEMA shown;
+        CREATE VIEW shown.v AS SELECT id FROM people;
+        ALTER VIEW shown.v OWNER TO ingest_plain
+        """,
+        "schema shown, in which role ingest_plain may not create relations",
+    ),
+    "REFERENCES": (
+        """
+        CREATE TABLE parent (id int PRIMARY KEY);
+        INSERT INTO parent VALUES (1);
+        ALTER TABLE people ADD CONSTRAINT of_age FOREIGN KEY (age) REFERENCES parent
+        """,
+        "foreign key of_age, since role ingest_plain lacks REFERENCES on parent",
+    ),
+    "EXECUTE": (
+        """
+        CREATE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN new; END';
+        REVOKE EXECUTE ON FUNCTION f() FROM PUBLIC;
+        CREATE TRIGGER watched BEFORE UPDATE ON people FOR EACH ROW EXECUTE FUNCTION f()
+        """,
+        r"trigger watched, whose function f\(\) role ingest_plain may not run",
+    ),
+    "ownership of what refers to it": (
+        "CREATE TABLE child (person int CONSTRAINT of_person REFERENCES people)",
+        "foreign key of_person of child, which belongs to postgres",
+    ),
+}
+
+
+@pytest.mark.parametrize(("lacking", "wall"), LACKING.values(), ids=LACKING.keys())
+def test_where_the_role_may_not_do_what_a_new_table_takes_rows_are_replaced_in_place(
+    plain: sa.Connection, other: sa.Connection, lacking: str, wall: str
+) -> None:
+    other.exec_driver_sql(
+        "CREATE TABLE people (id int PRIMARY KEY, name text, age int); ALTER TABLE people OWNER TO ingest_plain;"
+        "GRANT USAGE, CREATE ON SCHEMA public TO ingest_plain"
+    )
+    other.exec_driver_sql(lacking)
+    table = people()
+    oid = oid_of(plain, "people")
+    load(plain, table, [(number, "a", 1) for number in range(600)])
+    assert rows_of(plain, "SELECT count(*) FROM people") == [(600,)]
+    load(plain, table, [(number, "b", 1) for number in range(600)], delete=Delete.BEFORE_FIRST_BATCH)
+    assert rows_of(plain, "SELECT count(*) FROM people WHERE name = 'b'") == [(600,)]
+    assert oid_of(plain, "people") == oid
+    with pytest.raises(DefinitionError, match=f"cannot be replaced by a swap because of {wall}"):
+        load(plain, table, [], delete=Delete.BEFORE_FIRST_BATCH, replace=Replace.SWAP)
+    columns = [*table.columns][::-1]
+    moved = sa.Table(
+        "people", sa.MetaData(), *(sa.Column(one.name, one.type, primary_key=one.primary_key) for one in columns)
+    )
+    with pytest.raises(DefinitionError, match=f"has to be replaced by a new table for this change .*{wall}"):
+        load(plain, moved, [])
+
+
+def test_without_create_on_its_tablespace_rows_are_replaced_in_place(
+    plain: sa.Connection, other: sa.Connection, server: Server
+) -> None:
+    folder = Path(server.folder, "roles_space")
+    folder.mkdir()
+    os.chown(folder, server.folder.stat().st_uid, server.folder.stat().st_gid)
+    other.exec_driver_sql(f"CREATE TABLESPACE roles_space LOCATION '{folder}'")
+    other.exec_driver_sql(
+        "CREATE TABLE people (id int, name text, age int, PRIMARY KEY (id) USING INDEX TABLESPACE roles_space);"
+        "ALTER TABLE people OWNER TO ingest_plain; GRANT USAGE, CREATE ON SCHEMA public TO ingest_plain"
+    )
+    oid = oid_of(plain, "people")
+    for name in ("a", "b"):
+        rows = [(number, name, 1) for number in range(600)]
+        load(plain, people(), rows, delete=Delete.BEFORE_FIRST_BATCH)
+        assert rows_of(plain) == rows
+    assert oid_of(plain, "people") == oid
+    with pytest.raises(DefinitionError, match="tablespace roles_space, in which role ingest_plain may not create"):
+        load(plain, people(), [], delete=Delete.BEFORE_FIRST_BATCH, replace=Replace.SWAP)
+    other.exec_driver_sql("DROP TABLE people")
+    other.exec_driver_sql("DROP TABLESPACE roles_space")
+    folder.rmdir()
