@@ -11,7 +11,7 @@ from psycopg import sql
 
 from airflow_ingest_provider.core.errors import IngestError, RowError
 from airflow_ingest_provider.core.names import Name
-from airflow_ingest_provider.core.session import explained
+from airflow_ingest_provider.core.session import explained, run
 
 _DATA_EXCEPTION = "22"
 _CONSTRAINT_VIOLATION = "23"
@@ -113,6 +113,20 @@ def cancel(conn: sa.Connection) -> None:
         raw.cancel()
     else:
         raw.cancel_safe(timeout=5)
+
+
+def check_deferred(conn: sa.Connection) -> None:
+    """Check what constraints have put off to the commit, and put off nothing more in this transaction.
+
+    Raises RowError, for the table whose constraint does not hold: the error at COMMIT would quote values of the row.
+    """
+    try:
+        run(conn, "SET CONSTRAINTS ALL IMMEDIATE")
+    except sa.exc.DBAPIError as error:
+        diagnosis = getattr(error.orig, "diag", None)
+        if isinstance(error.orig, Exception) and diagnosis and diagnosis.table_name:
+            raise_row_error(error.orig, str(Name(diagnosis.schema_name, diagnosis.table_name)))
+        raise
 
 
 def raise_row_error(

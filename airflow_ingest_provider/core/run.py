@@ -16,7 +16,7 @@ from airflow_ingest_provider.core.claim import Claim
 from airflow_ingest_provider.core.declared import create_types, tables_of
 from airflow_ingest_provider.core.differences import EnumExtended
 from airflow_ingest_provider.core.errors import DefinitionError
-from airflow_ingest_provider.core.load import copy_rows
+from airflow_ingest_provider.core.load import check_deferred, copy_rows
 from airflow_ingest_provider.core.locks import hold_writers
 from airflow_ingest_provider.core.merge import Merged, Reference
 from airflow_ingest_provider.core.migrate import Planned
@@ -391,6 +391,7 @@ class IngestRun:
                     with part.rows_explained():
                         part.restore(self._conn)
             self._add_foreign_keys(parts)
+            check_deferred(self._conn)
         return {
             name: Merged(one.inserted, one.updated, one.unchanged, one.superseded, deleted[name])
             for name, one in merged.items()

@@ -6,7 +6,16 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from airflow_ingest_provider import DefinitionError, Delete, IngestResult, Replace, RowError, ingest, ingest_plan
+from airflow_ingest_provider import (
+    DefinitionError,
+    Delete,
+    IngestResult,
+    Replace,
+    RowError,
+    Upsert,
+    ingest,
+    ingest_plan,
+)
 from tests.postgres.helpers import rows_of, statements_of
 
 NAMES = ("a", "b", "c")
@@ -275,6 +284,9 @@ def test_a_new_foreign_key_comes_though_its_tables_are_replaced_in_place(
     assert not ingest_plan(conn, coded(refers="code"))
 
 
+WAYS = (Replace.SWAP, Replace.IN_PLACE, Replace.AUTO)
+
+
 def circle(*, primary_key: bool) -> tuple[sa.MetaData, sa.Table, sa.Table]:
     """Two tables that refer to each other, by keys that are not deferrable."""
     metadata = sa.MetaData()
@@ -305,3 +317,68 @@ def test_tables_that_refer_to_each_other_in_a_circle_are_swapped(
         assert rows_of(conn, joined) == [(first,), (first + 1,), (first + 2,)]
     with pytest.raises(RowError, match=r"public\.left.*'to_right'.*23503"):
         refresh([(left, (1, 7))])
+
+
+@pytest.mark.parametrize("first", [1, 600])
+def test_a_deferred_key_that_does_not_hold_is_told_before_the_callback_and_without_its_value(
+    conn: sa.Connection, first: int
+) -> None:
+    metadata = sa.MetaData()
+    parent = sa.Table("parent", metadata, sa.Column("id", sa.Integer, primary_key=True))
+    key = sa.ForeignKey(parent.c.id, name="late", deferrable=True, initially="DEFERRED")
+    child = sa.Table("child", metadata, sa.Column("id", sa.Integer, primary_key=True), sa.Column("parent", key))
+    called: list[Any] = []
+
+    def run(missing: int) -> None:
+        rows = [(child, (1, missing)), *((parent, (number,)) for number in range(first))]
+        ingest(conn, metadata, lambda mark: [(1, None, rows)], lambda inside, table, metadata: called.append(table))
+
+    with pytest.raises(RowError, match=r"public\.child: no row of the referred table.*'late'.*23503") as refused:
+        run(424242)
+    assert "424242" not in str(refused.value)
+    assert refused.value.table == "public.child"
+    assert refused.value.__suppress_context__
+    assert not called
+    run(0)
+    assert len(called) == 2
+    assert rows_of(conn, "SELECT * FROM child") == [(1, 0)]
+
+
+def test_a_deferred_unique_key_is_told_before_the_callback(conn: sa.Connection) -> None:
+    metadata = sa.MetaData()
+    columns: list[sa.Column[Any]] = [sa.Column("id", sa.Integer, primary_key=True), sa.Column("name", sa.Text)]
+    unique = sa.UniqueConstraint("name", name="named_once", deferrable=True, initially="DEFERRED")
+    table = sa.Table("named", metadata, *columns, unique)
+
+    def run(*rows: tuple[int, str], **options: Any) -> None:
+        ingest(conn, metadata, lambda mark: [(1, None, [(table, row) for row in rows])], **options)
+
+    run((1, "a"), (2, "b"))
+    run((1, "b"), (2, "a"))
+    assert rows_of(conn, "SELECT * FROM named ORDER BY 1") == [(1, "b"), (2, "a")]
+    called: list[Any] = []
+    ways: list[dict[str, Any]] = [{}, {"upsert": Upsert.OFF}, {"delete": Delete.BEFORE_FIRST_BATCH}]
+    for options in ways:
+        with pytest.raises(RowError, match=r"public\.named: a row with this key is there already.*'named_once'"):
+            run((3, "a"), (4, "a"), on_before_visible=lambda inside, metadata: called.append(metadata), **options)
+    assert not called
+    assert rows_of(conn, "SELECT * FROM named ORDER BY 1") == [(1, "b"), (2, "a")]
+
+
+def test_tables_whose_deferred_keys_wait_for_each_other_are_swapped_and_refreshed(conn: sa.Connection) -> None:
+    metadata = sa.MetaData()
+    late: dict[str, Any] = {"deferrable": True, "initially": "DEFERRED"}
+    parent = sa.Table(
+        "parent",
+        metadata,
+        sa.Column("id", sa.Integer, primary_key=True),
+        sa.Column("above", sa.ForeignKey("parent.id", **late)),
+    )
+    columns = [sa.Column("id", sa.Integer, primary_key=True), sa.Column("parent", sa.ForeignKey("parent.id", **late))]
+    child = sa.Table("child", metadata, *columns)
+    rows: list[Any] = [(child, (number, number % 10)) for number in range(600)]
+    rows += [(parent, (number, number // 2)) for number in range(10)]
+    ways: list[dict[str, Any]] = [{"replace": way, "delete": Delete.BEFORE_FIRST_BATCH} for way in WAYS]
+    for options in ({}, *ways):
+        ingest(conn, metadata, lambda mark: [(1, None, rows)], **options)
+        assert rows_of(conn, "SELECT count(*) FROM child JOIN parent ON parent.id = child.parent") == [(600,)]
