@@ -10,14 +10,14 @@ from psycopg import sql
 
 from airflow_ingest_provider.core import attachments, catalog, dependents, matviews, proof, statements, walls
 from airflow_ingest_provider.core.dependents import Dependent, InboundKey
-from airflow_ingest_provider.core.errors import ConcurrentIngestError, DefinitionError
+from airflow_ingest_provider.core.errors import ConcurrentIngestError, DefinitionError, RowError
 from airflow_ingest_provider.core.hidden import HiddenTable, fitting, name_statistics
 from airflow_ingest_provider.core.locks import exclusively, shorten
 from airflow_ingest_provider.core.matviews import Built
 from airflow_ingest_provider.core.names import Name, default_name, free_name, is_temporary, temporary_name
 from airflow_ingest_provider.core.options import Options
 from airflow_ingest_provider.core.proof import Observed
-from airflow_ingest_provider.core.session import run, run_all, sqlstate
+from airflow_ingest_provider.core.session import FOREIGN_KEY_VIOLATION, run, run_all, sqlstate
 from airflow_ingest_provider.core.shape import TableShape
 
 _INVALID_TABLE_DEFINITION = "42P16"
@@ -71,7 +71,7 @@ def swap(conn: sa.Connection, hiddens: Sequence[HiddenTable], options: Options) 
     Takes ACCESS EXCLUSIVE on the tables and on the views that read them, until the transaction ends; how it waits for
     that, `exclusively` says. Tables that refer to others come before them. What hangs on a table is read before, and
     known to be the same once the locks are held. It is read again at the end: raises DefinitionError where anything is
-    lost that was not meant to go.
+    lost that was not meant to go, and RowError where rows of other tables refer to keys that the new one lacks.
     """
     _refer_inbound_keys(conn, hiddens, options)
     _give_owners(conn, hiddens)
@@ -357,9 +357,26 @@ def _refer_inbound_keys(conn: sa.Connection, hiddens: Sequence[HiddenTable], opt
 
     if keys:
         exclusively(conn, {key.table for _, key, _ in keys}, options, refer, keeps_readers=False)
-    for _, key, name in keys:
+    for hidden, key, name in keys:
         if key.validated:
-            run(conn, statements.validate(key.table, name))
+            with _keys_found(key, hidden.live.name):
+                run(conn, statements.validate(key.table, name))
+
+
+@contextmanager
+def _keys_found(key: InboundKey, table: Name) -> Iterator[None]:
+    """A row of another table that refers to a key which is about to go, as an error that says whose it is."""
+    try:
+        yield
+    except sa.exc.DBAPIError as error:
+        if sqlstate(error) != FOREIGN_KEY_VIOLATION:
+            raise
+        raise RowError(
+            f"its foreign key {key.name} refers to a key ({', '.join(key.target_columns)}) that the new rows of {table}"
+            f" lack: bring that row too, or first delete or change the rows of {key.table}, or drop the foreign key",
+            table=str(key.table),
+            column=key.columns[0] if len(key.columns) == 1 else None,
+        ) from None  # its DETAIL quotes the key
 
 
 def _move_inbound_key(key: InboundKey, temporary: str) -> Iterator[sql.Composable]:

@@ -1,6 +1,7 @@
 """A full refresh and a rebuild replace a live table: what hangs on it stays, and readers go on."""
 
 import threading
+import traceback
 from contextlib import ExitStack
 from datetime import timedelta
 from typing import Any
@@ -467,3 +468,25 @@ def test_a_temporary_view_of_another_session_is_no_error(conn: sa.Connection, ot
         load(conn, people(), [(3, "c", 3)], delete=Delete.BEFORE_FIRST_BATCH, replace=Replace.SWAP)
     load(conn, people(), [(3, "c", 3)], delete=Delete.BEFORE_FIRST_BATCH)
     assert other.exec_driver_sql("SELECT * FROM u").all() == [(3,)]
+
+
+@pytest.mark.parametrize(("is_key", "replace"), [(False, Replace.AUTO), (True, Replace.SWAP)])
+def test_rows_of_others_that_refer_to_a_key_that_goes_are_told_by_their_foreign_key(
+    conn: sa.Connection, other: sa.Connection, is_key: bool, replace: str
+) -> None:
+    column = sa.Column("code", sa.Integer, primary_key=is_key, unique=not is_key, autoincrement=False)
+    table = sa.Table("codes", sa.MetaData(), column)
+    load(conn, table, [(1,), (424242,)])
+    other.exec_driver_sql("CREATE TABLE uses (code int CONSTRAINT of_code REFERENCES codes (code))")
+    other.exec_driver_sql("INSERT INTO uses VALUES (424242)")
+    options = {"delete": Delete.BEFORE_FIRST_BATCH, "replace": replace}
+    with pytest.raises(
+        RowError, match=r"of public\.uses, column 'code': .* of_code .*new rows of public\.codes lack"
+    ) as refused:
+        load(conn, table, [(1,), (3,)], **options)
+    told = "".join(traceback.format_exception(refused.value))
+    assert "424242" not in told
+    assert "_ingest_" not in told.replace("_ingest_provider", "")
+    assert rows_of(conn, "SELECT * FROM codes ORDER BY 1") == [(1,), (424242,)]
+    load(conn, table, [(424242,), (3,)], **options)
+    assert rows_of(conn, "SELECT * FROM codes ORDER BY 1") == [(3,), (424242,)]
