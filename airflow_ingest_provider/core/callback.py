@@ -7,7 +7,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from airflow_ingest_provider.core.errors import IngestError
-from airflow_ingest_provider.core.session import transaction_id
+from airflow_ingest_provider.core.session import IN_FAILED_SQL_TRANSACTION, sqlstate, transaction_id
 
 OnBeforeVisible = Callable[..., Any]
 
@@ -26,19 +26,32 @@ def takes_table(on_before_visible: OnBeforeVisible) -> bool:
 
 
 def call(conn: sa.Connection, on_before_visible: OnBeforeVisible, *arguments: Any) -> None:
-    """Call it in the open transaction. What it raises passes through; a transaction that it ended is an IngestError."""
+    """Call it in the open transaction. What it raises passes through; a transaction that it ended, or in which it let a
+    statement fail, is an IngestError."""
     transaction = conn.get_transaction()
     before = transaction_id(conn)
     on_before_visible(conn, *arguments)
     if conn.get_transaction() is not transaction or not (transaction and transaction.is_active):
         raise IngestError(_ENDED)
-    if transaction_id(conn) != before:
+    try:
+        after = transaction_id(conn)
+    except sa.exc.DBAPIError as error:
+        if sqlstate(error) != IN_FAILED_SQL_TRANSACTION:
+            raise
+        raise IngestError(_FAILED) from error
+    if after != before:
         raise IngestError(_ENDED)
 
 
 _ENDED = (
     "on_before_visible ended the transaction: expected it to leave commit and rollback to the run, "
     "and to raise an exception where the batch must not become visible"
+)
+
+
+_FAILED = (
+    "a statement of on_before_visible failed, and it returned all the same: PostgreSQL does nothing more in that "
+    "transaction; expected the error to be raised, or statements that may fail to be run in conn.begin_nested()"
 )
 
 

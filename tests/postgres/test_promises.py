@@ -6,6 +6,7 @@ import time
 import traceback
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from datetime import timedelta
 from typing import Any
 
@@ -124,6 +125,23 @@ def test_a_callback_that_ends_the_transaction_is_an_error(conn: sa.Connection, e
     with pytest.raises(IngestError, match="ended the transaction"):
         load(conn, people(), [(1, "a", 1)], on_before_visible=callback)
     assert is_usable(conn)
+
+
+def test_a_callback_that_swallows_a_database_error_is_told_what_it_did(conn: sa.Connection) -> None:
+    def callback(inside: sa.Connection, batch_metadata: Any) -> None:
+        with suppress(sa.exc.DBAPIError):
+            inside.exec_driver_sql("SELECT 1/0")
+
+    def careful(inside: sa.Connection, batch_metadata: Any) -> None:
+        with suppress(sa.exc.DBAPIError), inside.begin_nested():
+            inside.exec_driver_sql("SELECT 1/0")
+
+    with pytest.raises(IngestError, match=r"a statement of on_before_visible failed.*conn\.begin_nested"):
+        load(conn, people(), [(1, "a", 1)], on_before_visible=callback)
+    assert is_usable(conn)
+    assert rows_of(conn) == []
+    load(conn, people(), [(1, "a", 1)], on_before_visible=careful)
+    assert rows_of(conn) == [(1, "a", 1)]
 
 
 # --- high_watermark
