@@ -4,6 +4,7 @@ import io
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import sqlalchemy as sa
@@ -134,11 +135,13 @@ def raise_row_error(
     table: str,
     place: tuple[int | None, str | None] = (None, None),
     known_as: Callable[[str], str] = str,
+    remedies: Mapping[str, str] = MappingProxyType({}),
 ) -> None:
     """Raise the RowError that a driver's error means, where it is about a row; return where it is not.
 
-    `known_as` gives the name by which people know a constraint. The driver's own error is left out of the traceback:
-    its DETAIL quotes values of the row.
+    `known_as` gives the name by which people know a constraint, `remedies` what to do about one where it may not be the
+    source that is to be mended. The driver's own error is left out of the traceback: its DETAIL quotes values of the
+    row.
     """
     state = _sqlstate(error)
     if state[:2] not in (_DATA_EXCEPTION, _CONSTRAINT_VIOLATION) and state != _TOO_LARGE:
@@ -147,8 +150,9 @@ def raise_row_error(
     name = diagnosis.constraint_name
     constraint = f" (constraint {known_as(name)!r})" if name else ""
     row_number, column = place
+    remedy = remedies.get(name or "", "mend the source")
     raise RowError(
-        f"{reason(state, constraint)}: mend the source",
+        f"{reason(state, constraint)}: {remedy}",
         table=table,
         column=diagnosis.column_name or column,
         row_number=row_number,

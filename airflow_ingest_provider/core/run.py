@@ -382,7 +382,10 @@ class IngestRun:
                 with part.rows_explained():
                     deleted[part.buffer.table] = part.delete_vanished(self._conn, references[part])
             after_deletes = any(deleted.values())
-            merged = {part.buffer.table: self._merge_one(part, after_deletes=after_deletes) for part in parts}
+            merged = {}
+            for place, part in enumerate(parts):
+                with part.rows_explained(later=[one.loaded.name for one in parts[place + 1 :]]):
+                    merged[part.buffer.table] = self._merge_one(part, after_deletes=after_deletes)
             if any(part.has_left for part in parts):
                 for part in reversed(parts):
                     with part.rows_explained():
@@ -398,13 +401,12 @@ class IngestRun:
         }
 
     def _merge_one(self, part: BatchTable, *, after_deletes: bool) -> Merged:
-        with part.rows_explained():
-            merged = part.merge(self._conn, after_deletes=after_deletes)
-            if part.hidden:
-                superseded = hidden.finish(self._conn, part.hidden, last_row_wins=self._options.upserts)
-                merged = Merged(inserted=merged.inserted - superseded, superseded=superseded)
-                analyze.whole(self._conn, part.hidden.name)
-            part.advance_sequences(self._conn)
+        merged = part.merge(self._conn, after_deletes=after_deletes)
+        if part.hidden:
+            superseded = hidden.finish(self._conn, part.hidden, last_row_wins=self._options.upserts)
+            merged = Merged(inserted=merged.inserted - superseded, superseded=superseded)
+            analyze.whole(self._conn, part.hidden.name)
+        part.advance_sequences(self._conn)
         return merged
 
     def _add_foreign_keys(self, parts: list[BatchTable]) -> None:

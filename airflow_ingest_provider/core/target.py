@@ -1,6 +1,6 @@
 """One table of a run: where its rows go in a batch, and what has become of them so far."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from enum import Enum
@@ -233,14 +233,20 @@ class BatchTable:
         return True
 
     @contextmanager
-    def rows_explained(self) -> Iterator[None]:
-        """What PostgreSQL refuses of the rows, as a RowError."""
+    def rows_explained(self, later: Collection[Name] = ()) -> Iterator[None]:
+        """What PostgreSQL refuses of the rows, as a RowError; rows of `later` tables come after these."""
         try:
             yield
         except sa.exc.DBAPIError as error:
             if isinstance(error.orig, Exception):
                 known_as = self.hidden.known_as if self.hidden else str
-                raise_row_error(error.orig, self.buffer.table, known_as=known_as)
+                remedies = {
+                    key.name: f"mend the source; or, since rows of {key.target} come after these, declare the foreign "
+                    "key, and where the tables refer to each other in a circle as DEFERRABLE INITIALLY DEFERRED"
+                    for key in self._shape.foreign_keys
+                    if key.target in later
+                }
+                raise_row_error(error.orig, self.buffer.table, known_as=known_as, remedies=remedies)
             raise
 
     def advance_sequences(self, conn: sa.Connection) -> None:

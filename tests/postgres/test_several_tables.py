@@ -287,15 +287,15 @@ def test_a_new_foreign_key_comes_though_its_tables_are_replaced_in_place(
 WAYS = (Replace.SWAP, Replace.IN_PLACE, Replace.AUTO)
 
 
-def circle(*, primary_key: bool) -> tuple[sa.MetaData, sa.Table, sa.Table]:
-    """Two tables that refer to each other, by keys that are not deferrable."""
+def circle(*, primary_key: bool, **options: Any) -> tuple[sa.MetaData, sa.Table, sa.Table]:
+    """Two tables that refer to each other, by keys that are not deferrable unless it is said."""
     metadata = sa.MetaData()
     tables = [
         sa.Table(
             name,
             metadata,
             sa.Column("id", sa.Integer, primary_key=primary_key, unique=not primary_key, autoincrement=False),
-            sa.Column("other", sa.ForeignKey(f"{other}.id", name=f"to_{other}", use_alter=True)),
+            sa.Column("other", sa.ForeignKey(f"{other}.id", name=f"to_{other}", use_alter=True, **options)),
         )
         for name, other in (("left", "right"), ("right", "left"))
     ]
@@ -382,3 +382,18 @@ def test_tables_whose_deferred_keys_wait_for_each_other_are_swapped_and_refreshe
     for options in ({}, *ways):
         ingest(conn, metadata, lambda mark: [(1, None, rows)], **options)
         assert rows_of(conn, "SELECT count(*) FROM child JOIN parent ON parent.id = child.parent") == [(600,)]
+
+
+@pytest.mark.parametrize("count", [1, 600])
+def test_a_circle_that_cannot_be_filled_says_which_foreign_key_has_to_be_deferred(
+    conn: sa.Connection, count: int
+) -> None:
+    def fill(**options: Any) -> None:
+        metadata, left, right = circle(primary_key=True, **options)
+        rows = [(table, (number, number)) for table in (left, right) for number in range(count)]
+        ingest(conn, metadata, lambda mark: [(1, None, rows)])
+
+    with pytest.raises(RowError, match=r"'to_right'.*rows of public\.right come after.*INITIALLY DEFERRED"):
+        fill()
+    fill(deferrable=True, initially="DEFERRED")
+    assert rows_of(conn, 'SELECT count(*) FROM "left" JOIN "right" USING (id, other)') == [(count,)]
