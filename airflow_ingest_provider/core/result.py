@@ -28,7 +28,7 @@ class IngestResult:
     """What a run did.
 
     `first_high_watermark` is what `batches` was called with, `last_high_watermark` what the next
-    `HighWatermark.LATEST` run starts from.
+    `HighWatermark.LATEST` run starts from: as JSON gives it back, a tuple as a list.
     """
 
     tables: tuple[TableResult, ...]

@@ -1,5 +1,6 @@
 """The steps of a run, each a transaction or several: creating, migrating, and loading batches."""
 
+import copy
 import dataclasses
 import logging
 import time
@@ -130,7 +131,7 @@ class IngestRun:
                 HighWatermark.EARLIEST,
             )
         logger.info("high watermark of %s: starting after %r", self._claim.first.name, self._first_mark)
-        return self._first_mark
+        return copy.deepcopy(self._first_mark)  # the source may change it
 
     def migrate_once(self) -> None:
         """Before the first batch: bring the tables to their definition, claim them for this run, and commit."""

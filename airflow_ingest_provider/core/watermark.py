@@ -88,16 +88,18 @@ def save(conn: sa.Connection, states: Mapping[Name, State]) -> None:
 
 
 def resolved(high_watermark: Any) -> Mark:
-    """The watermark that a batch came with: called where it is a function, and known to fit JSON."""
+    """The watermark that a batch came with, called where it is a function, as it will be read back.
+
+    A tuple is then a list, and a dictionary that the source goes on to change stays as it was.
+    """
     value = high_watermark() if callable(high_watermark) else high_watermark
     try:
-        json.dumps(value, allow_nan=False)
+        return Mark(json.loads(json.dumps(value, allow_nan=False)))
     except (TypeError, ValueError, RecursionError) as error:
         raise BatchError(
             f"the batch's high watermark is a {type(value).__name__} that JSON cannot hold ({error}): give a value "
             "of JSON's types, a date as its isoformat() for example"
         ) from error
-    return Mark(value)
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:

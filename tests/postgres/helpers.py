@@ -34,9 +34,9 @@ def batches_of(table: sa.Table, *batches: Rows, mark: Any = None) -> Callable[[A
     return give
 
 
-def load(conn: sa.Connection, table: sa.Table, *batches: Rows, **options: Any) -> IngestResult:
+def load(conn: sa.Connection, table: sa.Table, *batches: Rows, mark: Any = None, **options: Any) -> IngestResult:
     """Ingest batches of rows of one table."""
-    return ingest(conn, table.metadata, batches_of(table, *batches), **options)
+    return ingest(conn, table.metadata, batches_of(table, *batches, mark=mark), **options)
 
 
 def rows_of(conn: sa.Connection, query: str = "SELECT * FROM people ORDER BY 1") -> list[tuple[Any, ...]]:

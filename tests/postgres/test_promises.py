@@ -1,5 +1,6 @@
 """The specification, sentence by sentence: each test names the one that it holds."""
 
+import enum
 import hashlib
 import json
 import time
@@ -168,6 +169,68 @@ def test_another_value_is_passed_directly_and_deletes_nothing(conn: sa.Connectio
 def test_every_json_value_is_stored_and_read_again(conn: sa.Connection, value: Any) -> None:
     ingest(conn, people().metadata, lambda mark: [(value, None, [])])
     assert ingest(conn, people().metadata, lambda mark: []).first_high_watermark == value
+
+
+class Level(enum.IntEnum):
+    SECOND = 2
+
+
+@pytest.mark.parametrize(
+    ("given", "read"),
+    [(("a", 1), ["a", 1]), ({1: 2}, {"1": 2}), ([{"b": (None,)}], [{"b": [None]}]), (Level.SECOND, 2)],
+)
+@pytest.mark.parametrize("delete", [Delete.OFF, Delete.BEFORE_FIRST_BATCH])
+def test_a_value_that_json_gives_back_otherwise_is_a_watermark(
+    conn: sa.Connection, given: Any, read: Any, delete: str
+) -> None:
+    result = load(conn, people(), [(1, "a", 1)], [(2, "b", 2)], mark=given, delete=delete)
+    assert result.last_high_watermark == read
+    assert type(result.last_high_watermark) is type(read)
+    assert len(rows_of(conn)) == 2
+    following = load(conn, people(), [(3, "c", 3)], delete=delete)
+    assert following.first_high_watermark == read
+    assert len(rows_of(conn)) == (3 if delete == Delete.OFF else 1)
+
+
+@pytest.mark.parametrize("delete", [Delete.OFF, Delete.BEFORE_FIRST_BATCH])
+def test_a_source_may_change_its_watermark_and_give_it_again(conn: sa.Connection, delete: str) -> None:
+    table = people()
+
+    def batches(mark: Any) -> Any:
+        mark = {"last": 0, "pages": []} if mark is None else mark
+        for _ in range(3):
+            mark["last"] += 1
+            mark["pages"].append(mark["last"])
+            yield mark, None, [(table, (mark["last"], "x", None))]
+        mark["last"] = 100
+
+    first, second = (ingest(conn, table.metadata, batches, delete=delete) for _ in range(2))
+    assert first.last_high_watermark == second.first_high_watermark == {"last": 3, "pages": [1, 2, 3]}
+    assert second.last_high_watermark == {"last": 6, "pages": [1, 2, 3, 4, 5, 6]}
+    assert [row[0] for row in rows_of(conn)] == ([1, 2, 3, 4, 5, 6] if delete == Delete.OFF else [4, 5, 6])
+
+
+def test_a_source_may_change_the_watermark_that_the_caller_gave(conn: sa.Connection) -> None:
+    table, given = people(), {"last": 5}
+
+    def batches(mark: Any) -> Any:
+        while mark["last"] < 7:
+            mark["last"] += 1
+            yield mark, None, [(table, (mark["last"], "x", None))]
+
+    result = ingest(conn, table.metadata, batches, high_watermark=given)
+    assert given == result.first_high_watermark == {"last": 5}
+    assert result.last_high_watermark == {"last": 7}
+
+
+def test_what_a_callable_watermark_raises_passes_through_and_keeps_the_batch_out(conn: sa.Connection) -> None:
+    def mark() -> Any:
+        raise LookupError("no last row")
+
+    with pytest.raises(LookupError, match="no last row"):
+        load(conn, people(), [(1, "a", 1)], mark=mark)
+    assert rows_of(conn) == []
+    assert is_usable(conn)
 
 
 def test_a_callable_watermark_is_called_once_the_rows_were_read(conn: sa.Connection) -> None:
