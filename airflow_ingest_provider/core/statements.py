@@ -31,15 +31,21 @@ def columns(names: Sequence[str]) -> Statement:
 
 
 def create_staging(name: str, shape: TableShape, *, not_null: bool) -> Statement:
-    """A temporary table for a batch's rows: the loaded columns, gone at the end of the transaction."""
+    """A temporary table for a batch's rows: the loaded columns and the key, gone at the end of the transaction.
+
+    Key columns that are computed are computed here too, since rows are merged by them.
+    """
+    key = shape.primary_key.columns if shape.primary_key else ()
     definitions = [
-        sql.SQL("{} {}{}{}").format(
+        sql.SQL("{} {}{}{}{}").format(
             sql.Identifier(column.name),
             sql.SQL(column.type),
             _collate(column),
+            _value(column) if column.generated else sql.SQL(""),
             sql.SQL(" NOT NULL" if column.not_null and not_null else ""),
         )
-        for column in shape.loaded_columns
+        for column in shape.columns
+        if column.takes_values or column.name in key
     ]
     return sql.SQL("CREATE TEMPORARY TABLE {} ({}) ON COMMIT DROP").format(
         sql.Identifier(name), sql.SQL(", ").join(definitions)

@@ -232,3 +232,58 @@ def test_a_row_that_does_not_fit_is_named_though_few_of_the_first_rows_changed(
     with pytest.raises(RowError, match="'adult'") as raised:
         load(conn, people(), rows, delete=Delete.BEFORE_FIRST_BATCH)
     assert "-900" not in str(raised.value)
+
+
+def by_lower_name(**column: Any) -> sa.Table:
+    """A table whose key is computed from another column."""
+    lower = sa.Column("lower", sa.Text, sa.Computed("lower(name)", persisted=True), primary_key=True, **column)
+    return sa.Table("people", sa.MetaData(), sa.Column("age", sa.Integer), lower, sa.Column("name", sa.Text))
+
+
+@pytest.mark.parametrize("more", [0, 600, 12_000])
+def test_rows_are_upserted_on_a_computed_key(conn: sa.Connection, more: int) -> None:
+    table = by_lower_name()
+    others = [(number, f"N{number}") for number in range(more)]
+    load(conn, table, [*others, (1, "Ann"), (2, "Bob")])
+    result = load(conn, table, [*others, (3, "BOB"), (1, "Ann"), (4, "Cid"), (5, "CID")]).tables[0]
+    assert rows_of(conn, "SELECT age, lower, name FROM people WHERE lower !~ '^n' ORDER BY lower") == [
+        (1, "ann", "Ann"),
+        (3, "bob", "BOB"),
+        (5, "cid", "CID"),
+    ]
+    assert (result.inserted, result.updated, result.unchanged, result.superseded) == (1, 1, more + 1, 1)
+
+
+@pytest.mark.parametrize("replace", [Replace.AUTO, Replace.IN_PLACE])
+@pytest.mark.parametrize("more", [0, 600])
+def test_rows_with_a_computed_key_are_replaced(conn: sa.Connection, replace: str, more: int) -> None:
+    table = by_lower_name()
+    others = [(number, f"N{number}") for number in range(more)]
+    load(conn, table, [*others, (1, "Ann"), (2, "Bob")])
+    rows = [*others, (1, "Ann"), (3, "CID"), (4, "Cid")]
+    result = load(conn, table, rows, delete=Delete.BEFORE_FIRST_BATCH, replace=replace).tables[0]
+    found = rows_of(conn, "SELECT age, lower, name FROM people WHERE lower !~ '^n' ORDER BY lower")
+    assert found == [(1, "ann", "Ann"), (4, "cid", "Cid")]
+    assert result.superseded == 1
+
+
+def test_a_row_that_gives_a_computed_key_no_value_is_named(conn: sa.Connection) -> None:
+    load(conn, by_lower_name(), [(1, "Ann")])
+    with pytest.raises(RowError, match="23502") as refused:
+        load(conn, by_lower_name(), [(2, "Bob"), (3, None)])
+    assert (refused.value.column, refused.value.row_number) == ("lower", 2)
+
+
+def test_a_computed_key_of_several_columns_is_deferrable(conn: sa.Connection) -> None:
+    table = sa.Table(
+        "people",
+        sa.MetaData(),
+        sa.Column("id", sa.Integer),
+        sa.Column("day", sa.Date, sa.Computed("(at AT TIME ZONE 'UTC')::date", persisted=True)),
+        sa.Column("at", sa.DateTime(timezone=True)),
+        sa.PrimaryKeyConstraint("day", "id", deferrable=True),
+    )
+    load(conn, table, [(1, "2024-01-01 10:00+00"), (2, "2024-01-01 11:00+00")])
+    counts = load(conn, table, [(1, "2024-01-01 12:00+00"), (2, "2024-01-02 11:00+00")]).tables[0]
+    assert (counts.inserted, counts.updated) == (1, 1)
+    assert len(rows_of(conn)) == 3
