@@ -13,6 +13,7 @@ from airflow_ingest_provider.core.load import check_connection
 from airflow_ingest_provider.core.options import Delete, HighWatermark, Migrate, Options, Replace, Upsert, Visibility
 from airflow_ingest_provider.core.result import IngestResult
 from airflow_ingest_provider.core.run import IngestRun
+from airflow_ingest_provider.core.session import check_left_alone
 
 Batches = Callable[[Any], Iterable[Any]]
 
@@ -42,7 +43,8 @@ def ingest(
 
     Arguments:
         conn: a SQLAlchemy connection through psycopg or psycopg2, not in a transaction and not AUTOCOMMIT. It is
-            outside a transaction again when this returns or raises.
+            outside a transaction again when this returns or raises. `batches` had better use another one: it may use
+            this one before it gives a batch, if it ends its transaction, and not at all in a batch's rows.
         metadata: holds the table to load; several tables are loaded in the same transactions, and the high watermark
             is kept with the first.
         batches: called with a high watermark, gives an iterable of `(high_watermark, batch_metadata, rows)`. The
@@ -99,11 +101,16 @@ def ingest(
     run = IngestRun(conn, metadata, on_before_visible, options)
     run.create_missing()
     start = run.starting_high_watermark()
-    with closed_after(batches(start)) as all_batches:
-        for batch in all_batches:
-            mark, batch_metadata, rows = triple(batch)
-            arrived = started(rows)
-            run.migrate_once()
-            run.load(mark, batch_metadata, arrived)
+    try:
+        with closed_after(batches(start)) as all_batches:
+            for batch in all_batches:
+                mark, batch_metadata, rows = triple(batch)
+                arrived = started(rows)
+                check_left_alone(conn)
+                run.migrate_once()
+                run.load(mark, batch_metadata, arrived)
+        check_left_alone(conn)
+    finally:
+        conn.rollback()  # what a source began that raised
     run.finish()
     return run.result()

@@ -33,7 +33,7 @@ from airflow_ingest_provider.core.refresh import (
     hardly_changes,
 )
 from airflow_ingest_provider.core.result import IngestResult
-from airflow_ingest_provider.core.session import explained, transaction
+from airflow_ingest_provider.core.session import explained, reserved, transaction
 from airflow_ingest_provider.core.shape import ForeignKeyShape
 from airflow_ingest_provider.core.steps import Steps, clear_leftovers
 from airflow_ingest_provider.core.swap import swap
@@ -353,11 +353,12 @@ class IngestRun:
         buffers = {name: part.buffer for name, part in targets.items()}
         skipped: set[str] = set()
         recognise = recogniser({part.loaded.table: part.buffer for part in parts}, skipped.add)
-        for run in runs(chunks, buffers, recognise):
-            part = targets[run.table]
-            with explained():
-                target = part.copy_target(self._conn)
-            copy_rows(self._conn, target, self._progress(run, part), run.first_row, binary=run.binary)
+        with reserved(self._conn) as reservation:
+            for run in runs(chunks, buffers, recognise):
+                part = targets[run.table]
+                with reservation.for_us(), explained():
+                    target = part.copy_target(self._conn)
+                copy_rows(self._conn, target, self._progress(run, part), run.first_row, binary=run.binary)
         if skipped:
             logger.warning("rows of %s were skipped: not in the metadata", ", ".join(sorted(skipped)))
 

@@ -102,6 +102,67 @@ def explained() -> Iterator[None]:
         raise
 
 
+def check_left_alone(conn: sa.Connection) -> None:
+    """Raise IngestError where the source left the connection in a transaction, which is rolled back."""
+    if conn.get_transaction() is None:
+        return
+    conn.rollback()
+    raise IngestError(
+        "batches used conn and left it in a transaction, which was rolled back: expected conn outside a transaction, "
+        "since each batch is one of its own; use another connection in batches, as engine.connect() gives, or "
+        "`with conn.begin():` before the batch is given"
+    )
+
+
+class Reserved:
+    """A connection that the source of a batch's rows cannot use while they are read.
+
+    PostgreSQL takes no statement during a COPY: psycopg 3 would wait for ever, and psycopg2 loses the connection.
+    """
+
+    def __init__(self, conn: sa.Connection) -> None:
+        self._conn = conn
+        self._is_ours = False
+
+    @contextmanager
+    def for_us(self) -> Iterator[None]:
+        """In the block, the run itself uses it."""
+        self._is_ours = True
+        try:
+            yield
+        finally:
+            self._is_ours = False
+
+    def refuse(self, *_: Any) -> None:
+        if not self._is_ours:
+            raise IngestError(
+                "the rows of a batch used conn while they were read: expected it to be left to the run, which is in "
+                "the batch's transaction by then; use another connection in batches, as engine.connect() gives"
+            )
+
+    def roll_back(self) -> None:
+        """End the transaction on the server where SQLAlchemy takes it for ended, by the commit that was refused."""
+        if not (self._conn.in_transaction() or self._conn.closed):
+            self._conn.connection.rollback()
+
+
+_USES = ("before_cursor_execute", "commit", "rollback")
+
+
+@contextmanager
+def reserved(conn: sa.Connection) -> Iterator[Reserved]:
+    """In the block, a use of the connection by others than the run is an IngestError, where it is tried."""
+    reservation = Reserved(conn)
+    for use in _USES:
+        sa.event.listen(conn, use, reservation.refuse)
+    try:
+        yield reservation
+    finally:
+        for use in _USES:
+            sa.event.remove(conn, use, reservation.refuse)
+        reservation.roll_back()
+
+
 FEATURE_NOT_SUPPORTED = "0A000"
 FOREIGN_KEY_VIOLATION = "23503"
 UNIQUE_VIOLATION = "23505"

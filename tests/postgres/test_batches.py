@@ -4,15 +4,17 @@ import itertools
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterator
 from typing import Any
 
+import pyarrow as pa
 import pytest
 import sqlalchemy as sa
 
 from airflow_ingest_provider import Delete, IngestError, ingest
 from airflow_ingest_provider.core import load as load_module
 from airflow_ingest_provider.demo.server import Server
-from tests.postgres.helpers import load, people, rows_of
+from tests.postgres.helpers import is_usable, load, people, rows_of
 
 PEAK = """
 import resource, sys
@@ -125,3 +127,109 @@ def test_a_cancelled_copy_ends_though_its_source_goes_on(conn: sa.Connection) ->
         ingest(conn, table.metadata, lambda mark: [(1, None, rows())])
     assert rows_of(conn) == []
     load(conn, table, [(1, "a", 1)])
+
+
+def query(conn: sa.Connection) -> None:
+    conn.scalar(sa.text("SELECT 1"))
+
+
+def transaction(conn: sa.Connection) -> None:
+    with conn.begin():
+        query(conn)
+
+
+def insert(conn: sa.Connection) -> None:
+    conn.exec_driver_sql("INSERT INTO people VALUES (100, 'by the source')")
+
+
+@pytest.mark.parametrize("use", [query, insert])
+@pytest.mark.parametrize("at", ["called", "first", "rows", "second", "end"])
+def test_a_source_that_leaves_the_connection_in_a_transaction_is_told_so(
+    conn: sa.Connection, at: str, use: Callable[[sa.Connection], None]
+) -> None:
+    table = people()
+    load(conn, table, [(0, "a", 0)])
+
+    def batches() -> Iterator[Any]:
+        for number, place in enumerate(("first", "second", "end"), start=1):
+            if at == place:
+                use(conn)
+            if place != "end":
+                yield number, None, rows(number)
+
+    def rows(number: int) -> Iterator[Any]:
+        if at == "rows":
+            use(conn)
+        yield table, (number, "a", number)
+
+    def called(mark: Any) -> Iterator[Any]:
+        if at == "called":
+            use(conn)
+        return batches()
+
+    with pytest.raises(IngestError, match=r"^batches used conn and left it in a transaction.*another connection"):
+        ingest(conn, table.metadata, called)
+    assert is_usable(conn)
+    kept = {"second": 1, "end": 2}.get(at, 0)
+    assert rows_of(conn, "SELECT id FROM people ORDER BY id") == [(number,) for number in range(kept + 1)]
+
+
+def test_a_source_may_use_the_connection_in_a_transaction_that_it_ends(conn: sa.Connection) -> None:
+    table = people()
+
+    def batches(mark: Any) -> Iterator[Any]:
+        for number in (1, 2):
+            transaction(conn)
+            yield number, None, [(table, (number, "a", number))]
+        transaction(conn)
+
+    assert ingest(conn, table.metadata, batches).rows == 2
+
+
+def test_a_source_that_gives_batches_in_its_own_transaction_is_told_so(conn: sa.Connection) -> None:
+    table = people()
+
+    def batches(mark: Any) -> Iterator[Any]:
+        with conn.begin():
+            yield 1, None, [(table, (1, "a", 1))]
+
+    with pytest.raises(IngestError, match="left it in a transaction"):
+        ingest(conn, table.metadata, batches)
+    assert is_usable(conn)
+
+
+def test_a_query_of_a_source_that_fails_leaves_the_connection_outside_a_transaction(conn: sa.Connection) -> None:
+    def batches(mark: Any) -> Iterator[Any]:
+        conn.execute(sa.text("SELECT 1 / 0"))
+        yield 1, None, []
+
+    with pytest.raises(sa.exc.DataError, match="division by zero"):
+        ingest(conn, people().metadata, batches)
+    assert is_usable(conn)
+
+
+@pytest.mark.parametrize("key", [True, False])
+@pytest.mark.parametrize(
+    "use", [query, transaction, sa.Connection.commit, sa.Connection.rollback, sa.Connection.begin_nested]
+)
+@pytest.mark.parametrize("frame", [True, False])
+def test_rows_that_use_the_connection_while_they_are_read_are_told_so(
+    conn: sa.Connection, use: Callable[[sa.Connection], None], key: bool, frame: bool
+) -> None:
+    id_ = sa.Column("id", sa.Integer, primary_key=key, autoincrement=False)
+    table = sa.Table("people", sa.MetaData(), id_)
+    load(conn, table, [(-1,)])
+
+    def rows() -> Iterator[Any]:
+        yield from ((table, (number,)) for number in range(5000))
+        if frame:
+            yield table, pa.table({"id": pa.array([5000], pa.int32())})
+        use(conn)
+
+    with pytest.raises((IngestError, sa.exc.InvalidRequestError)) as raised:
+        ingest(conn, table.metadata, lambda mark: [(2, None, rows())])
+    if use is not transaction:  # which SQLAlchemy refuses by itself
+        assert "the rows of a batch used conn while they were read" in str(raised.value)
+    assert is_usable(conn)
+    assert rows_of(conn) == [(-1,)]
+    load(conn, table, [(1,)])
