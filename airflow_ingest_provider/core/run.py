@@ -78,6 +78,7 @@ class IngestRun:
         self._waiting: dict[Name, Planned] = {}
         self._put_off: dict[LoadedTable, tuple[ForeignKeyShape, ...]] = {}
         self._deletes = options.replaces
+        self._carried_on = False
         self._first_mark: Any = None
         self._last_mark: Any = None
 
@@ -131,6 +132,7 @@ class IngestRun:
                 HighWatermark.EARLIEST,
             )
         logger.info("high watermark of %s: starting after %r", self._claim.first.name, self._first_mark)
+        self._carried_on = not self._deletes and self._first_mark == stored.high_watermark
         return copy.deepcopy(self._first_mark)  # the source may change it
 
     def migrate_once(self) -> None:
@@ -453,10 +455,13 @@ class IngestRun:
         )
 
     def finish(self) -> None:
-        """Take back the mark of an unfinished replacement, where all of it is there now."""
-        replaced = self._deletes and self._claim.batches > 0
-        carried_on = not self._deletes and self._options.high_watermark == HighWatermark.LATEST
-        if not (self._claim.unfinished and (replaced or carried_on)):
+        """Take back the mark of an unfinished replacement, where all of it is there now.
+
+        A run that does not delete has completed it if it began where the other stopped, or at the beginning. From
+        another high watermark, rows in between may be missing.
+        """
+        began_anew = self._claim.batches > 0 and (self._deletes or self._first_mark is None)
+        if not (self._claim.unfinished and (began_anew or self._carried_on)):
             return
         self._claim.unfinished = False
         with self._claim.alone(), explained():

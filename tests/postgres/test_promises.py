@@ -361,6 +361,37 @@ def test_the_retry_of_a_deleting_run_loses_nothing(conn: sa.Connection) -> None:
     assert [row[0] for row in rows_of(conn)] == [7]
 
 
+@pytest.mark.parametrize(
+    ("mark", "batches", "completes"),
+    [
+        (HighWatermark.EARLIEST, 1, True),
+        (HighWatermark.EARLIEST, 0, False),
+        (None, 1, True),
+        (HighWatermark.LATEST, 1, True),
+        (HighWatermark.LATEST, 0, True),
+        (1, 1, True),
+        (0, 1, False),
+        (7, 1, False),
+    ],
+)
+def test_a_run_that_does_not_delete_may_complete_an_unfinished_replacement(
+    conn: sa.Connection, mark: Any, batches: int, completes: bool
+) -> None:
+    """Then a later run that replaces the rows deletes; else it carries on, since rows may be missing."""
+    table = people()
+
+    def failing(mark: Any) -> Any:
+        yield 1, None, [(table, (1, "new", None))]
+        raise ConnectionError("the source went away")
+
+    with pytest.raises(ConnectionError):
+        ingest(conn, table.metadata, failing, delete=Delete.BEFORE_FIRST_BATCH)
+    load(conn, table, *[[(2, "new", None)]] * batches, high_watermark=mark)
+    load(conn, table, [(3, "next", None)], delete=Delete.BEFORE_FIRST_BATCH)
+    ids = [row[0] for row in rows_of(conn)]
+    assert ids == ([3] if completes else [1, 2, 3] if batches else [1, 3])
+
+
 # --- upsert
 
 
