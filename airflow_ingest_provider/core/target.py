@@ -287,8 +287,10 @@ def way(loaded: LoadedTable, tables: Sequence[LoadedTable], *, upserts: bool) ->
         return Way.REPLACE
     if loaded.key and upserts:
         return Way.UPSERT
-    # Rows of several tables come in any order, and those that refer to others must go in after them.
-    return Way.STAGED if loaded.live.foreign_keys and len(tables) > 1 else Way.DIRECT
+    # Rows come in any order, and in several COPYs: those that refer to others must go in after them, or with them.
+    keys = loaded.live.foreign_keys
+    waits = bool(keys) and (len(tables) > 1 or any(key.target == loaded.name for key in keys))
+    return Way.STAGED if waits else Way.DIRECT
 
 
 def parents_first(metadata: sa.MetaData, tables: Sequence[LoadedTable]) -> list[LoadedTable]:

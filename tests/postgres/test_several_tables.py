@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
+import pyarrow as pa
 import pytest
 import sqlalchemy as sa
 
@@ -397,3 +398,16 @@ def test_a_circle_that_cannot_be_filled_says_which_foreign_key_has_to_be_deferre
         fill()
     fill(deferrable=True, initially="DEFERRED")
     assert rows_of(conn, 'SELECT count(*) FROM "left" JOIN "right" USING (id, other)') == [(count,)]
+
+
+@pytest.mark.parametrize("upsert", [Upsert.OFF, Upsert.IF_PRIMARY_KEY])
+def test_rows_that_refer_to_later_ones_of_their_own_table_may_come_with_arrow(conn: sa.Connection, upsert: str) -> None:
+    metadata = sa.MetaData()
+    id_ = sa.Column("id", sa.Integer, primary_key=True, autoincrement=False)
+    table = sa.Table("people", metadata, id_, sa.Column("boss", sa.ForeignKey(id_)))
+    ingest(conn, metadata, lambda mark: [(1, None, [(table, (0, None))])])
+    frame = pa.table({"id": pa.array([1], pa.int32()), "boss": pa.array([10], pa.int32())})
+    rows = [(table, frame), (table, (10, 20)), (table, frame.slice(1)), (table, (20, None))]
+    result = ingest(conn, metadata, lambda mark: [(2, None, rows)], upsert=upsert).tables[0]
+    assert rows_of(conn) == [(0, None), (1, 10), (10, 20), (20, None)]
+    assert result.inserted == 3
