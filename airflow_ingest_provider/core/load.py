@@ -62,8 +62,8 @@ class Target:
     table: str
 
 
-def copy_rows(conn: sa.Connection, target: Target, chunks: Iterator[bytes], first_row: int, *, binary: bool) -> None:
-    """Stream encoded rows into a relation, in the open transaction.
+def copy_rows(conn: sa.Connection, target: Target, chunks: Iterator[bytes], first_row: int, *, binary: bool) -> int:
+    """Stream encoded rows into a relation, in the open transaction; how many PostgreSQL wrote.
 
     `first_row` is the number of the first row within its batch. Raises RowError for a row that PostgreSQL refuses, and
     what else it says as SQLAlchemy does; what the source of the chunks raises passes through as it is.
@@ -82,6 +82,7 @@ def copy_rows(conn: sa.Connection, target: Target, chunks: Iterator[bytes], firs
                 with cursor.copy(statement) as copy:
                     for chunk in source:
                         copy.write(chunk)
+            return int(cursor.rowcount)
     except Exception as error:
         if source.error is not None:
             raise source.error from None  # psycopg2 hides it behind a QueryCanceled of its own

@@ -9,7 +9,8 @@ class TableResult:
     """What a run did to one table; counts are rows.
 
     Every row received was `inserted`, `updated`, found `unchanged`, or `superseded` by a later row of
-    the same key in the same batch. A count that PostgreSQL cannot tell is None.
+    the same key in the same batch. Those that a trigger of the table keeps out are none of these. A count that
+    PostgreSQL cannot tell is None.
     """
 
     table: str

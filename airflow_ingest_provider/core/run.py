@@ -360,7 +360,8 @@ class IngestRun:
                 part = targets[run.table]
                 with reservation.for_us(), explained():
                     target = part.copy_target(self._conn)
-                copy_rows(self._conn, target, self._progress(run, part), run.first_row, binary=run.binary)
+                chunks_sent = self._progress(run, part)
+                part.written += copy_rows(self._conn, target, chunks_sent, run.first_row, binary=run.binary)
         if skipped:
             logger.warning("rows of %s were skipped: not in the metadata", ", ".join(sorted(skipped)))
 

@@ -103,6 +103,8 @@ class BatchTable:
         self.loaded = loaded
         self.way = way
         self.hidden: HiddenTable | None = None
+        self.written = 0
+        """How many rows PostgreSQL counted in the COPYs: those that a trigger keeps out are not among them."""
         self._upserts = upserts
         self._shape = loaded.live
         self._token = token
@@ -202,7 +204,7 @@ class BatchTable:
         if not self.takes_part:
             return Merged()
         if self.way in (Way.DIRECT, Way.HIDDEN):
-            return Merged(inserted=received)
+            return Merged(inserted=self.written)
         key = self.loaded.key
         if self.way is Way.STAGED or not key:
             return merge.insert(conn, self._staged, self._shape)
@@ -211,7 +213,15 @@ class BatchTable:
                 self._compare_again(conn, self._compared, "again")
             merged = merge.merge_differing(conn, self._compared, self._shape, key)
         else:
-            merged = merge.upsert(conn, self._staged, self._shape, key, received, all_keyed=self._all_keyed)
+            merged = merge.upsert(
+                conn,
+                self._staged,
+                self._shape,
+                key,
+                received,
+                all_keyed=self._all_keyed,
+                has_triggers=catalog.has_triggers(conn, self._shape.oid),
+            )
         if merged.superseded and not self._upserts:
             raise RowError(
                 f"{merged.superseded} rows have the primary key of another row of the batch, and upsert is off",

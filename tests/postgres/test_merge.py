@@ -287,3 +287,26 @@ def test_a_computed_key_of_several_columns_is_deferrable(conn: sa.Connection) ->
     counts = load(conn, table, [(1, "2024-01-01 12:00+00"), (2, "2024-01-02 11:00+00")]).tables[0]
     assert (counts.inserted, counts.updated) == (1, 1)
     assert len(rows_of(conn)) == 3
+
+
+@pytest.mark.parametrize("upsert", [Upsert.OFF, Upsert.IF_PRIMARY_KEY])
+@pytest.mark.parametrize("deferrable", [False, True])
+@pytest.mark.parametrize("delete", [Delete.OFF, Delete.BEFORE_FIRST_BATCH])
+def test_rows_that_a_trigger_keeps_out_are_received_and_nothing_else(
+    conn: sa.Connection, other: sa.Connection, upsert: str, deferrable: bool, delete: str
+) -> None:
+    key = sa.PrimaryKeyConstraint("id", deferrable=deferrable)
+    table = sa.Table("people", sa.MetaData(), sa.Column("id", sa.Integer), sa.Column("name", sa.Text), key)
+    load(conn, table, [(1, "a"), (2, "b"), (3, "c")])
+    other.exec_driver_sql("""
+        CREATE FUNCTION keep_out() RETURNS trigger LANGUAGE plpgsql AS
+            'BEGIN IF NEW.name = ''no'' THEN RETURN NULL; END IF; RETURN NEW; END';
+        CREATE TRIGGER kept_out BEFORE INSERT OR UPDATE ON people FOR EACH ROW EXECUTE FUNCTION keep_out();
+    """)
+    changed = [] if upsert == Upsert.OFF and delete == Delete.OFF else [(1, "a"), (2, "B"), (3, "no")]
+    rows = [*changed, (4, "no"), (5, "no"), (6, "d")]
+    result = load(conn, table, rows, upsert=upsert, delete=delete, replace=Replace.IN_PLACE).tables[0]
+    expected = [(1, "a"), (2, "B"), (3, "c"), (6, "d")] if changed else [(1, "a"), (2, "b"), (3, "c"), (6, "d")]
+    assert rows_of(conn) == expected
+    counts = (result.received, result.inserted, result.updated, result.unchanged, result.deleted)
+    assert counts == ((6, 1, 1, 1, 0) if changed else (3, 1, 0, 0, 0))
