@@ -85,7 +85,7 @@ class IngestOperator(BaseOperator):
         delete: str = Delete.OFF,
         op_kwargs: Mapping[str, Any] | None = None,
         migrate: str = Migrate.AUTO,
-        conversions: Mapping[str, str] = MappingProxyType({}),
+        conversions: Mapping[str, str] | str = MappingProxyType({}),
         replace: str = Replace.AUTO,
         end_blockers: bool = False,
         lock_timeout: timedelta = timedelta(milliseconds=50),
@@ -108,7 +108,8 @@ class IngestOperator(BaseOperator):
         self.delete = delete
         self.op_kwargs = op_kwargs or {}
         self.migrate = migrate
-        self.conversions = dict(conversions)
+        # Templates are rendered later. A read-only mapping, as the default is, cannot be copied or stored.
+        self.conversions: Any = dict(conversions) if isinstance(conversions, Mapping) else conversions
         self.replace = replace
         self.end_blockers = end_blockers
         self.lock_timeout = lock_timeout

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from datetime import timedelta
 from importlib.metadata import version
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import psycopg
@@ -29,6 +30,11 @@ metadata = sa.MetaData()
 numbers = sa.Table("numbers", metadata, sa.Column("number", sa.Integer, primary_key=True))
 
 dag_numbers = itertools.count(1)
+
+keeps_dag_param = pytest.mark.skipif(
+    Version(version("apache-airflow-core")) < Version("3.2"),
+    reason="Airflow 3.1 cannot store a DAG that has dag.param() in a templated field",
+)
 
 ROWS = "SELECT array_agg(number ORDER BY number) FROM numbers"
 
@@ -117,6 +123,43 @@ def test_a_template_that_gives_no_constant_is_refused(argument: str, accepted: s
     assert fetch(dsn, "SELECT to_regclass('numbers')") is None
 
 
+CONVERSIONS = {"number": "was::int"}
+
+
+def load_with_conversions(run: "Runner", dsn: str, conversions: Any, native: bool = False) -> Any:
+    """A run for which `number` is a new column, with these conversions or what their template gives."""
+    with psycopg.connect(dsn) as connection:
+        connection.execute("CREATE TABLE numbers AS SELECT '7' AS was")
+    done = run(dag_of(params={"it": Param({})}, native=native, conversions=conversions), it=CONVERSIONS)
+    return fetch(dsn, ROWS) if done.error is None else done.error
+
+
+@pytest.mark.parametrize(
+    ("conversions", "native"),
+    [
+        (MappingProxyType(CONVERSIONS), False),
+        ({"number": "{{ params.it.number }}"}, False),
+        ("{{ params.it }}", True),
+        (lambda context, jinja_env: context["params"]["it"], False),
+    ],
+    ids=["mapping", "template in it", "native template", "callable"],
+)
+def test_conversions_are_a_template(conversions: Any, native: bool, run: "Runner", dsn: str) -> None:
+    assert load_with_conversions(run, dsn, conversions, native) == [1, 7]
+
+
+@keeps_dag_param
+def test_conversions_may_be_a_parameter(run: "Runner", dsn: str) -> None:
+    assert load_with_conversions(run, dsn, DAG("any").param("it")) == [1, 7]
+
+
+@pytest.mark.parametrize("conversions", ["{{ params.it }}", None, 3])
+def test_conversions_that_are_no_mapping_are_refused(conversions: Any, run: "Runner", dsn: str) -> None:
+    error = load_with_conversions(run, dsn, conversions)
+    assert isinstance(error, ValueError)
+    assert "expected a mapping of columns to SQL expressions" in str(error)
+
+
 @pytest.mark.parametrize("value", [None, ""])
 def test_a_template_that_gives_no_high_watermark_is_refused(value: Any, run: "Runner") -> None:
     batches = Recorder()
@@ -127,10 +170,7 @@ def test_a_template_that_gives_no_high_watermark_is_refused(value: Any, run: "Ru
     assert batches.high_watermark == "never called"
 
 
-@pytest.mark.skipif(
-    Version(version("apache-airflow-core")) < Version("3.2"),
-    reason="Airflow 3.1 cannot store a DAG that has dag.param() in a templated field",
-)
+@keeps_dag_param
 @pytest.mark.parametrize("value", [5, None, 2.5, "2024", {"page": 3}, [1, "a"], HighWatermark.EARLIEST])
 def test_dag_param_keeps_the_type(value: Any, run: "Runner") -> None:
     batches = Recorder()
