@@ -45,7 +45,8 @@ class IngestOperator(BaseOperator):
         migrate: "auto", "safe" (no column with values is dropped) or "off" (every difference is refused). (templated)
         conversions: SQL expressions that fill retyped and new columns, by column. (templated)
         replace: how rows are replaced: "auto", "swap" or "in_place". (templated)
-        end_blockers: whether to end backends that stand in the way for longer than `lock_patience`.
+        end_blockers: whether to end backends that stand in the way for longer than `lock_patience`: True, False,
+            or the text that a template makes of them. (templated)
         lock_timeout: how long one try for an exclusive lock may keep readers waiting.
         lock_patience: how long all tries together may take, and how long another run is waited for.
         maintenance_work_mem: the memory that keys and indexes of a new table are built with, such as "1GB".
@@ -64,6 +65,7 @@ class IngestOperator(BaseOperator):
         "migrate",
         "conversions",
         "replace",
+        "end_blockers",
         "op_kwargs",
         "tables",
     )
@@ -87,7 +89,7 @@ class IngestOperator(BaseOperator):
         migrate: str = Migrate.AUTO,
         conversions: Mapping[str, str] | str = MappingProxyType({}),
         replace: str = Replace.AUTO,
-        end_blockers: bool = False,
+        end_blockers: bool | str = False,
         lock_timeout: timedelta = timedelta(milliseconds=50),
         lock_patience: timedelta = timedelta(minutes=5),
         maintenance_work_mem: str | None = None,
@@ -142,7 +144,7 @@ class IngestOperator(BaseOperator):
             migrate=self.migrate,
             conversions=self.conversions,
             replace=self.replace,
-            end_blockers=self.end_blockers,
+            end_blockers=_truth(self.end_blockers),
             lock_timeout=self.lock_timeout,
             lock_patience=self.lock_patience,
             maintenance_work_mem=self.maintenance_work_mem,
@@ -202,6 +204,11 @@ def _check_high_watermark(high_watermark: Any) -> None:
             "high_watermark=dag.param('name') or a callable (context, jinja_env) that returns it; for a "
             "default, write '{{ params.name or \"__LATEST__\" }}'"
         )
+
+
+def _truth(value: Any) -> Any:
+    """True and False for the text that a template makes of them; anything else as it is, to be checked by the run."""
+    return {"True": True, "False": False}.get(value, value) if isinstance(value, str) else value
 
 
 def _summary(result: IngestResult) -> str:

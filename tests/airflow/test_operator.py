@@ -7,6 +7,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from datetime import timedelta
 from importlib.metadata import version
 from pathlib import Path
@@ -158,6 +159,23 @@ def test_conversions_that_are_no_mapping_are_refused(conversions: Any, run: "Run
     error = load_with_conversions(run, dsn, conversions)
     assert isinstance(error, ValueError)
     assert "expected a mapping of columns to SQL expressions" in str(error)
+
+
+@pytest.mark.parametrize(("value", "native"), [(False, False), (True, False), (True, True)])
+def test_whether_blockers_are_ended_is_a_template(value: bool, native: bool, run: "Runner", dsn: str) -> None:
+    dag = dag_of(
+        params={"it": Param(False, type="boolean")},
+        native=native,
+        end_blockers="{{ params.it }}",
+        lock_patience=timedelta(milliseconds=100),
+    )
+    with suppress(psycopg.errors.AdminShutdown), psycopg.connect(dsn) as reader:
+        reader.execute("CREATE TABLE numbers (number int PRIMARY KEY, gone int)")
+        reader.commit()
+        reader.execute("SELECT FROM numbers")
+        done = run(dag, it=value)
+        there = fetch(dsn, f"SELECT count(*) FROM pg_stat_activity WHERE pid = {reader.info.backend_pid}")
+        assert (there, done.state) == ((0, "success") if value else (1, "failed"))
 
 
 @pytest.mark.parametrize("value", [None, ""])
