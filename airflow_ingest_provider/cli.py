@@ -4,7 +4,7 @@ import argparse
 import importlib.util
 import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 import sqlalchemy as sa
 
@@ -34,8 +34,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _failed("interrupted", code=130)
 
 
+class _Parser(argparse.ArgumentParser):
+    """A parser, and so are those of its commands, that exits with 1 where argparse has 2: a plan's exit code."""
+
+    def error(self, message: str) -> NoReturn:
+        self.print_usage(sys.stderr)
+        self.exit(1, f"{self.prog}: error: {message}\n")
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="airflow-ingest", description="Tools of airflow-ingest-provider.")
+    parser = _Parser(prog="airflow-ingest", description="Tools of airflow-ingest-provider.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     demo = commands.add_parser(
         "demo",
@@ -62,7 +70,7 @@ def _add_plan(commands: Any) -> None:
         help="show what a run would do to the definitions of its tables",
         description="Compares live tables with their definition and prints what a run would do before its first "
         "batch, without doing it. The exit code is 0 if there is nothing to do, 2 if there is something, and 1 if it "
-        "could not be told.",
+        "could not be told, usage errors included.",
     )
     plan.set_defaults(run=_plan)
     plan.add_argument("metadata", help="import path of the MetaData or Table, such as package.module:metadata")

@@ -47,7 +47,19 @@ def test_ctrl_c_is_told_in_a_word(monkeypatch: pytest.MonkeyPatch, capsys: pytes
     assert capsys.readouterr().err == "airflow-ingest: interrupted\n"
 
 
-def test_keep_and_dsn_exclude_each_other() -> None:
+@pytest.mark.parametrize(
+    ("arguments", "error"),
+    [
+        (["demo", "--keep", "--dsn", "dbname=test"], "airflow-ingest demo: error: argument --dsn: not allowed with"),
+        (["plan", "--url", "x", "--migrate", "of", "x:y"], "airflow-ingest plan: error: argument --migrate: invalid"),
+        (["plan", "--url", "x"], "airflow-ingest plan: error: the following arguments are required: metadata"),
+        ([], "airflow-ingest: error: the following arguments are required: COMMAND"),
+    ],
+)
+def test_a_usage_error_is_not_taken_for_a_plan_with_something_to_do(
+    arguments: list[str], error: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     with pytest.raises(SystemExit) as raised:
-        cli.main(["demo", "--keep", "--dsn", "dbname=test"])
-    assert raised.value.code == 2
+        cli.main(arguments)
+    assert raised.value.code == 1
+    assert error in capsys.readouterr().err
