@@ -4,6 +4,7 @@ import argparse
 import importlib.util
 import sys
 from collections.abc import Sequence
+from contextlib import redirect_stdout
 from typing import Any, NoReturn
 
 import sqlalchemy as sa
@@ -86,7 +87,8 @@ def _plan(chosen: argparse.Namespace) -> int:
     sys.path.insert(0, "")  # as `python -m` has it: the metadata is often a file of the folder one is in
     delete = Delete.BEFORE_FIRST_BATCH if chosen.replace_rows else Delete.OFF
     try:
-        with _connection(chosen) as conn:
+        # What Airflow logs and the metadata's module prints is not the plan.
+        with redirect_stdout(sys.stderr), _connection(chosen) as conn:
             plan = ingest_plan(conn, metadata_of(chosen.metadata, {}, {}), delete=delete, migrate=chosen.migrate)
     except (IngestError, ImportError, AttributeError, ValueError, sa.exc.SQLAlchemyError) as error:
         return _failed(str(error))
@@ -101,9 +103,15 @@ def _connection(chosen: argparse.Namespace) -> sa.Connection:
         return sa.create_engine(url.set(database=database), poolclass=sa.NullPool).connect()
     if importlib.util.find_spec("airflow") is None:
         raise ValueError("--conn-id needs Airflow: pip install 'airflow-ingest-provider[airflow]', or pass --url")
+    from airflow.exceptions import AirflowException  # type: ignore[attr-defined]  # its home moved in 3.2
+
     from airflow_ingest_provider.hooks.ingest import IngestHook
 
-    return IngestHook(chosen.conn_id, database=chosen.database).get_sqlalchemy_engine().connect()
+    try:
+        engine = IngestHook(chosen.conn_id, database=chosen.database).get_sqlalchemy_engine()
+    except AirflowException as error:
+        raise ValueError(str(error)) from error
+    return engine.connect()
 
 
 def _demo(chosen: argparse.Namespace) -> int:

@@ -68,7 +68,8 @@ def keyword_arguments(
     their values by position, may be called as a context variable is. (Airflow's own function for this
     is in another module from release to release.)
     """
-    parameters = inspect.signature(function).parameters
+    signature = inspect.signature(function)
+    parameters = signature.parameters
     positional = tuple(parameters)[:given]
     clashing = [name for name in positional if name in op_kwargs]
     if clashing:
@@ -78,7 +79,15 @@ def keyword_arguments(
     available = {**context, **op_kwargs}
     takes_all = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
     wanted = available if takes_all else parameters
-    return {name: available[name] for name in wanted if name in available and name not in positional}
+    arguments = {name: available[name] for name in wanted if name in available and name not in positional}
+    try:
+        signature.bind(*range(given), **arguments)
+    except TypeError as error:
+        raise ValueError(
+            f"{_name(function)}() cannot be called: {error}; expected a function of {given} arguments by position, and "
+            "besides them of context variables, of what op_kwargs holds, and of arguments with a default"
+        ) from error
+    return arguments
 
 
 def _metadata_of_one(table: sa.Table) -> sa.MetaData:

@@ -249,6 +249,25 @@ def test_op_kwargs_cannot_replace_the_high_watermark(run: "Runner") -> None:
     assert "op_kwargs holds 'high_watermark', which the run gives one_batch by position" in str(done.error)
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (
+            {"batches": lambda high_watermark, source: []},
+            "missing a required argument: 'source'; expected a function of 1",
+        ),
+        ({"batches": lambda: [None]}, "too many positional arguments; expected a function of 1 arguments by position"),
+        ({"metadata": lambda source: numbers}, "missing a required argument: 'source'; expected a function of 0"),
+    ],
+)
+def test_a_function_that_cannot_be_called_with_what_there_is_is_refused(
+    arguments: dict[str, Any], message: str, run: "Runner"
+) -> None:
+    done = run(dag_of(**arguments))
+    assert isinstance(done.error, ValueError)
+    assert f"<lambda>() cannot be called: {message}" in str(done.error)
+
+
 def test_import_paths_are_resolved_where_the_task_runs(
     run: "Runner", dsn: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

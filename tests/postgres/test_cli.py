@@ -14,6 +14,9 @@ import sqlalchemy as sa
 metadata = sa.MetaData()
 things = sa.Table("things", metadata, sa.Column("id", sa.Integer, primary_key=True), sa.Column("name", sa.Text))
 others = sa.Table("others", metadata, sa.Column("id", sa.Integer, primary_key=True))
+def talking():
+    print("one moment")
+    return things
 """
 
 
@@ -50,6 +53,7 @@ def test_a_plan_is_printed_and_told_by_the_exit_code(
     [
         (["nowhere:metadata"], "leads nowhere"),
         (["json:decoder"], "metadata gave a module"),
+        (["json:dumps"], "dumps() cannot be called: missing a required argument: 'obj'"),
         (["--database", "none", "sqlalchemy:MetaData"], 'database "none" does not exist'),
     ],
 )
@@ -58,3 +62,8 @@ def test_what_cannot_be_told_is_one_line(
 ) -> None:
     assert cli.main(["plan", "--url", url, *arguments]) == 1
     assert error in capsys.readouterr().err
+
+
+def test_standard_output_is_the_plan_alone(url: str, database: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["plan", "--url", url, f"definitions_{database}:talking"]) == 2
+    assert capsys.readouterr() == ("public.things: create\n", "one moment\n")
