@@ -25,6 +25,7 @@ def check_metadata(value: object) -> None:
     """Refuse what can be no metadata, when the DAG is parsed."""
     if isinstance(value, sa.MetaData | sa.Table):
         return
+    _refuse_orm_class(value)
     try:
         check_callable("metadata", value)
     except ValueError:
@@ -34,22 +35,20 @@ def check_metadata(value: object) -> None:
         ) from None
 
 
-def imported(argument: str, value: Any) -> Any:
-    """What an import path leads to; anything but a string is returned as it is."""
-    if not isinstance(value, str):
-        return value
-    try:
-        return pkgutil.resolve_name(value)
-    except (ImportError, AttributeError, ValueError) as error:
+def imported_function(argument: str, value: Any) -> Any:
+    """What an import path leads to, which must be callable; anything but a string is returned as it is."""
+    found = _imported(argument, value, "package.module:function")
+    if not callable(found):
         raise ValueError(
-            f"{argument} is the import path {value!r}, which leads nowhere ({error}): expected "
-            "'package.module:function', with the package importable where the task runs"
-        ) from error
+            f"{argument} is the import path {value!r}, which leads to a {type(found).__name__}: expected a callable"
+        )
+    return found
 
 
 def metadata_of(value: Any, context: Mapping[str, Any], op_kwargs: Mapping[str, Any]) -> sa.MetaData:
     """The metadata that a value means: itself, a table's own, or what a callable or an import path gives."""
-    found = imported("metadata", value)
+    found = _imported("metadata", value, "package.module:metadata")
+    _refuse_orm_class(found)
     if not isinstance(found, sa.MetaData | sa.Table) and callable(found):
         found = found(**keyword_arguments(found, 0, context, op_kwargs))
     if isinstance(found, sa.Table):
@@ -68,6 +67,8 @@ def keyword_arguments(
     their values by position, may be called as a context variable is. (Airflow's own function for this
     is in another module from release to release.)
     """
+    if not isinstance(op_kwargs, Mapping):
+        raise ValueError(f"op_kwargs is a {type(op_kwargs).__name__}: expected a mapping of names to values")
     signature = inspect.signature(function)
     parameters = signature.parameters
     positional = tuple(parameters)[:given]
@@ -88,6 +89,28 @@ def keyword_arguments(
             "besides them of context variables, of what op_kwargs holds, and of arguments with a default"
         ) from error
     return arguments
+
+
+def _imported(argument: str, value: Any, example: str) -> Any:
+    if not isinstance(value, str):
+        return value
+    try:
+        return pkgutil.resolve_name(value)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ValueError(
+            f"{argument} is the import path {value!r}, which leads nowhere ({error}): expected "
+            f"{example!r}, with the package importable where the task runs"
+        ) from error
+
+
+def _refuse_orm_class(value: object) -> None:
+    """Refuse a class that SQLAlchemy maps, or its base: it can be called, but that gives a row."""
+    if isinstance(value, type) and isinstance(getattr(value, "metadata", None), sa.MetaData):
+        table = f"{value.__name__}.__table__ for its table or " if hasattr(value, "__table__") else ""
+        raise ValueError(
+            f"metadata is the class {value.__name__}: expected a sqlalchemy.MetaData or Table; pass "
+            f"{table}{value.__name__}.metadata for all tables of its base"
+        )
 
 
 def _metadata_of_one(table: sa.Table) -> sa.MetaData:

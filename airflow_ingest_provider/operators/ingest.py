@@ -17,7 +17,7 @@ from airflow_ingest_provider.hooks.ingest import IngestHook
 from airflow_ingest_provider.operators.arguments import (
     check_callable,
     check_metadata,
-    imported,
+    imported_function,
     keyword_arguments,
     metadata_of,
 )
@@ -130,13 +130,13 @@ class IngestOperator(BaseOperator):
         """Load what `batches` gives."""
         _check_high_watermark(self.high_watermark)
         variables: Mapping[str, Any] = {**context}
-        batches = imported("batches", self.batches)
+        batches = imported_function("batches", self.batches)
         arguments = keyword_arguments(batches, 1, variables, self.op_kwargs)
         self._hook = IngestHook(self.conn_id, database=self.database)
         result = self._hook.ingest(
             metadata_of(self.metadata, variables, self.op_kwargs),
             partial(batches, **arguments),
-            imported("on_before_visible", self.on_before_visible),
+            imported_function("on_before_visible", self.on_before_visible),
             self.high_watermark,
             self.visibility,
             self.upsert,
@@ -161,7 +161,7 @@ class IngestOperator(BaseOperator):
         super().dry_run()
         plan = IngestHook(self.conn_id, database=self.database).ingest_plan(
             metadata_of(self.metadata, {}, self.op_kwargs),
-            imported("on_before_visible", self.on_before_visible),
+            imported_function("on_before_visible", self.on_before_visible),
             self.delete,
             migrate=self.migrate,
             conversions=self.conversions,

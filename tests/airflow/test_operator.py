@@ -20,8 +20,10 @@ import sqlalchemy as sa
 from airflow.sdk import DAG, Asset, Param
 from airflow.utils.session import create_session
 from packaging.version import Version
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from airflow_ingest_provider import Delete, HighWatermark, Upsert, Visibility
+from airflow_ingest_provider.operators.arguments import metadata_of
 from airflow_ingest_provider.operators.ingest import IngestOperator
 
 if TYPE_CHECKING:
@@ -298,6 +300,24 @@ def test_an_import_path_that_leads_nowhere_is_named(argument: str, path: str, ru
     assert fetch(dsn, "SELECT to_regclass('numbers')") is None
 
 
+@pytest.mark.parametrize("argument", ["batches", "on_before_visible"])
+def test_an_import_path_that_leads_to_no_callable_is_refused(argument: str, run: "Runner") -> None:
+    done = run(dag_of(None, **{argument: "math:pi"}))
+    assert isinstance(done.error, ValueError)
+    assert str(done.error) == f"{argument} is the import path 'math:pi', which leads to a float: expected a callable"
+
+
+@pytest.mark.parametrize(("argument", "name"), [("batches", "function"), ("metadata", "metadata")])
+def test_the_example_of_an_import_path_is_of_the_argument(argument: str, name: str, run: "Runner") -> None:
+    assert f"expected 'package.module:{name}', with" in str(run(dag_of(None, **{argument: "json:no_such_name"})).error)
+
+
+def test_op_kwargs_that_are_no_mapping_are_refused(run: "Runner") -> None:
+    done = run(dag_of(op_kwargs=["source"]))
+    assert isinstance(done.error, ValueError)
+    assert str(done.error) == "op_kwargs is a list: expected a mapping of names to values"
+
+
 def test_metadata_may_be_made_when_the_task_runs(run: "Runner", dsn: str) -> None:
     def make(params: dict[str, Any], schema: str) -> sa.Table:
         columns = [sa.Column(name, sa.Integer) for name in params["columns"]]
@@ -367,6 +387,29 @@ def test_a_batch_that_on_before_visible_refuses_stays_invisible(run: "Runner", d
 def test_arguments_that_cannot_work_are_refused_at_once(arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         dag_of(**arguments)
+
+
+class Base(DeclarativeBase):
+    pass
+
+
+class Number(Base):
+    __tablename__ = "numbers"
+    number: Mapped[int] = mapped_column(primary_key=True)
+
+
+FOR_A_CLASS = [
+    (Number, r"the class Number: .*; pass Number\.__table__ for its table or Number\.metadata for all tables of its"),
+    (Base, r"the class Base: expected a sqlalchemy\.MetaData or Table; pass Base\.metadata for all tables of its base"),
+]
+
+
+@pytest.mark.parametrize(("given", "message"), FOR_A_CLASS)
+def test_a_class_of_the_orm_is_no_metadata(given: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        dag_of(metadata=given)
+    with pytest.raises(ValueError, match=message):
+        metadata_of(f"{__name__}:{given.__name__}", {}, {})
 
 
 def test_metadata_that_turns_out_to_be_none_is_refused(run: "Runner") -> None:
