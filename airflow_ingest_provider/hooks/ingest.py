@@ -44,6 +44,8 @@ class IngestHook(PostgresHook):
     @classmethod
     def get_connection(cls, conn_id: str) -> Connection:
         """The connection, known to be PostgreSQL's; an error that says what to do where it is not."""
+        if not conn_id:
+            raise ValueError(f"conn_id is {conn_id!r}: expected the id of a connection, such as 'postgres_default'")
         try:
             connection: Connection = super().get_connection(conn_id)
         except AirflowNotFoundException as error:
@@ -53,8 +55,8 @@ class IngestHook(PostgresHook):
             ) from error
         if connection.conn_type not in CONNECTION_TYPES:
             raise IngestError(
-                f"connection {conn_id!r} is of type {connection.conn_type!r}: expected 'postgres'; name a "
-                "connection to PostgreSQL, or change the type of this one"
+                f"connection {conn_id!r} is of type {connection.conn_type!r}: expected 'postgres'; "
+                f"{_advice(connection.conn_type or '')}"
             )
         return connection
 
@@ -182,6 +184,17 @@ class IngestHook(PostgresHook):
         collector = get_hook_lineage_collector()  # type: ignore[no-untyped-call]
         for name in names:
             collector.add_output_asset(context=self, scheme="postgres", asset_kwargs=_asset(conn, name))
+
+
+def _advice(conn_type: str) -> str:
+    """What to do about a connection of another type; a URL of SQLAlchemy's names the driver in it."""
+    scheme, _, driver = conn_type.partition("+")
+    if driver and scheme in CONNECTION_TYPES:
+        return (
+            f"leave +{driver} out; where the driver matters, name it in the connection's extras, as in "
+            f"{{'sqlalchemy_scheme': 'postgresql+{driver}'}}"
+        )
+    return "name a connection to PostgreSQL, or change the type of this one"
 
 
 def _cancel_abandoned(dbapi_connection: Any, **_: Any) -> None:

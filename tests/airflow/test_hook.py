@@ -124,6 +124,18 @@ def test_a_connection_of_another_type_is_refused(connect: "Connect", conn_type: 
         IngestHook("other").ingest(numbers.metadata, three)
 
 
+def test_a_driver_in_the_type_belongs_into_the_extras(connect: "Connect") -> None:
+    connect("other", conn_type="postgresql+psycopg")
+    with pytest.raises(IngestError, match=r"leave \+psycopg out; .* \{'sqlalchemy_scheme': 'postgresql\+psycopg'\}$"):
+        IngestHook("other").get_sqlalchemy_engine()
+
+
+@pytest.mark.parametrize("conn_id", [None, ""])
+def test_what_is_no_connection_id_is_refused(conn_id: Any) -> None:
+    with pytest.raises(ValueError, match=rf"conn_id is {conn_id!r}: expected the id of a connection, such as"):
+        IngestHook(conn_id).get_sqlalchemy_engine()
+
+
 @pytest.mark.parametrize("conn_type", ["postgres", "postgresql"])
 def test_both_names_of_the_type_are_accepted(connect: "Connect", conn_type: str) -> None:
     connect(conn_type=conn_type)
