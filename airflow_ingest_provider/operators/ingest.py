@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import timedelta
 from functools import partial
-from types import MappingProxyType
+from types import MappingProxyType, MethodType
 from typing import Any, ClassVar
 
 import sqlalchemy as sa
@@ -50,6 +50,9 @@ class IngestOperator(BaseOperator):
         lock_timeout: how long one try for an exclusive lock may keep readers waiting.
         lock_patience: how long all tries together may take, and how long another run is waited for.
         maintenance_work_mem: the memory that keys and indexes of a new table are built with, such as "1GB".
+
+    In a subclass the callables may be methods, such as `batches=self.batches_of_a_day`: they see its template
+    fields rendered.
 
     Returns `IngestResult.as_dict()`. Rows and high watermark are put on the event of each asset in
     `outlets`. A task that is killed cancels its statement; batches committed before stay.
@@ -118,6 +121,11 @@ class IngestOperator(BaseOperator):
         self.lock_patience = lock_patience
         self.maintenance_work_mem = maintenance_work_mem
         self.tables = _table_names(metadata)
+        self._own_methods = frozenset(
+            name
+            for name in ("metadata", "batches", "on_before_visible")
+            if getattr(getattr(self, name), "__self__", None) is self
+        )
         self._hook: IngestHook | None = None
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Any:
@@ -130,13 +138,13 @@ class IngestOperator(BaseOperator):
         """Load what `batches` gives."""
         _check_high_watermark(self.high_watermark)
         variables: Mapping[str, Any] = {**context}
-        batches = imported_function("batches", self.batches)
+        batches = imported_function("batches", self._argument("batches"))
         arguments = keyword_arguments(batches, 1, variables, self.op_kwargs)
         self._hook = IngestHook(self.conn_id, database=self.database)
         result = self._hook.ingest(
-            metadata_of(self.metadata, variables, self.op_kwargs),
+            metadata_of(self._argument("metadata"), variables, self.op_kwargs),
             partial(batches, **arguments),
-            imported_function("on_before_visible", self.on_before_visible),
+            imported_function("on_before_visible", self._argument("on_before_visible")),
             self.high_watermark,
             self.visibility,
             self.upsert,
@@ -160,8 +168,8 @@ class IngestOperator(BaseOperator):
         """
         super().dry_run()
         plan = IngestHook(self.conn_id, database=self.database).ingest_plan(
-            metadata_of(self.metadata, {}, self.op_kwargs),
-            imported_function("on_before_visible", self.on_before_visible),
+            metadata_of(self._argument("metadata"), {}, self.op_kwargs),
+            imported_function("on_before_visible", self._argument("on_before_visible")),
             self.delete,
             migrate=self.migrate,
             conversions=self.conversions,
@@ -173,6 +181,11 @@ class IngestOperator(BaseOperator):
         """Cancel the running statement, which fails the run and rolls its batch back."""
         if self._hook is not None:
             self._hook.cancel()
+
+    def _argument(self, name: str) -> Any:
+        """The argument; a method of the task itself is that of the copy that runs, whose templates are rendered."""
+        value = getattr(self, name)
+        return MethodType(value.__func__, self) if name in self._own_methods else value
 
     def _put_on_asset_events(self, context: Context, result: IngestResult) -> None:
         extra = {

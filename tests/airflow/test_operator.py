@@ -270,6 +270,38 @@ def test_a_function_that_cannot_be_called_with_what_there_is_is_refused(
     assert f"<lambda>() cannot be called: {message}" in str(done.error)
 
 
+class FromSource(IngestOperator):
+    """An operator with a template field of its own, which its methods read."""
+
+    template_fields = (*IngestOperator.template_fields, "source")
+
+    def __init__(self, source: str, **kwargs: Any) -> None:
+        super().__init__(metadata=self.make, batches=self.read, on_before_visible=self.check, **kwargs)
+        self.source = source
+
+    def make(self) -> sa.Table:
+        return sa.Table(self.source, sa.MetaData(), sa.Column("id", sa.Integer))
+
+    def read(self, high_watermark: Any) -> Iterator[Any]:
+        yield self.source, None, [(self.make(), (1,))]
+
+    def check(self, conn: sa.Connection, batch_metadata: Any) -> None:
+        conn.exec_driver_sql(f"CREATE TABLE checked_{self.source} ()")
+
+
+@pytest.mark.parametrize("copied", [False, True])
+def test_methods_of_a_subclass_see_its_rendered_fields(copied: bool, run: "Runner", dsn: str) -> None:
+    with DAG(f"test_{next(dag_numbers)}", schedule=None, params={"it": ""}) as dag:
+        FromSource(task_id="ingest", source="{{ params.it }}")
+    result = run(copy.deepcopy(dag) if copied else dag, it="things").result
+    assert (result["rows"], result["last_high_watermark"], result["tables"][0]["table"]) == (
+        1,
+        "things",
+        "public.things",
+    )
+    assert fetch(dsn, "SELECT to_regclass('checked_things')::text") == "checked_things"
+
+
 def test_import_paths_are_resolved_where_the_task_runs(
     run: "Runner", dsn: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
