@@ -186,7 +186,7 @@ def test_a_template_that_gives_no_high_watermark_is_refused(value: Any, run: "Ru
     dag = dag_of(params={"start": Param(None)}, high_watermark="{{ params.start }}", batches=batches)
     done = run(dag, start=value)
     assert isinstance(done.error, ValueError)
-    assert "write high_watermark=dag.param('name')" in str(done.error)
+    assert "write high_watermark=lambda context, jinja_env: context['params']['name']" in str(done.error)
     assert batches.high_watermark == "never called"
 
 
@@ -200,10 +200,14 @@ def test_dag_param_keeps_the_type(value: Any, run: "Runner") -> None:
     assert batches.high_watermark == (None if value == HighWatermark.EARLIEST else value)
 
 
-def test_a_callable_gives_a_high_watermark_of_any_type(run: "Runner") -> None:
+@pytest.mark.parametrize("value", [5, None, {"page": 3}])
+def test_a_callable_gives_a_high_watermark_of_any_type(value: Any, run: "Runner") -> None:
+    def start(context: Any, jinja_env: Any) -> Any:
+        return context["params"]["it"]
+
     batches = Recorder()
-    run(dag_of(batches=batches, high_watermark=lambda context, jinja_env: context["params"]["n"] + 1, params={"n": 1}))
-    assert batches.high_watermark == 2
+    run(dag_of(params={"it": Param(None)}, batches=batches, high_watermark=start), it=value)
+    assert batches.high_watermark == value
 
 
 def test_constants_survive_native_rendering(run: "Runner", dsn: str) -> None:
