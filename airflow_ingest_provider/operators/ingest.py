@@ -165,7 +165,8 @@ class IngestOperator(BaseOperator):
     def dry_run(self) -> None:
         """Log what a run would do to the definitions of the tables, without doing it.
 
-        `airflow tasks test DAG TASK --dry-run` calls it.
+        For use from Python, as in `dag.get_task("ingest").dry_run()`. Templates are not rendered. On the command
+        line, `airflow-ingest plan` does the same for a metadata.
         """
         super().dry_run()
         plan = IngestHook(self.conn_id, database=self.database).ingest_plan(
