@@ -69,8 +69,8 @@ def ingest(
             `Replace.AUTO` takes the one that loses and disturbs least.
         end_blockers: whether to end backends that stand in the way of an exclusive lock for longer than
             `lock_patience`; the role has to be allowed to.
-        lock_timeout: how long a statement that needs ACCESS EXCLUSIVE waits, and lets readers wait behind it, before
-            it gives way and is tried again.
+        lock_timeout: how long a try for ACCESS EXCLUSIVE, or for a lock that writers wait for, lets others wait behind
+            it before it gives way and is made again.
         lock_patience: how long all tries together may take, and how long another run into the table is waited for.
         maintenance_work_mem: the memory that a key, index or foreign key of a new table is built with, such as "1GB";
             set with SET LOCAL. None leaves the server's setting.
