@@ -104,6 +104,7 @@ with DAG(
                 Delete.OFF: "Keep all flights",
                 Delete.BEFORE_FIRST_BATCH: "Delete all flights before the first batch",
             },
+            description="To load all of them again, set the high watermark to __EARLIEST__ as well",
         ),
     },
 ) as dag:
