@@ -489,8 +489,8 @@ def test_it_can_be_mapped(run: "Runner", dsn: str) -> None:
     def batches(high_watermark: Any, number: int) -> Iterator[Any]:
         yield number, None, [(numbers, (number,))]
 
-    with DAG("mapped", schedule=None, max_active_tasks=1) as dag:
-        IngestOperator.partial(task_id="ingest", metadata=numbers, batches=batches).expand(
+    with DAG("mapped", schedule=None) as dag:
+        IngestOperator.partial(task_id="ingest", max_active_tis_per_dagrun=1, metadata=numbers, batches=batches).expand(
             op_kwargs=[{"number": 1}, {"number": 2}]
         )
     assert run(dag).state == "success"
