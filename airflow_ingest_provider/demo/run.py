@@ -86,10 +86,10 @@ def _run_dag(
 
 
 def _rows_so_far(watching: psycopg.Connection) -> int | None:
-    """Rows that others can see by now; None where the table is not there yet, or busy."""
+    """Rows that others can see by now; None where the table is not there yet, or busy, or not ours to read."""
     errors = psycopg.errors
     with (
-        suppress(errors.UndefinedTable, errors.LockNotAvailable, errors.QueryCanceled),
+        suppress(errors.UndefinedTable, errors.LockNotAvailable, errors.QueryCanceled, errors.InsufficientPrivilege),
         watching.transaction(),
     ):
         watching.execute("SET LOCAL lock_timeout = '100ms'")

@@ -36,11 +36,17 @@ def test_it_loads_half_a_year_then_the_rest_then_nothing(
         assert connection.execute("SELECT count(*) FROM nycflights13.flights").fetchone() == (336_776,)
 
 
-def test_a_failed_run_tells_why_and_keeps_the_log(visitor_dsn: str, capfd: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(("there", "denied"), [(False, "permission denied for database"), (True, "nycflights13")])
+def test_a_failed_run_tells_why_and_keeps_the_log(
+    there: bool, denied: str, dsn: str, visitor_dsn: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    if there:
+        with psycopg.connect(dsn) as connection:
+            connection.execute("CREATE SCHEMA nycflights13")
     assert cli.main(["demo", "--dsn", visitor_dsn]) == 1
 
     told = capfd.readouterr().err
-    assert re.search(r"the DAG run is failed\. .*permission denied for database", told)
+    assert re.search(rf"the DAG run is failed\. .*{denied}", told)
     log = Path(told.rpartition("Airflow's log: ")[2].strip())
     assert "permission denied" in log.read_text()
     log.unlink()
