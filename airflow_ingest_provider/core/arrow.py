@@ -26,7 +26,8 @@ from airflow_ingest_provider.core.shape import TypeShape
 from airflow_ingest_provider.core.values.misfit import VARHDRSZ, numeric_limits
 
 PIECE_ROWS = 16_384
-"""Rows cast and encoded at once: some megabytes, however large the source's record batches are."""
+PIECE_BYTES = 8 << 20
+"""Rows cast and encoded at once: some megabytes, however large the source's record batches are, and however wide."""
 
 _PANDAS_INDEX = re.compile(r"__index_level_\d+__")
 """What pandas calls an index without a name, which is no column of anybody's."""
@@ -65,8 +66,9 @@ def pieces(source: Any, table: str, columns: Sequence[ColumnFormat], first_row: 
     _check_names(names, source, table, columns, first_row)
     casts = [_cast(column, reader.schema.field(column.name).type) for column in columns]
     for batch in reader:
-        for start in range(0, batch.num_rows, PIECE_ROWS):
-            piece = batch.slice(start, PIECE_ROWS)
+        rows = max(1, min(PIECE_ROWS, PIECE_BYTES * batch.num_rows // max(batch.nbytes, 1)))
+        for start in range(0, batch.num_rows, rows):
+            piece = batch.slice(start, rows)
             given = [piece.column(column.name) for column in columns]
             yield _as_binary(given, columns, casts) or _as_rows(given, table, columns, first_row)
             first_row += piece.num_rows

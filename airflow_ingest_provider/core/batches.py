@@ -128,17 +128,20 @@ Recognise = Callable[[Any], TableBuffer | None]
 class Chunk:
     """Rows of a batch that came one after the other, by table; then, maybe, a table and its Arrow object.
 
-    `frame_head` is an Arrow object of the first rows of that, where they were looked at.
+    `frame_head` is an Arrow object of the first rows of that, where they were looked at. `is_wide` says that the rows
+    are few because they are wide.
     """
 
     groups: Sequence[tuple[Any, list[Any]]]
     frame: tuple[Any, Any] | None
     frame_head: Any = None
+    is_wide: bool = False
 
     @property
     def is_last(self) -> bool:
         """Whether it is known that no more come."""
-        return self.frame is None and sum(len(rows) for _, rows in self.groups) < CHUNK_ROWS
+        few = sum(len(rows) for _, rows in self.groups) < CHUNK_ROWS
+        return few and self.frame is None and not self.is_wide
 
 
 @dataclass(frozen=True)
@@ -197,17 +200,20 @@ def _next_chunk(pairs: Iterator[Any]) -> Chunk | None:
     no_frame: type = tuple
     pair: Any = _NONE_YET
     try:
-        for pair in islice(pairs, CHUNK_ROWS):
-            table, row = pair
-            if type(row) is not no_frame:
-                if _is_frame(type(row)):
-                    frame = (table, row)
-                    break
-                no_frame = type(row)
-            if table is not last_table:
-                last_table = table
-                keep = append_of[table]
-            keep(row)
+        for slice_ in append_of.slices(pairs):
+            for pair in slice_:
+                table, row = pair
+                if type(row) is not no_frame:
+                    if _is_frame(type(row)):
+                        frame = (table, row)
+                        break
+                    no_frame = type(row)
+                if table is not last_table:
+                    last_table = table
+                    keep = append_of[table]
+                keep(row)
+            if frame:
+                break
     except (TypeError, ValueError) as error:
         if not _is_pair(pair):
             raise BatchError(
@@ -218,7 +224,7 @@ def _next_chunk(pairs: Iterator[Any]) -> Chunk | None:
             _check_table(pair[0])  # what cannot be hashed is no table
         raise
     groups = append_of.groups
-    return Chunk(groups, frame) if groups or frame else None
+    return Chunk(groups, frame, is_wide=append_of.is_wide) if groups or frame else None
 
 
 class _Groups(dict[Any, Callable[[Any], None]]):
@@ -230,12 +236,49 @@ class _Groups(dict[Any, Callable[[Any], None]]):
     def __init__(self) -> None:
         super().__init__()
         self.groups: list[tuple[Any, list[Any]]] = []
+        self.is_wide = False
 
     def __missing__(self, table: Any) -> Callable[[Any], None]:
         rows: list[Any] = []
         self.groups.append((table, rows))
         self[table] = rows.append
         return rows.append
+
+    def slices(self, pairs: Iterator[Any]) -> Iterator[Iterator[Any]]:
+        """The pairs of a chunk, to be appended slice by slice: a few, and as many more as fit if they are as wide.
+
+        One row is looked at: to look at all of them would take longer than to encode them.
+        """
+        yield islice(pairs, _FEW_ROWS)
+        if not self.groups:
+            return
+        fit = max(_FEW_ROWS, min(CHUNK_ROWS, MAX_BUFFER_BYTES // max(self._width(), 1)))
+        yield islice(pairs, fit - _FEW_ROWS)
+        self.is_wide = fit < CHUNK_ROWS and sum(len(rows) for _, rows in self.groups) == fit
+
+    def _width(self) -> int:
+        """About how many bytes a row takes: the wider of the last ones of two tables, where rows come in turns."""
+        return max(_size(rows[-1]) for _, rows in {0: self.groups[0], len(self.groups): self.groups[-1]}.values())
+
+
+_FEW_ROWS = 8
+"""Read whatever they take: 0.3 GB of memory where each is of 10 MB."""
+
+
+def _size(value: Any) -> int:
+    """About how many bytes a value takes; of what it holds some is looked at."""
+    if isinstance(value, _COUNTED):
+        return len(value)
+    if isinstance(value, _HOLDING):
+        some = list(value.values() if isinstance(value, dict) else value)[:_SOME]
+        return len(value) * sum(map(_size, some)) // max(len(some), 1)
+    return int(getattr(value, "nbytes", 8))
+
+
+_COUNTED = (str, bytes, bytearray)
+_HOLDING = (tuple, list, dict)
+_SOME = 50
+"""Values of a row, or of a document in it: so many columns are all looked at."""
 
 
 _NO_TABLE = object()
@@ -362,9 +405,17 @@ class _Router:
             if buffer is not None:
                 buffer.add_frame(frame)
         fullest = max(self._buffers.values(), key=lambda buffer: buffer.waiting_rows)
-        if fullest.waiting_rows >= CHUNK_ROWS:
+        if chunk.is_wide:
+            self._encode_all()
+        elif fullest.waiting_rows >= CHUNK_ROWS:
             fullest.encode()
         return True
+
+    def _encode_all(self) -> None:
+        """Encode what waits of all tables: which of them has the wide rows is not known."""
+        for buffer in self._buffers.values():
+            if buffer.waiting_rows:
+                buffer.encode()
 
 
 def recogniser(known: Mapping[sa.Table, TableBuffer], skip: Callable[[str], object]) -> Recognise:

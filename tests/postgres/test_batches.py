@@ -28,6 +28,35 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 """
 
 
+WIDE = """
+import resource, sys
+import pyarrow as pa
+import sqlalchemy as sa
+from airflow_ingest_provider import ingest
+
+types = {"text": sa.Text, "bytes": sa.LargeBinary, "document": sa.JSON, "arrow": sa.Text}
+values = {"text": lambda n: str(n) * 500_000, "bytes": lambda n: b"%d" % n * 500_000, "document": lambda n: [n] * 9**5}
+kind = sys.argv[3]
+table = sa.Table("t", sa.MetaData(), sa.Column("id", sa.Integer), sa.Column("doc", types[kind]))
+other = sa.Table("o", table.metadata, sa.Column("id", sa.Integer))
+
+def rows(count):
+    for number in range(count):
+        yield other, (number,)
+        yield table, (number, values[kind](number % 10))
+
+def frames(count):
+    yield table, pa.table({"id": pa.array(range(count), pa.int32()), "doc": ["x" * 500_000] * count})
+
+with sa.create_engine(sys.argv[1], poolclass=sa.NullPool).connect() as conn:
+    ingest(conn, table.metadata, lambda mark: [(1, None, frames(1) if kind == "arrow" else rows(1))])
+    given = list(frames(int(sys.argv[2]))) if kind == "arrow" else rows(int(sys.argv[2]))
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    ingest(conn, table.metadata, lambda mark: [(1, None, given)])
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+"""
+
+
 ENDLESS = """
 import itertools, sys
 import sqlalchemy as sa
@@ -40,10 +69,10 @@ with sa.create_engine(sys.argv[1], poolclass=sa.NullPool).connect() as conn:
 """
 
 
-def peak_kilobytes(url: str, rows: int) -> int:
+def peak_kilobytes(url: str, rows: int, script: str = PEAK, *arguments: str) -> int:
     """The peak memory of a process that loads that many rows as one batch. (Linux counts it in kilobytes.)"""
-    done = subprocess.run([sys.executable, "-c", PEAK, url, str(rows)], capture_output=True, text=True, check=True)
-    return int(done.stdout)
+    command = [sys.executable, "-c", script, url, str(rows), *arguments]
+    return int(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the unit of ru_maxrss is Linux's here")
@@ -53,6 +82,16 @@ def test_memory_does_not_grow_with_a_batch(server: Server, database: str, dsn: s
         url.render_as_string(hide_password=False), 200_000
     )
     assert growth < 5 * 1024
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the unit of ru_maxrss is Linux's here")
+@pytest.mark.parametrize("kind", ["text", "bytes", "document", "arrow"])
+def test_memory_does_not_grow_with_the_width_of_rows(
+    server: Server, database: str, dsn: str, driver: str, kind: str
+) -> None:
+    """Rows of half a megabyte: 500 of them at a time took 1 GB."""
+    url = server.url(driver, database).render_as_string(hide_password=False)
+    assert peak_kilobytes(url, 200, WIDE, kind) < 100 * 1024
 
 
 @pytest.mark.parametrize("key", [True, False])

@@ -71,6 +71,30 @@ def test_tables_in_turns_are_not_encoded_all_at_once(monkeypatch: pytest.MonkeyP
     assert set(encoded.values()) == {1}
 
 
+@pytest.mark.parametrize(
+    "wide",
+    ["x" * 2**20, b"x" * 2**20, ["x" * 1024] * 1024, {"a": [{"b": "x" * 2**20}]}, {str(n): "x" for n in range(2**17)}],
+    ids=["str", "bytes", "list", "nested", "dict"],
+)
+@pytest.mark.parametrize("came", [1, 8, 9, 20])
+def test_wide_rows_are_read_few_at_a_time(wide: Any, came: int) -> None:
+    table = sa.Table("t", sa.MetaData())
+    narrow = [(table, (number, "x")) for number in range(2 * CHUNK_ROWS)]
+    arrived = started([(table, (number, wide)) for number in range(came)] + narrow)
+    chunks = [rows for chunk in arrived.chunks for _, rows in chunk.groups]
+    assert max(map(len, chunks)) <= CHUNK_ROWS
+    assert [row[0] for rows in chunks for row in rows] == [*range(came), *range(2 * CHUNK_ROWS)]
+    assert sum(len(rows) < CHUNK_ROWS for rows in chunks) <= came // 8 + 2
+    assert max(sum(row[1] is wide for row in rows) for rows in chunks) <= 32
+    assert not arrived.all_read
+
+
+@pytest.mark.parametrize(("rows", "all_read"), [(0, True), (1, True), (7, True), (20, False)])
+def test_all_rows_are_known_to_be_read_where_few_wide_ones_came(rows: int, all_read: bool) -> None:
+    table = sa.Table("t", sa.MetaData())
+    assert started((table, (number, "x" * 2**20)) for number in range(rows)).all_read is all_read
+
+
 @pytest.mark.parametrize("came", [0, 1, CHUNK_ROWS])
 @pytest.mark.parametrize("error", [TypeError("of the source"), ValueError("of the source")], ids=repr)
 def test_an_error_of_the_source_is_raised_as_it_is(came: int, error: Exception) -> None:
