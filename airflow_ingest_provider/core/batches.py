@@ -12,6 +12,7 @@ import sqlalchemy as sa
 
 from airflow_ingest_provider.core.encode import CHUNK_ROWS, ColumnFormat, RowEncoder
 from airflow_ingest_provider.core.errors import BatchError, IngestError
+from airflow_ingest_provider.core.sizes import approximate_size
 
 MAX_BUFFER_BYTES = 8 << 20
 """What encoded rows of all tables may take before they are sent. The server waits while they are gathered, and the
@@ -258,27 +259,13 @@ class _Groups(dict[Any, Callable[[Any], None]]):
 
     def _width(self) -> int:
         """About how many bytes a row takes: the wider of the last ones of two tables, where rows come in turns."""
-        return max(_size(rows[-1]) for _, rows in {0: self.groups[0], len(self.groups): self.groups[-1]}.values())
+        return max(
+            approximate_size(rows[-1]) for _, rows in {0: self.groups[0], len(self.groups): self.groups[-1]}.values()
+        )
 
 
 _FEW_ROWS = 8
 """Read whatever they take: 0.3 GB of memory where each is of 10 MB."""
-
-
-def _size(value: Any) -> int:
-    """About how many bytes a value takes; of what it holds some is looked at."""
-    if isinstance(value, _COUNTED):
-        return len(value)
-    if isinstance(value, _HOLDING):
-        some = list(value.values() if isinstance(value, dict) else value)[:_SOME]
-        return len(value) * sum(map(_size, some)) // max(len(some), 1)
-    return int(getattr(value, "nbytes", 8))
-
-
-_COUNTED = (str, bytes, bytearray)
-_HOLDING = (tuple, list, dict)
-_SOME = 50
-"""Values of a row, or of a document in it: so many columns are all looked at."""
 
 
 _NO_TABLE = object()

@@ -7,7 +7,17 @@ from dataclasses import dataclass, replace
 import sqlalchemy as sa
 from psycopg import sql
 
-from airflow_ingest_provider.core import catalog, dependents, hidden, merge, statements, steps, swap, walls, watermark
+from airflow_ingest_provider.core import (
+    catalog,
+    dependents,
+    hidden,
+    sequences,
+    statements,
+    steps,
+    swap,
+    walls,
+    watermark,
+)
 from airflow_ingest_provider.core.declared import EnumShape, create, declared_enums, declared_shapes
 from airflow_ingest_provider.core.differences import (
     ColumnAdded,
@@ -386,7 +396,7 @@ def rebuild(conn: sa.Connection, this: Planned, token: str, options: Options) ->
         hidden.finish(conn, new, last_row_wins=False)
         hidden.add_foreign_keys(conn, [new], options)
         hidden.check_foreign_keys(conn, new)
-        merge.advance_sequences(conn, hidden.with_new_sequences(conn, new))
+        sequences.advance(conn, hidden.with_new_sequences(conn, new))
         hidden.analyze_copy(conn, new, this.facts.conversions, rows)
     return swap.swap(conn, [new], options)[0]
 

@@ -10,19 +10,20 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from airflow_ingest_provider.core import analyze, callback, catalog, hidden, migrate, watermark
+from airflow_ingest_provider.core import callback, catalog, migrate, watermark
 from airflow_ingest_provider.core.batches import Arrived, Chunk, Run, recogniser, runs
 from airflow_ingest_provider.core.callback import OnBeforeVisible, do_nothing
 from airflow_ingest_provider.core.claim import Claim
 from airflow_ingest_provider.core.declared import create_types, tables_of
 from airflow_ingest_provider.core.differences import EnumExtended
 from airflow_ingest_provider.core.errors import DefinitionError
-from airflow_ingest_provider.core.load import check_deferred, copy_rows
+from airflow_ingest_provider.core.load import copy_rows
 from airflow_ingest_provider.core.locks import hold_writers
-from airflow_ingest_provider.core.merge import Merged, Reference
+from airflow_ingest_provider.core.merge import Merged
 from airflow_ingest_provider.core.migrate import Planned
 from airflow_ingest_provider.core.names import Name
 from airflow_ingest_provider.core.options import HighWatermark, Migrate, Options, Replace
+from airflow_ingest_provider.core.parts import merge_parts
 from airflow_ingest_provider.core.plan import Action
 from airflow_ingest_provider.core.refresh import (
     apart,
@@ -292,7 +293,7 @@ class IngestRun:
             with explained():
                 self._swap_after_all([part for part in parts if part.loaded in tried])
             resolved = watermark.resolved(mark)
-            merged = self._merge(parts)
+            merged = merge_parts(self._conn, parts, self._options)
             self._call_back(parts, batch_metadata)
             with explained():
                 self._swap(parts)
@@ -375,53 +376,6 @@ class IngestRun:
                 rate = (part.buffer.received - before) / (said - began)
                 logger.info("%s: %s rows so far in this batch, %.0f a second", run.table, part.buffer.received, rate)
 
-    def _merge(self, parts: list[BatchTable]) -> dict[str, Merged]:
-        """Delete from children before parents, and merge into parents before children.
-
-        What rows of children refer to yet, or of the same table, goes after these were merged.
-        """
-        references = {part: _references(part.loaded, parts) for part in parts}
-        with explained():
-            deleted = {}
-            for part in reversed(parts):
-                with part.rows_explained():
-                    deleted[part.buffer.table] = part.delete_vanished(self._conn, references[part])
-            after_deletes = any(deleted.values())
-            merged = {}
-            for place, part in enumerate(parts):
-                with part.rows_explained(later=[one.loaded.name for one in parts[place + 1 :]]):
-                    merged[part.buffer.table] = self._merge_one(part, after_deletes=after_deletes)
-            if any(part.has_left for part in parts):
-                for part in reversed(parts):
-                    with part.rows_explained():
-                        deleted[part.buffer.table] += part.delete_left(self._conn, references[part])
-                for part in parts:
-                    with part.rows_explained():
-                        part.restore(self._conn)
-            self._add_foreign_keys(parts)
-            check_deferred(self._conn)
-        return {
-            name: Merged(one.inserted, one.updated, one.unchanged, one.superseded, deleted[name])
-            for name, one in merged.items()
-        }
-
-    def _merge_one(self, part: BatchTable, *, after_deletes: bool) -> Merged:
-        merged = part.merge(self._conn, after_deletes=after_deletes)
-        if part.hidden:
-            superseded = hidden.finish(self._conn, part.hidden, last_row_wins=self._options.upserts)
-            merged = Merged(inserted=merged.inserted - superseded, superseded=superseded)
-            analyze.whole(self._conn, part.hidden.name)
-        part.advance_sequences(self._conn)
-        return merged
-
-    def _add_foreign_keys(self, parts: list[BatchTable]) -> None:
-        """To hidden tables that may refer to each other in a circle: all of them have their keys by now."""
-        hidden.add_foreign_keys(self._conn, [part.hidden for part in parts if part.hidden], self._options)
-        for part in parts:
-            if part.hidden:
-                with part.rows_explained():
-                    hidden.check_foreign_keys(self._conn, part.hidden)
-
     def _call_back(self, parts: list[BatchTable], batch_metadata: Any) -> None:
         if self._on_before_visible is do_nothing:
             return
@@ -479,13 +433,3 @@ class IngestRun:
             lock_attempts=self._claim.lock_attempts,
             readers_kept=self._claim.readers_kept,
         )
-
-
-def _references(loaded: LoadedTable, parts: Sequence[BatchTable]) -> list[Reference]:
-    """The foreign keys of the batch's tables to one of them."""
-    return [
-        Reference(part.loaded.live, key)
-        for part in parts
-        for key in part.loaded.live.foreign_keys
-        if key.target == loaded.name
-    ]

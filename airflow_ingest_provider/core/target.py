@@ -8,7 +8,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from airflow_ingest_provider.core import catalog, hidden, merge, walls
+from airflow_ingest_provider.core import catalog, hidden, merge, sequences, walls
 from airflow_ingest_provider.core.batches import TableBuffer
 from airflow_ingest_provider.core.declared import copied
 from airflow_ingest_provider.core.errors import DefinitionError, RowError
@@ -264,7 +264,7 @@ class BatchTable:
         if not self.buffer.received:
             return
         shape = hidden.with_sequences(conn, self.hidden) if self.hidden else self._shape
-        merge.advance_sequences(conn, shape, None if self.way in (Way.DIRECT, Way.HIDDEN) else self._staged)
+        sequences.advance(conn, shape, None if self.way in (Way.DIRECT, Way.HIDDEN) else self._staged)
 
     @property
     def _staged(self) -> Name:

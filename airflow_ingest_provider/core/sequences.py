@@ -1,0 +1,43 @@
+"""Sequences of identity and serial columns, which go on behind the values that were loaded."""
+
+import sqlalchemy as sa
+from psycopg import sql
+
+from airflow_ingest_provider.core.names import Name
+from airflow_ingest_provider.core.session import run
+from airflow_ingest_provider.core.shape import INTEGERS, TableShape
+
+
+def advance(conn: sa.Connection, shape: TableShape, staged: Name | None = None) -> None:
+    """Move the sequences of identity and serial columns past the highest value; never back.
+
+    The index of a primary key or unique constraint knows the highest value of its first column. That of another column
+    is looked for among the `staged` rows, if the rows came that way, since the table may be a large one. Text that
+    people draw from a sequence is no value that it could go on behind.
+    """
+    indexed = {key.columns[0] for key in (*shape.of_kind("p"), *shape.of_kind("u"))}
+    for column in shape.columns:
+        if column.sequence is None or not (column.identity or column.serial) or column.value.name not in _NUMBERS:
+            continue
+        statement = sql.SQL(
+            "SELECT setval({sequence}, greatest(seqmin, least(seqmax, loaded.extreme))::bigint)"
+            " FROM (SELECT CASE WHEN seqincrement > 0 THEN (SELECT max({column}) FROM {rows})"
+            " ELSE (SELECT min({column}) FROM {rows}) END::numeric AS extreme, seqincrement, seqmin, seqmax"
+            " FROM pg_sequence WHERE seqrelid = {sequence}::regclass OFFSET 0) loaded, {name} now"
+            " WHERE CASE WHEN seqincrement > 0 THEN loaded.extreme > now.last_value OR NOT now.is_called"
+            " AND loaded.extreme >= now.last_value ELSE loaded.extreme < now.last_value OR NOT now.is_called"
+            " AND loaded.extreme <= now.last_value END"
+        )
+        run(
+            conn,
+            statement.format(
+                sequence=sql.Literal(column.sequence.quoted),
+                column=sql.Identifier(column.name),
+                rows=shape.name.sql if staged is None or column.name in indexed else staged.sql,
+                name=column.sequence.sql,
+            ),
+        )
+
+
+_NUMBERS = INTEGERS | {"numeric", "float4", "float8"}
+"""The types whose values a sequence can go on behind; numbers that no bigint holds leave it at its end."""
