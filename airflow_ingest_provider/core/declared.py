@@ -287,15 +287,10 @@ def create_types(conn: sa.Connection, table: sa.Table) -> None:
 def _foreign_keys(conn: sa.Connection, table: sa.Table, name: Name) -> Iterator[ForeignKeyShape]:
     for constraint in sorted(table.foreign_key_constraints, key=lambda key: tuple(key.column_keys)):
         target = constraint.referred_table
-        target_name = name
-        if target is not table:
-            target_name, oid = catalog.find(conn, conn.schema_for_object(target), target.name)
-            if oid is None:
-                raise DefinitionError(f"{name}: the foreign key's target {target_name} does not exist: create it first")
         yield ForeignKeyShape(
             name=str(constraint.name or ""),
             columns=tuple(column.name for column in constraint.columns),
-            target=target_name,
+            target=name if target is table else catalog.find_tables(conn, [target])[0][0],
             target_columns=tuple(element.column.name for element in constraint.elements),
             options=_foreign_key_options(constraint),
             validated=not constraint.dialect_options["postgresql"]["not_valid"],

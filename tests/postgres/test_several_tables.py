@@ -241,6 +241,17 @@ def test_a_foreign_key_comes_once_what_it_refers_to_is_there(
     assert rows_of(conn, "SELECT id, parent FROM child") == [(1, one)]
 
 
+def test_a_plan_shows_a_foreign_key_to_a_table_that_is_yet_to_be_created(conn: sa.Connection) -> None:
+    before = sa.MetaData()
+    coded(refers=None).tables["child"].to_metadata(before)
+    ingest(conn, before, lambda mark: [(1, None, [])])
+    parent, child = ingest_plan(conn, coded()).tables
+    assert "parent" in str(parent)
+    assert child.lines == ("added a foreign key to public.parent",)
+    load(conn, coded(), 2)
+    assert not ingest_plan(conn, coded())
+
+
 def test_a_foreign_key_that_fits_all_the_time_stays_all_the_time(conn: sa.Connection, other: sa.Connection) -> None:
     load(conn, coded())
     other.exec_driver_sql("COMMENT ON CONSTRAINT child_parent_fkey ON child IS 'theirs'")
