@@ -102,13 +102,6 @@ class IngestRun:
         with self._claim.alone(), explained():
             for loaded, now in self._claim.stored():
                 loaded.state = now
-        marked = next((loaded for loaded in self._tables if loaded.state.high_watermark is not None), None)
-        if marked and self._claim.first.state.high_watermark is None:
-            logger.warning(
-                "%s has no high watermark, and %s has: that of the first table of the metadata counts",
-                self._claim.first.name,
-                marked.name,
-            )
         stored, wanted = self._claim.first.state, self._options.high_watermark
         self._last_mark = stored.high_watermark
         self._claim.unfinished = stored.unfinished
@@ -124,17 +117,29 @@ class IngestRun:
                 "and not deleting again",
                 self._claim.first.name,
             )
-        elif self._deletes and self._first_mark is not None:
-            logger.warning(
-                "%s: all rows go, and batches is asked for those after the high watermark %r: pass high_watermark=%r "
-                "where it gives no others then",
-                self._claim.first.name,
-                self._first_mark,
-                HighWatermark.EARLIEST,
-            )
+        self._warn_of_what_is_skipped()
         logger.info("high watermark of %s: starting after %r", self._claim.first.name, self._first_mark)
         self._carried_on = not self._deletes and self._first_mark == stored.high_watermark
         return copy.deepcopy(self._first_mark)  # the source may change it
+
+    def _warn_of_what_is_skipped(self) -> None:
+        """Say where the high watermark may not be what the caller thinks of."""
+        first = self._claim.first
+        marked = next((loaded for loaded in self._tables if loaded.state.high_watermark is not None), None)
+        if marked and first.state.high_watermark is None:
+            logger.warning(
+                "%s has no high watermark, and %s has: that of the first table of the metadata counts",
+                first.name,
+                marked.name,
+            )
+        if self._deletes and self._first_mark is not None:
+            logger.warning(
+                "%s: all rows go, and batches is asked for those after the high watermark %r: pass high_watermark=%r "
+                "where it gives no others then",
+                first.name,
+                self._first_mark,
+                HighWatermark.EARLIEST,
+            )
 
     def migrate_once(self) -> None:
         """Before the first batch: bring the tables to their definition, claim them for this run, and commit."""
