@@ -20,6 +20,8 @@ class Attached:
 
     statement: str
     part: str | None = None
+    is_owners: bool = False
+    """Whether it is the owner's own grant, which every relation has unless somebody takes it away."""
 
     @property
     def holds_state(self) -> bool:
@@ -44,7 +46,7 @@ def _grants(left: list[Any]) -> Iterator[Attached]:
     while left:
         ready = [row for row in left if row.grantor in granting] or left.copy()
         for row in ready:
-            grant = Attached(row.statement, row.part or None)
+            grant = Attached(row.statement, row.part or None, is_owners=row.grantee == row.owner)
             if row.grantor != row.owner:
                 yield Attached(f"SET LOCAL ROLE {row.as_grantor}")
             yield grant

@@ -118,7 +118,7 @@ def described(conn: sa.Connection, oid: int) -> tuple[str, ...]:
     counted = Counter(
         next((what for what in _KINDS if what in one.statement), "")
         for one in attached(conn, [oid])[oid]
-        if not one.holds_state
+        if not (one.holds_state or one.is_owners)
     )
     own = [f"{count} x {what}" for what, count in counted.items() if what]
     return (*views, *keys, *own)
