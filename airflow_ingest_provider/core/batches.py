@@ -259,9 +259,7 @@ class _Groups(dict[Any, Callable[[Any], None]]):
 
     def _width(self) -> int:
         """About how many bytes a row takes: the wider of the last ones of two tables, where rows come in turns."""
-        return max(
-            approximate_size(rows[-1]) for _, rows in {0: self.groups[0], len(self.groups): self.groups[-1]}.values()
-        )
+        return max(approximate_size(rows[-1]) for _, rows in (self.groups[0], self.groups[-1]))
 
 
 _FEW_ROWS = 8

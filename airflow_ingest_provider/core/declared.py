@@ -72,11 +72,14 @@ def create(conn: sa.Connection, metadata: sa.MetaData, missing: Sequence[sa.Tabl
     adds those.
     """
     keys = {(table.key, _references(key)) for table in missing for key in _to_others(table, metadata, missing)}
+    if not keys:
+        _create(conn, metadata, missing, ())
+        return
     try:
         with conn.begin_nested():
             _create(conn, metadata, missing, ())
     except sa.exc.DBAPIError as error:
-        if not keys or sqlstate(error) not in (_UNDEFINED_COLUMN, _INVALID_FOREIGN_KEY, DATATYPE_MISMATCH):
+        if sqlstate(error) not in (_UNDEFINED_COLUMN, _INVALID_FOREIGN_KEY, DATATYPE_MISMATCH):
             raise
         _create(conn, metadata, missing, keys)
 

@@ -18,7 +18,7 @@ from airflow_ingest_provider.core.options import Delete, Migrate, Options, Repla
 from airflow_ingest_provider.core.plan import IngestPlan, TablePlan
 from airflow_ingest_provider.core.refresh import choose_refreshes
 from airflow_ingest_provider.core.session import transaction
-from airflow_ingest_provider.core.target import LoadedTable, Refresh, find_tables, parents_first
+from airflow_ingest_provider.core.target import LoadedTable, Refresh, find_tables, parents_first, plan_tables
 
 
 def ingest_plan(
@@ -63,10 +63,7 @@ def _plans(
     """The plans of tables that are there already."""
     states = watermark.read(conn, [name for _, name in there])
     tables = [LoadedTable(table, name, states[name]) for table, name in there]
-    described = [(loaded.table, loaded.name, loaded.state) for loaded in tables]
-    planned = dict(zip(tables, migration.planned(conn, described, options.conversions), strict=True))
-    for loaded, found in planned.items():
-        loaded.shape = found.live
+    planned = plan_tables(conn, tables, options.conversions)
     try:
         if options.replaces:
             choose_refreshes(conn, parents_first(metadata, tables)[::-1], on_before_visible, options)

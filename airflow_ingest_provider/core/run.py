@@ -45,6 +45,7 @@ from airflow_ingest_provider.core.target import (
     Way,
     find_tables,
     parents_first,
+    plan_tables,
     way,
 )
 from airflow_ingest_provider.core.walls import INSERT, UPDATE
@@ -198,14 +199,7 @@ class IngestRun:
                 self._get_ready([loaded], self._plan([loaded]))
 
     def _plan(self, tables: Sequence[LoadedTable]) -> dict[LoadedTable, Planned]:
-        """Compare live tables with their definitions, and take their shapes for what they are."""
-        described = [(loaded.table, loaded.name, loaded.state) for loaded in tables]
-        planned = dict(
-            zip(tables, migrate.planned(self._conn, described, conversions=self._options.conversions), strict=True)
-        )
-        for loaded, found in planned.items():
-            loaded.shape = found.live
-        return planned
+        return plan_tables(self._conn, tables, self._options.conversions)
 
     def _extend_enums(self, loaded: LoadedTable) -> None:
         """Committed before the table is migrated: PostgreSQL does not let a new label be used at once."""

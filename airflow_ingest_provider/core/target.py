@@ -1,6 +1,6 @@
 """One table of a run: where its rows go in a batch, and what has become of them so far."""
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from enum import Enum
@@ -8,7 +8,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from airflow_ingest_provider.core import catalog, hidden, merge, sequences, walls
+from airflow_ingest_provider.core import catalog, hidden, merge, migrate, sequences, walls
 from airflow_ingest_provider.core.batches import TableBuffer
 from airflow_ingest_provider.core.declared import copied
 from airflow_ingest_provider.core.errors import DefinitionError, RowError
@@ -307,6 +307,17 @@ def parents_first(metadata: sa.MetaData, tables: Sequence[LoadedTable]) -> list[
     """The tables, those that others refer to by foreign keys first."""
     order = {table.key: place for place, table in enumerate(metadata.sorted_tables)}
     return sorted(tables, key=lambda loaded: order[loaded.table.key])
+
+
+def plan_tables(
+    conn: sa.Connection, tables: Sequence[LoadedTable], conversions: Mapping[str, str]
+) -> dict[LoadedTable, Planned]:
+    """Compare live tables with their definitions, and take their shapes for what they are."""
+    described = [(loaded.table, loaded.name, loaded.state) for loaded in tables]
+    planned = dict(zip(tables, migrate.planned(conn, described, conversions), strict=True))
+    for loaded, found in planned.items():
+        loaded.shape = found.live
+    return planned
 
 
 def find_tables(conn: sa.Connection, tables: Sequence[sa.Table]) -> list[tuple[Name, int | None]]:

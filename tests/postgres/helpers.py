@@ -34,6 +34,11 @@ def batches_of(table: sa.Table, *batches: Rows, mark: Any = None) -> Callable[[A
     return give
 
 
+def give(*rows: Any) -> Callable[[Any], Any]:
+    """A batches function that gives one batch of (table, row) pairs."""
+    return lambda mark: [(1, None, rows)]
+
+
 def load(conn: sa.Connection, table: sa.Table, *batches: Rows, mark: Any = None, **options: Any) -> IngestResult:
     """Ingest batches of rows of one table."""
     return ingest(conn, table.metadata, batches_of(table, *batches, mark=mark), **options)

@@ -6,14 +6,9 @@ import pytest
 import sqlalchemy as sa
 
 from airflow_ingest_provider import Delete, Replace, RowError, Upsert, ingest, ingest_plan
-from tests.postgres.helpers import load, people, rows_of
+from tests.postgres.helpers import give, load, people, rows_of
 
 IN_PLACE: Any = {"delete": Delete.BEFORE_FIRST_BATCH, "replace": Replace.IN_PLACE}
-
-
-def give(*rows: Any) -> Any:
-    """One batch of the rows."""
-    return lambda mark: [(1, None, rows)]
 
 
 def family(ondelete: str) -> tuple[sa.MetaData, sa.Table, sa.Table]:

@@ -1,13 +1,12 @@
 """A connection that translates schemas: tables, their types and what they refer to are where it says."""
 
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
 
 from airflow_ingest_provider import Delete, HighWatermark, ingest, ingest_plan
-from tests.postgres.helpers import load, rows_of
+from tests.postgres.helpers import give, load, rows_of
 
 TO_TENANT = {None: "tenant"}
 
@@ -31,11 +30,6 @@ def family(*labels: str, **options: Any) -> tuple[sa.MetaData, sa.Table, sa.Tabl
         sa.Column("mood", sa.Enum(*labels, name="mood")),
     )
     return metadata, parent, child
-
-
-def give(*rows: Any) -> Callable[[Any], Any]:
-    """A batches function that gives one batch."""
-    return lambda mark: [(1, None, rows)]
 
 
 @pytest.mark.parametrize("there", [False, True], ids=["no others", "others of the names in public"])
