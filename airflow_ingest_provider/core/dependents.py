@@ -112,16 +112,15 @@ def query(conn: sa.Connection, oid: int, schemas: Collection[str]) -> str:
 
 
 def described(conn: sa.Connection, oid: int) -> tuple[str, ...]:
-    """What hangs on the table, a line each, for people."""
+    """What hangs on the table, besides foreign keys to it, a line each, for people."""
     views = [f"{view.word.lower()} {view.name}" for view in dependents(conn, [oid])]
-    keys = [f"foreign key {key.name} of {key.table}" for key in inbound_keys(conn, [oid])[oid]]
     counted = Counter(
         next((what for what in _KINDS if what in one.statement), "")
         for one in attached(conn, [oid])[oid]
         if not (one.holds_state or one.is_owners)
     )
     own = [f"{count} x {what}" for what, count in counted.items() if what]
-    return (*views, *keys, *own)
+    return (*views, *own)
 
 
 _KINDS = (

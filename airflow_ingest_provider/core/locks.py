@@ -87,9 +87,8 @@ def exclusively(
     Where not even readers are kept, the locks are SHARE or SHARE ROW EXCLUSIVE and on `names` alone: whoever reads is
     in nobody's way then, and `released` does not count it.
     """
-    deadlock_timeout = conn.scalar(sa.text("SELECT setting::int FROM pg_settings WHERE name = 'deadlock_timeout'"))
-    milliseconds = options.lock_timeout / timedelta(milliseconds=1)
-    timeout = max(1, min(round(milliseconds), int(deadlock_timeout or 1000) // 2))
+    deadlock_timeout = timedelta(seconds=conn.execute(_DEADLOCK_TIMEOUT).scalar_one())
+    timeout = max(1, round(min(options.lock_timeout, deadlock_timeout / 2) / timedelta(milliseconds=1)))
     relations = conn.scalars(_RELATED if keeps_readers else _NAMED, {"names": [name.quoted for name in names]}).all()
     around = {"oids": list(relations), "harmless": [] if keeps_readers else _OF_READERS}
     try:
@@ -249,19 +248,23 @@ def _log_attempt(state: RetryCallState) -> None:
 
 @dataclass(frozen=True)
 class Holder:
-    """A backend that holds a lock, and for how long its query or transaction has been going."""
+    """A backend that holds a lock, and for how many seconds its query or transaction has been going.
+
+    A role that may not see what others do is not told the time.
+    """
 
     pid: int
     user: str
-    age: timedelta
+    seconds: int | None
 
     def __str__(self) -> str:
-        return f"pid {self.pid} of {self.user} (for {self.age})"
+        since = "" if self.seconds is None else f" (for {timedelta(seconds=self.seconds)})"
+        return f"pid {self.pid} of {self.user}{since}"
 
 
 def _holders(conn: sa.Connection, around: Around) -> list[Holder]:
     found = conn.execute(_HOLDERS, around)
-    return [Holder(row.pid, row.usename, row.age) for row in found]
+    return [Holder(row.pid, row.usename, row.seconds) for row in found]
 
 
 def _end(conn: sa.Connection, holders: Iterable[Holder]) -> None:
@@ -277,6 +280,9 @@ def _end(conn: sa.Connection, holders: Iterable[Holder]) -> None:
                 f"or of {holder.user}; try again when it is done"
             ) from error
 
+
+# pg_settings, which would give it as a number, reads all settings for it.
+_DEADLOCK_TIMEOUT = sa.text("SELECT extract(epoch FROM current_setting('deadlock_timeout')::interval)::float8")
 
 # The relations, the views over them, and the tables at the other end of a foreign key.
 _RELATED = sa.text("""
@@ -331,10 +337,10 @@ _VACUUMED = sa.text("""
            SELECT FROM pg_partition_ancestors(c.oid) WHERE relid = ANY (CAST(:oids AS oid[]))))
 """)
 
-# Who else holds such a lock on one of them.
+# Who else holds such a lock on one of them. In seconds: drivers read no interval of another IntervalStyle.
 _HOLDERS = sa.text("""
     SELECT a.pid, coalesce(a.usename::text, 'a background process') AS usename,
-           date_trunc('second', clock_timestamp() - min(coalesce(a.query_start, a.xact_start))) AS age
+           extract(epoch FROM clock_timestamp() - min(coalesce(a.query_start, a.xact_start)))::int AS seconds
     FROM pg_locks l
     JOIN pg_stat_activity a ON a.pid = l.pid
     WHERE l.relation = ANY (CAST(:oids AS oid[])) AND l.granted AND l.pid <> pg_backend_pid()

@@ -61,7 +61,7 @@ class Facts:
     other objects use, and which; `computed_from` those that generated columns use, and `rechecked` those for whose
     type PostgreSQL reads all rows, where a rebuild can be had instead. `needed` are indexes that something else needs,
     and what; `inbound` the foreign keys of other tables to this one, each with its table. `bytes` is the size of the
-    table with its indexes, `carried` what hangs on it. `conversions` are expressions of the caller's for new values.
+    table with its indexes, `carried` what else hangs on it. `conversions` are expressions of the caller's for values.
     """
 
     text: str | None = None
@@ -198,7 +198,7 @@ def plan(live: TableShape, declared: TableShape, facts: Facts) -> TablePlan:
         differences,
         target,
         kept=tuple(_kept(live, declared, facts.needed)),
-        carried=facts.carried,
+        carried=(*(f"foreign key {key.name} of {table}" for table, key in facts.inbound), *facts.carried),
         bytes=facts.bytes,
     )
 

@@ -92,15 +92,14 @@ def swap(conn: sa.Connection, hiddens: Sequence[HiddenTable], options: Options) 
 
 def _prepare(conn: sa.Connection, hiddens: Sequence[HiddenTable], views: Sequence[Dependent]) -> list[Prepared]:
     names, oids = [hidden.live.name for hidden in hiddens], [hidden.live.oid for hidden in hiddens]
+    new_oids = catalog.oids_of(conn, [hidden.name for hidden in hiddens])
     fingerprints = dependents.fingerprints(conn, oids)
-    seen = proof.observe(conn, oids)
+    seen = proof.observe(conn, [*oids, *new_oids])
     for hidden in hiddens:
         now = seen[hidden.live.oid]
         if now.shape != hidden.live or not set(now.views) <= set(views):
             raise _altered(hidden.live.name)
-    new_oids = catalog.oids_of(conn, [hidden.name for hidden in hiddens])
-    shapes = catalog.table_shapes(conn, new_oids)
-    new = {oid: shapes[new_oid] for oid, new_oid in zip(oids, new_oids, strict=True)}
+    new = {oid: seen[new_oid].shape for oid, new_oid in zip(oids, new_oids, strict=True)}
     revokes = attachments.revokes(conn, dict(zip(new_oids, names, strict=True)))
     taken = catalog.taken_names(conn, {one.live.oid: list(_wanted(one, new[one.live.oid])) for one in hiddens})
     heirs = [heir for one in hiddens for heir in _heirs(one, new[one.live.oid], taken[one.live.oid])]

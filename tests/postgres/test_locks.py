@@ -65,6 +65,19 @@ def test_a_writer_at_the_other_end_is_named_once_patience_is_over(
     assert is_usable(conn)
 
 
+@pytest.mark.parametrize("style", ["sql_standard", "postgres_verbose", "iso_8601"])
+def test_who_is_in_the_way_is_named_whatever_style_intervals_have(
+    conn: sa.Connection, engine: sa.Engine, style: str
+) -> None:
+    conn.exec_driver_sql(f"SET IntervalStyle = {style}")
+    conn.commit()
+    with engine.connect() as writer:
+        writer.exec_driver_sql("UPDATE child SET value = 2")
+        writer.exec_driver_sql("SELECT pg_sleep(1)")
+        with pytest.raises(LockNotAcquired, match=r"of postgres \(for 0:00:0\d\)"):
+            load(conn, child(sa.Text), [], lock_patience=timedelta(seconds=0.2))
+
+
 def test_readers_at_the_other_end_do_not_keep_a_table_from_being_created(
     conn: sa.Connection, engine: sa.Engine
 ) -> None:

@@ -307,7 +307,8 @@ def test_backends_of_others_are_not_ended_without_the_right_to(
     with engine.connect() as plain, psycopg.connect(dsn) as reader:
         load(plain, people(), [(1, "a", 1)])
         reader.execute("SELECT * FROM people")
-        with pytest.raises(LockNotAcquired, match="the role may not end it"):
+        holder = rf"pid {reader.info.backend_pid} of postgres"
+        with pytest.raises(LockNotAcquired, match=rf"^{holder} stands in the way and the role may not end it"):
             load(
                 plain,
                 people(),
