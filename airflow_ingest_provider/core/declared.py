@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from psycopg import sql
 from sqlalchemy.dialects import postgresql
 
-from airflow_ingest_provider.core import catalog, statements
+from airflow_ingest_provider.core import catalog, reflection, statements
 from airflow_ingest_provider.core.errors import DefinitionError
 from airflow_ingest_provider.core.names import Name, check_length, temporary_name
 from airflow_ingest_provider.core.session import DATATYPE_MISMATCH, rolled_back, run, run_all, sqlstate
@@ -172,7 +172,7 @@ def _created(conn: sa.Connection, tables: Sequence[tuple[sa.Table, TableShape]])
 
 def _temporary_shapes(conn: sa.Connection, names: Sequence[str]) -> list[TableShape]:
     oids = conn.scalars(_TEMPORARY_TABLES, {"names": list(names)}).all()
-    shapes = catalog.table_shapes(conn, oids)
+    shapes = reflection.table_shapes(conn, oids)
     return [shapes[oid] for oid in oids]
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from airflow_ingest_provider.core import catalog
+from airflow_ingest_provider.core import reflection
 from airflow_ingest_provider.core.attachments import attached, settings
 from airflow_ingest_provider.core.catalog import by_table
 from airflow_ingest_provider.core.names import Name
@@ -73,7 +73,7 @@ def dependents(conn: sa.Connection, oids: Collection[int]) -> tuple[Dependent, .
         return ()
     hanging = attached(conn, [row.oid for row in rows])
     stored = [row.oid for row in rows if row.relkind == "m"]
-    shapes = catalog.table_shapes(conn, stored) if stored else {}
+    shapes = reflection.table_shapes(conn, stored) if stored else {}
     storage = settings(conn, stored) if stored else {}
     statistics = statistics_objects(conn, stored) if stored else {}
     return tuple(
@@ -138,7 +138,7 @@ _KINDS = (
 
 def inbound_keys(conn: sa.Connection, oids: Sequence[int]) -> dict[int, tuple[InboundKey, ...]]:
     """Foreign keys of other tables to each of these; a table's references to itself are its definition's."""
-    found = catalog.inbound_keys(conn, oids)
+    found = reflection.inbound_keys(conn, oids)
     return {oid: tuple(InboundKey(**vars(key), table=table) for table, key in keys) for oid, keys in found.items()}
 
 

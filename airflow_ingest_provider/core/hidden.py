@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import sqlalchemy as sa
 from psycopg import sql
 
-from airflow_ingest_provider.core import analyze, attachments, catalog, dependents, statements
+from airflow_ingest_provider.core import analyze, attachments, catalog, dependents, reflection, statements
 from airflow_ingest_provider.core.dependents import StatisticsObject
 from airflow_ingest_provider.core.differences import EnumChanged, sorts_alike
 from airflow_ingest_provider.core.errors import DefinitionError
@@ -80,7 +80,7 @@ def prepare(conn: sa.Connection, plan: TablePlan, live: TableShape, token: str) 
     run(conn, "SET LOCAL default_tablespace = ''")
     retired = _retire_enums(conn, plan, token)
     if retired:
-        live = catalog.table_shape(conn, live.oid)
+        live = reflection.table_shape(conn, live.oid)
     return HiddenTable(live.name.sibling(temporary_name(token)), live, plan.target, token, retired)
 
 
@@ -242,7 +242,7 @@ def with_sequences(conn: sa.Connection, hidden: HiddenTable) -> TableShape:
     """The hidden table's columns that draw from sequences: of identities its own, of serial ones the live table's."""
     drawing = [column for column in hidden.shape.columns if column.identity or column.serial]
     has_own = any(column.identity or column.new_sequence for column in drawing)
-    own = catalog.table_shape(conn, catalog.oid_of(conn, hidden.name)).columns if has_own else ()
+    own = reflection.table_shape(conn, catalog.oid_of(conn, hidden.name)).columns if has_own else ()
     sequences = {column.name: column.sequence for column in own if column.sequence}
     columns = (replace(one, sequence=sequences.get(one.name, one.sequence)) for one in drawing)
     return replace(hidden.shape, name=hidden.name, columns=tuple(columns))

@@ -1,8 +1,8 @@
-"""Bringing staged rows into a table: upsert on the primary key, and replacement of all rows in place."""
+"""Bringing staged rows into a table: insert, and upsert on the primary key."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
@@ -10,8 +10,8 @@ from psycopg import sql
 
 from airflow_ingest_provider.core import statements
 from airflow_ingest_provider.core.names import Name, temporary_name
-from airflow_ingest_provider.core.session import UNIQUE_VIOLATION, rolled_back, run, setting, sqlstate
-from airflow_ingest_provider.core.shape import ColumnShape, ForeignKeyShape, TableShape
+from airflow_ingest_provider.core.session import run, setting
+from airflow_ingest_provider.core.shape import ColumnShape, TableShape
 
 STAGING_SCHEMA = "pg_temp"
 
@@ -21,7 +21,7 @@ _PAGES = sa.text("""
         SELECT relid FROM pg_partition_tree(CAST(:oid AS oid)) UNION SELECT CAST(:oid AS oid)) tree
 """)
 
-_MANY_ROWS = 10_000
+MANY_ROWS = 10_000
 """From here on statistics of the staged keys, or an index on them, are worth their milliseconds."""
 
 
@@ -67,181 +67,19 @@ def upsert(
     """
     if not received:
         return Merged()
-    _analyze_keys(conn, staged, key, received)
-    latest = _last_rows(staged, key, all_keyed=all_keyed)
-    keys, differing, inserted, updated = _merge(conn, latest, received, shape, key, count_differing=has_triggers)
+    analyze_keys(conn, staged, key, received)
+    latest = last_rows(staged, key, all_keyed=all_keyed)
+    keys, differing, inserted, updated = merge_rows(conn, latest, received, shape, key, count_differing=has_triggers)
     return Merged(inserted, updated, keys - differing, superseded=received - keys)
 
 
-@dataclass(frozen=True)
-class Compared:
-    """What all staged rows change in a table: the `rows` that are new or changed, and the keys of those that are gone.
-
-    `differing` are how many are new or changed, `keys` how many the staged rows have, and `received` how many rows were
-    staged; `latest` is a query for the last of them of each key.
-    """
-
-    latest: sql.Composable
-    rows: Name
-    differing: int
-    keys: int
-    received: int
-
-
-def compare(
-    conn: sa.Connection,
-    staged: Name,
-    shape: TableShape,
-    key: Sequence[str],
-    token: str,
-    received: int,
-    *,
-    all_keyed: bool,
-) -> Compared:
-    """See in one pass over both what staged rows change in a table that is to hold them and no others.
-
-    Unless they are `all_keyed`, some rows may have NULL in the key, and get it from a trigger.
-    """
-    _analyze_keys(conn, staged, key, received)
-    latest, keys = _latest(conn, staged, key, received, all_keyed=all_keyed)
-    rows, differing = _compare(conn, latest, shape, key, temporary_name(token, "compared"))
-    return Compared(latest, rows, differing, keys, received)
-
-
-def compare_again(conn: sa.Connection, before: Compared, shape: TableShape, key: Sequence[str], name: str) -> Compared:
-    """The same once rows of the table may be others, in a temporary table of that name."""
-    rows, differing = _compare(conn, before.latest, shape, key, name)
-    return replace(before, rows=rows, differing=differing)
-
-
-def _compare(
-    conn: sa.Connection, latest: sql.Composable, shape: TableShape, key: Sequence[str], name: str
-) -> tuple[Name, int]:
-    """A temporary table of what differs, and how many of its rows are new or changed."""
-    others = [column.name for column in shape.loaded_columns if column.name not in key]
-    statement = sql.SQL(
-        "CREATE TEMPORARY TABLE {name} ON COMMIT DROP AS SELECT {keys}, {others}latest.{stays} IS NOT NULL AS {stays}"
-        " FROM {rows} AS live FULL JOIN (SELECT *, true AS {stays} FROM ({latest}) AS latest) AS latest ON {matching}"
-        " WHERE live.{first} IS NULL OR latest.{stays} IS NULL OR NOT (true{unchanged})"
-    )
-    of_both = sql.SQL("coalesce(latest.{0}, live.{0}) AS {0}")
-    run(
-        conn,
-        statement.format(
-            name=sql.Identifier(name),
-            keys=sql.SQL(", ").join(of_both.format(sql.Identifier(name)) for name in key),
-            others=sql.SQL("").join(sql.SQL("latest.{}, ").format(sql.Identifier(name)) for name in others),
-            first=sql.Identifier(key[0]),
-            stays=_STAYS,
-            rows=_rows_of(shape),
-            latest=latest,
-            matching=_matching(key, "latest"),
-            unchanged=_unchanged(_updates(shape, key)),
-        ),
-    )
-    rows = Name(STAGING_SCHEMA, name)
-    count = sql.SQL("SELECT count(*) FROM {} WHERE {}").format(rows.sql, _STAYS)
-    return rows, int(run(conn, count).scalar_one())
-
-
-_STAYS = sql.Identifier(temporary_name("stays", "row"))
-
-
-@dataclass(frozen=True)
-class Reference:
-    """A foreign key to a table, and the table that has it."""
-
-    referring: TableShape
-    key: ForeignKeyShape
-
-
-def delete_gone(
-    conn: sa.Connection, compared: Compared, shape: TableShape, key: Sequence[str], references: Sequence[Reference]
-) -> int:
-    """Delete the rows whose key is not among the staged ones, so that foreign keys to rows that stay do not fire.
-
-    Those that a row which stays refers to, by one of the `references` or by way of others that are gone, are left:
-    ON DELETE would be a reason to refuse, delete or change the row that stays, though it may be about to change.
-    """
-    free = sql.SQL(" AND NOT EXISTS (SELECT FROM held WHERE {})").format(_same(key, "held", "gone"))
-    statement = sql.SQL("{ctes} DELETE FROM {rows} AS live USING gone WHERE {is_it}{free}").format(
-        ctes=_gone(compared, shape, key, references),
-        rows=_rows_of(shape),
-        is_it=_matching(key, "gone"),
-        free=free if references else sql.SQL(""),
-    )
-    return run(conn, statement).rowcount
-
-
-def holds_gone(
-    conn: sa.Connection, compared: Compared, shape: TableShape, key: Sequence[str], references: Sequence[Reference]
-) -> bool:
-    """Whether there are rows that `delete_gone` has to leave."""
-    if not references:
-        return False
-    statement = sql.SQL("{} SELECT EXISTS (SELECT FROM held)").format(_gone(compared, shape, key, references))
-    return bool(run(conn, statement).scalar_one())
-
-
-def _gone(compared: Compared, shape: TableShape, key: Sequence[str], references: Sequence[Reference]) -> sql.Composable:
-    """WITH the rows that are `gone`, and, where there are references, with those of them that are `held`.
-
-    They have the columns of the key and those by which foreign keys lead to them and on.
-    """
-    own = [one.key for one in references if one.referring.oid == shape.oid]
-    names = [*key, *(name for one in references for name in one.key.target_columns)]
-    names += [name for one in own for name in one.columns]
-    gone = sql.SQL(
-        "WITH RECURSIVE gone AS MATERIALIZED (SELECT {} FROM {} AS live JOIN {} AS compared ON {}{})"
-    ).format(
-        sql.SQL(", ").join(sql.SQL("live.{}").format(sql.Identifier(name)) for name in dict.fromkeys(names)),
-        _rows_of(shape),
-        compared.rows.sql,
-        _matching(key, "compared"),
-        sql.SQL(" WHERE NOT {}").format(_STAYS),
-    )
-    if not references:
-        return gone
-    stays = sql.SQL(" AND NOT EXISTS (SELECT FROM gone AS also WHERE {})").format(_same(key, "also", "referring"))
-    by_rows = [
-        sql.SQL("SELECT gone.* FROM gone WHERE EXISTS (SELECT FROM {} AS referring WHERE {}{})").format(
-            _rows_of(one.referring), _refers(one.key, "referring"), stays if one.key in own else sql.SQL("")
-        )
-        for one in references
-    ]
-    held: list[sql.Composable] = [sql.SQL("({})").format(sql.SQL(" UNION ").join(by_rows))]
-    if own:
-        onward = sql.SQL(" OR ").join(_refers(one, "held") for one in own)
-        held.append(sql.SQL("SELECT gone.* FROM held JOIN gone ON {}").format(onward))
-    return sql.SQL("{}, held AS ({})").format(gone, sql.SQL(" UNION ").join(held))
-
-
-def _refers(key: ForeignKeyShape, referring: str) -> sql.Composable:
-    pairs = zip(key.columns, key.target_columns, strict=True)
-    return sql.SQL("({})").format(
-        sql.SQL(" AND ").join(
-            sql.SQL("{}.{} = gone.{}").format(sql.Identifier(referring), sql.Identifier(own), sql.Identifier(target))
-            for own, target in pairs
-        )
-    )
-
-
-def merge_differing(conn: sa.Connection, compared: Compared, shape: TableShape, key: Sequence[str]) -> Merged:
-    """Insert the rows that are new and update those that are changed."""
-    latest = sql.SQL("SELECT * FROM {} WHERE {}").format(compared.rows.sql, _STAYS)
-    inserted = updated = 0
-    if compared.differing:
-        *_, inserted, updated = _merge(conn, latest, compared.differing, shape, key, count_differing=False)
-    unchanged, superseded = compared.keys - compared.differing, compared.received - compared.keys
-    return Merged(inserted, updated, unchanged, superseded)
-
-
-def _analyze_keys(conn: sa.Connection, staged: Name, key: Sequence[str], received: int) -> None:
-    if received > _MANY_ROWS:
+def analyze_keys(conn: sa.Connection, staged: Name, key: Sequence[str], received: int) -> None:
+    """Gather the planner's statistics of the staged keys, where they are many."""
+    if received > MANY_ROWS:
         run(conn, sql.SQL("ANALYZE {} ({})").format(staged.sql, statements.columns(key)))
 
 
-def _last_rows(staged: Name, key: Sequence[str], *, all_keyed: bool) -> sql.Composable:
+def last_rows(staged: Name, key: Sequence[str], *, all_keyed: bool) -> sql.Composable:
     """The last row of each key: in a table of this transaction, rows lie in the order in which COPY wrote them.
 
     Each row without a key counts for itself.
@@ -253,33 +91,7 @@ def _last_rows(staged: Name, key: Sequence[str], *, all_keyed: bool) -> sql.Comp
     return sql.SQL("SELECT DISTINCT ON ({0}) * FROM {1} ORDER BY {0}, ctid DESC").format(keys, staged.sql)
 
 
-def _latest(
-    conn: sa.Connection, staged: Name, key: Sequence[str], received: int, *, all_keyed: bool
-) -> tuple[sql.Composable, int]:
-    """A query for the last row of each key, which sorts only where some have the same, and how many rows it gives."""
-    if received > _MANY_ROWS and _is_unique(conn, staged, statements.columns(key)):
-        return sql.SQL("SELECT * FROM {}").format(staged.sql), received
-    last = _last_rows(staged, key, all_keyed=all_keyed)
-    return last, int(run(conn, sql.SQL("SELECT count(*) FROM ({}) AS latest").format(last)).scalar_one())
-
-
-def _is_unique(conn: sa.Connection, staged: Name, keys: sql.Composable) -> bool:
-    """Whether no two of many rows have the same key.
-
-    An index says it in a third of the time of DISTINCT, since it is built with maintenance_work_mem. It does not stay:
-    where rows lie in no order, the planner underrates by far what it takes to read them by it.
-    """
-    try:
-        with rolled_back(conn):
-            run(conn, sql.SQL("CREATE UNIQUE INDEX ON {} ({})").format(staged.sql, keys))
-    except sa.exc.DBAPIError as error:
-        if sqlstate(error) != UNIQUE_VIOLATION:
-            raise
-        return False
-    return True
-
-
-def _merge(
+def merge_rows(
     conn: sa.Connection,
     latest: sql.Composable,
     rows: int,
@@ -310,9 +122,9 @@ def count_unchanged(
         "SELECT count(*), count(*) FILTER (WHERE unchanged) FROM (SELECT EXISTS (SELECT FROM {rows} AS live"
         " WHERE {matching}{same} OFFSET 0) AS unchanged FROM {staged} AS latest{sample}) looked_up"
     ).format(
-        rows=_rows_of(shape),
-        matching=_matching(key, "latest"),
-        same=_unchanged(_updates(shape, key)),
+        rows=rows_of(shape),
+        matching=matching(key, "latest"),
+        same=and_unchanged(columns_to_update(shape, key)),
         staged=staged.sql,
         sample=sample,
     )
@@ -320,12 +132,7 @@ def count_unchanged(
     return int(found[0]), int(found[1])
 
 
-def delete_all(conn: sa.Connection, shape: TableShape) -> int:
-    """Delete every row; readers go on with the rows that they see until the transaction commits."""
-    return run(conn, sql.SQL("DELETE FROM {}").format(_rows_of(shape))).rowcount
-
-
-def _rows_of(shape: TableShape) -> sql.Composable:
+def rows_of(shape: TableShape) -> sql.Composable:
     """The table without those that inherit from it; a partitioned one with its partitions."""
     return shape.name.sql if shape.kind == "p" else sql.SQL("ONLY {}").format(shape.name.sql)
 
@@ -339,7 +146,7 @@ def _insert_or_update(
     row's key is looked up in the index: OFFSET 0 keeps the planner from joining, which it does by reading the
     whole table as long as that has no more than some hundred thousand rows.
     """
-    updates = _updates(shape, key)
+    updates = columns_to_update(shape, key)
     conflict: sql.Composable = sql.SQL("DO NOTHING")
     if updates:
         assignments = [sql.SQL("{0} = excluded.{0}").format(sql.Identifier(column.name)) for column in updates]
@@ -372,9 +179,9 @@ def _insert_or_update(
 def _differs(shape: TableShape, key: Sequence[str], *, look_up: bool) -> sql.Composable:
     """Whether a row of `latest` is not in the table to the byte."""
     return sql.SQL("NOT EXISTS (SELECT FROM {} AS live WHERE {}{}{})").format(
-        _rows_of(shape),
-        _matching(key, "latest"),
-        _unchanged(_updates(shape, key)),
+        rows_of(shape),
+        matching(key, "latest"),
+        and_unchanged(columns_to_update(shape, key)),
         sql.SQL(" OFFSET 0" if look_up else ""),
     )
 
@@ -394,7 +201,7 @@ def _update_then_insert(
     differing = 0
     if count_differing:
         differing = run(conn, count + sql.SQL(" WHERE ") + _differs(shape, key, look_up=look_up)).scalar_one()
-    updates, updated = _updates(shape, key), 0
+    updates, updated = columns_to_update(shape, key), 0
     if updates:
         with _looking_up(conn) if look_up else nullcontext():
             updated = run(conn, _update(shape, key, updates, latest)).rowcount
@@ -403,10 +210,10 @@ def _update_then_insert(
         " WHERE NOT EXISTS (SELECT FROM {rows} AS live WHERE {matching}{look_up}) ORDER BY {key}"
     ).format(
         table=shape.name.sql,
-        rows=_rows_of(shape),
+        rows=rows_of(shape),
         columns=statements.columns([column.name for column in shape.loaded_columns]),
         latest=latest,
-        matching=_matching(key, "latest"),
+        matching=matching(key, "latest"),
         look_up=sql.SQL(" OFFSET 0" if look_up else ""),
         key=statements.columns(key),
     )
@@ -426,23 +233,28 @@ def _update(
 ) -> sql.Composable:
     assignments = [sql.SQL("{0} = latest.{0}").format(sql.Identifier(column.name)) for column in updates]
     return sql.SQL("UPDATE {} AS live SET {} FROM ({}) AS latest WHERE {} AND NOT (true{})").format(
-        _rows_of(shape), sql.SQL(", ").join(assignments), latest, _matching(key, "latest"), _unchanged(updates)
+        rows_of(shape), sql.SQL(", ").join(assignments), latest, matching(key, "latest"), and_unchanged(updates)
     )
 
 
-def _matching(key: Sequence[str], other: str) -> sql.Composable:
-    return _same(key, "live", other)
+def matching(key: Sequence[str], other: str) -> sql.Composable:
+    """A condition: the row of `live` has the key of the other one."""
+    return same_key(key, "live", other)
 
 
-def _same(key: Sequence[str], one: str, other: str) -> sql.Composable:
+def same_key(key: Sequence[str], one: str, other: str) -> sql.Composable:
+    """A condition: the rows of both have the same key."""
     pair = sql.SQL("{1}.{0} = {2}.{0}")
     names = map(sql.Identifier, key)
     return sql.SQL(" AND ").join(pair.format(name, sql.Identifier(one), sql.Identifier(other)) for name in names)
 
 
-def _unchanged(columns: Sequence[ColumnShape]) -> sql.Composable:
-    """Whether the two rows are the same to the byte: for json and point, which have no equality, and for 1.0 and
-    1.00, which are equal, too. https://www.postgresql.org/docs/current/functions-comparisons.html"""
+def and_unchanged(columns: Sequence[ColumnShape]) -> sql.Composable:
+    """One more condition: `live` and `latest` have the same values in the columns, to the byte.
+
+    So json and point can be compared, which have no equality, and 1.0 and 1.00 differ, which are equal.
+    https://www.postgresql.org/docs/current/functions-comparisons.html
+    """
     if not columns:
         return sql.SQL("")
     live = [sql.SQL("live.{}").format(sql.Identifier(column.name)) for column in columns]
@@ -458,7 +270,7 @@ _EXACT_KEYS = frozenset(
 _TEXT_KEYS = frozenset({"text", "varchar"})
 
 
-def _updates(shape: TableShape, key: Sequence[str]) -> list[ColumnShape]:
+def columns_to_update(shape: TableShape, key: Sequence[str]) -> list[ColumnShape]:
     """The columns that an update sets: the key too where equal keys may look different, as 1.0 and 1.00 do.
 
     Setting the key takes a stronger row lock, which foreign keys wait for. GENERATED ALWAYS refuses it.

@@ -11,6 +11,7 @@ from airflow_ingest_provider.core import (
     catalog,
     dependents,
     hidden,
+    reflection,
     sequences,
     statements,
     steps,
@@ -158,7 +159,7 @@ def without_keys(this: Planned, keys: Collection[ForeignKeyShape]) -> Planned:
 def _live(conn: sa.Connection, names: Sequence[Name]) -> list[TableShape]:
     """The tables' shapes as they are now; DefinitionError for what is no table."""
     oids = [oid or 0 for _, oid in catalog.find_all(conn, [(name.schema, name.name) for name in names])]
-    shapes = catalog.table_shapes(conn, oids)
+    shapes = reflection.table_shapes(conn, oids)
     for name, oid in zip(names, oids, strict=True):
         if oid not in shapes:
             raise DefinitionError(f"{name} was dropped during this run: run again to create it anew")
@@ -179,7 +180,7 @@ def _planned(conn: sa.Connection, live: TableShape, declared: TableShape, facts:
         computed_from=catalog.computed_from(conn, live.oid),
         rechecked=_rechecked(conn, live.oid),
         needed=catalog.needed_indexes(conn, live.oid),
-        inbound=catalog.inbound_keys(conn, [live.oid])[live.oid],
+        inbound=reflection.inbound_keys(conn, [live.oid])[live.oid],
         bytes=catalog.size(conn, live.oid),
         carried=dependents.described(conn, live.oid),
     )

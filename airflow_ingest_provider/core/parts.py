@@ -5,8 +5,9 @@ from collections.abc import Sequence
 import sqlalchemy as sa
 
 from airflow_ingest_provider.core import analyze, hidden
+from airflow_ingest_provider.core.in_place import Reference
 from airflow_ingest_provider.core.load import check_deferred
-from airflow_ingest_provider.core.merge import Merged, Reference
+from airflow_ingest_provider.core.merge import Merged
 from airflow_ingest_provider.core.options import Options
 from airflow_ingest_provider.core.session import explained
 from airflow_ingest_provider.core.target import BatchTable, LoadedTable

@@ -1,12 +1,10 @@
 """The way from a live table to its definition, as a value: what differs, what it takes, and what it risks."""
 
-import re
-from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum
-from typing import TypeVar
 
+from airflow_ingest_provider.core import kept
 from airflow_ingest_provider.core.differences import (
     BY_REBUILD,
     CollationChanged,
@@ -34,7 +32,6 @@ from airflow_ingest_provider.core.differences import (
 )
 from airflow_ingest_provider.core.names import Name, default_name, free_name, is_temporary
 from airflow_ingest_provider.core.shape import (
-    INTEGERS,
     ColumnShape,
     ConstraintShape,
     ForeignKeyShape,
@@ -138,7 +135,7 @@ class TablePlan:
         if rebuilt:
             lines.append(f"  rewrites the table and its indexes, about {_size(self.bytes)}")
             lines += [f"  carries over: {carried}" for carried in self.carried]
-        lines += [f"  keeps: {kept}" for kept in self.kept]
+        lines += [f"  keeps: {one}" for one in self.kept]
         lines += [f"  risk: {risk}" for risk in self.risks]
         if self.replaces:
             lines.append(f"  rows: {self.replaces}")
@@ -192,72 +189,15 @@ def plan(live: TableShape, declared: TableShape, facts: Facts) -> TablePlan:
         *_foreign_keys(live, declared),
         *_comments(live, declared, facts),
     )
-    target = merged(live, declared, facts.needed)
+    target = kept.merged(live, declared, facts.needed)
     return TablePlan(
         live.name,
         differences,
         target,
-        kept=tuple(_kept(live, declared, facts.needed)),
+        kept=tuple(kept.described(live, declared, facts.needed)),
         carried=(*(f"foreign key {key.name} of {table}" for table, key in facts.inbound), *facts.carried),
         bytes=facts.bytes,
     )
-
-
-def merged(live: TableShape, declared: TableShape, needed: Mapping[str, str]) -> TableShape:
-    """The declared table with what people added to the live one: checks, foreign keys, defaults, comments and such."""
-    return replace(
-        live,
-        columns=tuple(_merged_column(live.column(column.name), column) for column in declared.columns),
-        constraints=(
-            *_validated(_named_alike(_lasting(live.constraints), declared.constraints), declared.constraints),
-            *_beyond(_undeclared(live, declared, needed), declared.constraints),
-        ),
-        foreign_keys=(
-            *_validated((_live_foreign_key(live, one) or one for one in declared.foreign_keys), declared.foreign_keys),
-            *_peoples_foreign_keys(live, declared),
-        ),
-        indexes=(
-            *(
-                replace(index, options=wanted.options or index.options)
-                for wanted, index in zip(
-                    declared.indexes, _named_alike(_sound(live.indexes), declared.indexes), strict=True
-                )
-            ),
-            *_beyond(_needed_indexes(live, declared, needed), declared.indexes),
-        ),
-    )
-
-
-Constraint = TypeVar("Constraint", ConstraintShape, ForeignKeyShape)
-
-
-def _validated(those: Iterable[Constraint], declared: Iterable[Constraint]) -> tuple[Constraint, ...]:
-    """The constraints, valid where they are declared so."""
-    return tuple(
-        replace(one, validated=one.validated or wanted.validated) for one, wanted in zip(those, declared, strict=True)
-    )
-
-
-def _lasting(constraints: Iterable[Constraint]) -> tuple[Constraint, ...]:
-    """All but what a killed run left."""
-    return tuple(one for one in constraints if not is_temporary(one.name))
-
-
-def _undeclared(live: TableShape, declared: TableShape, needed: Mapping[str, str]) -> tuple[ConstraintShape, ...]:
-    """The constraints that stay whether they are declared or not."""
-    return _peoples(live, declared) + _needed(_of_columns_that_stay(live.of_kind("u"), live, declared), needed)
-
-
-def _peoples(live: TableShape, declared: TableShape) -> tuple[ConstraintShape, ...]:
-    """The checks and exclusion constraints, which are not the definition's to decide, unless one of the name is added.
-
-    One that the definition had before, under a name that PostgreSQL gave it, looks just like one that a person added.
-    """
-    lasting = _lasting(live.constraints)
-    names = {one.name for one in _beyond(declared.constraints, lasting)}
-    those = _of_columns_that_stay([one for one in lasting if one.kind in ("c", "x")], live, declared)
-    redefined = [one for one in _beyond(those, declared.constraints) if one.name in names]
-    return tuple(one for one in those if one not in redefined)
 
 
 def _named_keys(live: TableShape, declared: TableShape) -> Iterator[ForeignKeyShape]:
@@ -266,9 +206,9 @@ def _named_keys(live: TableShape, declared: TableShape) -> Iterator[ForeignKeySh
     Where a key of the same columns has that name already, the definition or PostgreSQL gave it, and it is replaced.
     """
     taken = {one.name for one in live.constraints + declared.constraints} | {one.name for one in declared.foreign_keys}
-    replaceable = list(_undeclared_foreign_keys(live, declared))
+    replaceable = list(kept.undeclared_foreign_keys(live, declared))
     for wanted in declared.foreign_keys:
-        if not wanted.name and _live_foreign_key(live, wanted) is None:
+        if not wanted.name and kept.live_foreign_key(live, wanted) is None:
             name = default_name(live.name.name, wanted.columns, "fkey")
             before = [
                 one.name
@@ -279,48 +219,6 @@ def _named_keys(live: TableShape, declared: TableShape) -> Iterator[ForeignKeySh
             taken.add(name)
             wanted = replace(wanted, name=name)
         yield wanted
-
-
-def _undeclared_foreign_keys(live: TableShape, declared: TableShape) -> Iterator[ForeignKeyShape]:
-    return (one for one in live.foreign_keys if not any(_same_key(one, wanted) for wanted in declared.foreign_keys))
-
-
-def _peoples_foreign_keys(live: TableShape, declared: TableShape) -> tuple[ForeignKeyShape, ...]:
-    names = {wanted.name for wanted in declared.foreign_keys}
-    those = _lasting(_undeclared_foreign_keys(live, declared))
-    return tuple(one for one in _of_columns_that_stay(those, live, declared) if one.name not in names)
-
-
-Part = TypeVar("Part", ConstraintShape, ForeignKeyShape, IndexShape)
-
-
-def _of_columns_that_stay(parts: Iterable[Part], live: TableShape, declared: TableShape) -> tuple[Part, ...]:
-    """All but those that PostgreSQL drops with a column of theirs."""
-    gone = {column.name for column in live.columns} - {column.name for column in declared.columns}
-    return tuple(one for one in parts if gone.isdisjoint(one.columns))
-
-
-def _sound(indexes: Iterable[IndexShape]) -> tuple[IndexShape, ...]:
-    """The indexes that are valid, and not what a killed run left."""
-    return tuple(index for index in indexes if index.valid and not is_temporary(index.name))
-
-
-def _needed_indexes(live: TableShape, declared: TableShape, needed: Mapping[str, str]) -> tuple[IndexShape, ...]:
-    return _needed(_of_columns_that_stay(_sound(live.indexes), live, declared), needed)
-
-
-def _needed(those: "tuple[Described, ...]", needed: Mapping[str, str]) -> "tuple[Described, ...]":
-    return tuple(one for one in those if one.name in needed)
-
-
-def _kept(live: TableShape, declared: TableShape, needed: Mapping[str, str]) -> Iterator[str]:
-    for constraint in _beyond(_undeclared(live, declared, needed), declared.constraints):
-        why = f": {needed[constraint.name]}" if constraint.kind == "u" else ""
-        yield f"{constraint.name} {constraint.definition}, which is not declared{why}"
-    for key in _peoples_foreign_keys(live, declared):
-        yield f"foreign key {key.name} to {key.target}, which is not declared"
-    for index in _beyond(_needed_indexes(live, declared, needed), declared.indexes):
-        yield f"index {index.name}, which is not declared: {needed[index.name]}"
 
 
 def _enums(live: TableShape, declared: TableShape) -> Iterator[Difference]:
@@ -382,7 +280,7 @@ def _values(before: ColumnShape, after: ColumnShape, facts: Facts) -> Iterator[D
     old, new = before.value.enum, after.value.enum
     if before.type != after.type:
         pinned = any(after.name in those for those in (facts.pinned, facts.computed_from, facts.rechecked))
-        stops = _stops_counting(before, after)
+        stops = kept.stops_counting(before, after)
         yield TypeChanged(
             after.name,
             before.type,
@@ -410,47 +308,47 @@ def _computation(before: ColumnShape, after: ColumnShape) -> bool:
 
 
 def _constraints(live: TableShape, declared: TableShape, facts: Facts) -> Iterator[Difference]:
-    lasting = _lasting(live.constraints)
-    stay = _undeclared(live, declared, facts.needed)
+    lasting = kept.lasting(live.constraints)
+    stay = kept.undeclared(live, declared, facts.needed)
     yield from (ConstraintDropped(one) for one in live.constraints if one not in lasting)
-    for one in _beyond(lasting, declared.constraints):
+    for one in kept.beyond(lasting, declared.constraints):
         if one not in stay:
             referred = one.kind in ("p", "u") and _is_referred(one, live, declared, facts)
             yield ConstraintDropped(one, by_rebuild=referred)
-    yield from (ConstraintAdded(one) for one in _beyond(declared.constraints, lasting))
-    for wanted, found in zip(declared.of_kind("c"), _named_alike(lasting, declared.of_kind("c")), strict=True):
+    yield from (ConstraintAdded(one) for one in kept.beyond(declared.constraints, lasting))
+    for wanted, found in zip(declared.of_kind("c"), kept.named_alike(lasting, declared.of_kind("c")), strict=True):
         if wanted.validated and not found.validated:
             yield ConstraintValidated(found.name)
 
 
 def _is_referred(key: ConstraintShape | IndexShape, live: TableShape, declared: TableShape, facts: Facts) -> bool:
     """Whether a foreign key that stays refers to the key's columns, be it of another table or of this one."""
-    own = (*declared.foreign_keys, *_peoples_foreign_keys(live, declared))
+    own = (*declared.foreign_keys, *kept.peoples_foreign_keys(live, declared))
     referring = (*(one for _, one in facts.inbound), *(one for one in own if one.target == live.name))
     return any(set(one.target_columns) == set(key.columns) for one in referring)
 
 
 def _indexes(live: TableShape, declared: TableShape, facts: Facts) -> Iterator[Difference]:
-    sound = _sound(live.indexes)
+    sound = kept.sound(live.indexes)
     yield from (IndexDropped(index) for index in live.indexes if index not in sound)
-    stay = _needed_indexes(live, declared, facts.needed)
-    for index in _beyond(sound, declared.indexes):
+    stay = kept.needed_indexes(live, declared, facts.needed)
+    for index in kept.beyond(sound, declared.indexes):
         if index not in stay:
             yield IndexDropped(index, by_rebuild=index.unique and _is_referred(index, live, declared, facts))
-    yield from (IndexAdded(index) for index in _beyond(declared.indexes, sound))
-    for wanted, found in zip(declared.indexes, _named_alike(sound, declared.indexes), strict=True):
+    yield from (IndexAdded(index) for index in kept.beyond(declared.indexes, sound))
+    for wanted, found in zip(declared.indexes, kept.named_alike(sound, declared.indexes), strict=True):
         if wanted.options and wanted.options != found.options:
             yield IndexTuned(found.name, wanted.options)
 
 
 def _foreign_keys(live: TableShape, declared: TableShape) -> Iterator[Difference]:
-    stay = _peoples_foreign_keys(live, declared)
+    stay = kept.peoples_foreign_keys(live, declared)
     for one in live.foreign_keys:
-        declared_too = any(_same_key(one, wanted) for wanted in declared.foreign_keys)
+        declared_too = any(kept.same_key(one, wanted) for wanted in declared.foreign_keys)
         if is_temporary(one.name) or (one not in stay and not declared_too):
             yield ForeignKeyDropped(one)
     for wanted in declared.foreign_keys:
-        found = _live_foreign_key(live, wanted)
+        found = kept.live_foreign_key(live, wanted)
         if found is None:
             yield ForeignKeyAdded(wanted)
         elif wanted.validated and not found.validated:
@@ -464,77 +362,3 @@ def _comments(live: TableShape, declared: TableShape, facts: Facts) -> Iterator[
         before = live.column(column.name)
         if before is not None and column.comment is not None and column.comment != before.comment:
             yield CommentChanged(column.name, column.comment)
-
-
-def _merged_column(live: ColumnShape | None, declared: ColumnShape) -> ColumnShape:
-    if live is None:
-        return replace(declared, default=None, sequence=None) if declared.serial else replace(declared, sequence=None)
-    keeps_default = (
-        not declared.generated
-        and not declared.identity
-        and (declared.serial or declared.default is None)
-        and not _stops_counting(live, declared)
-    )
-    keeps_identity = bool(live.identity and (declared.serial or declared.identity))
-    return replace(
-        declared,
-        default=live.default if keeps_default and not live.generated else declared.default,
-        identity=(live.identity if declared.serial else declared.identity) if keeps_identity else declared.identity,
-        sequence=live.sequence if keeps_identity or keeps_default else None,
-        sequence_options=live.sequence_options if declared.serial else declared.sequence_options,
-        serial=live.serial if keeps_default else declared.serial,
-        comment=declared.comment if declared.comment is not None else live.comment,
-        not_null_name=live.not_null_name or declared.not_null_name,
-        tuning=live.tuning or declared.tuning,
-    )
-
-
-_SERIAL_DEFAULT = re.compile(r"nextval\('([^']|'')+'::regclass\)")
-
-
-def _stops_counting(live: ColumnShape, declared: ColumnShape) -> bool:
-    """Whether a serial column becomes one of no integers: its default came with the type, and nobody gave it."""
-    as_made = live.serial and live.default is not None and _SERIAL_DEFAULT.fullmatch(live.default)
-    return bool(as_made) and live.value.name in INTEGERS and declared.value.name not in INTEGERS
-
-
-Described = TypeVar("Described", ConstraintShape, IndexShape)
-
-
-def _identity(described: ConstraintShape | IndexShape) -> tuple[object, str]:
-    """What makes two of them the same, whatever they are called."""
-    if isinstance(described, IndexShape):
-        return described.unique, described.definition + described.predicate
-    return described.kind, described.definition
-
-
-def _beyond(these: Iterable[Described], those: Iterable[Described]) -> Iterator[Described]:
-    """These that have no equal of their own among those: two equal indexes need two."""
-    left = Counter(map(_identity, those))
-    for one in these:
-        if left[_identity(one)]:
-            left[_identity(one)] -= 1
-        else:
-            yield one
-
-
-def _named_alike(live: Iterable[Described], declared: Iterable[Described]) -> tuple[Described, ...]:
-    """The declared ones, each as the live one with its definition where there is one: names and comments stay."""
-    left: dict[tuple[object, str], list[Described]] = {}
-    for one in live:
-        left.setdefault(_identity(one), []).append(one)
-    return tuple(left[_identity(one)].pop(0) if left.get(_identity(one)) else one for one in declared)
-
-
-def _live_foreign_key(live: TableShape, wanted: ForeignKeyShape) -> ForeignKeyShape | None:
-    same = [key for key in _lasting(live.foreign_keys) if _same_key(key, wanted)]
-    return next((key for key in same if key.name == wanted.name), same[0] if same else None)
-
-
-def _same_key(one: ForeignKeyShape, other: ForeignKeyShape) -> bool:
-    pairs = set(zip(one.columns, one.target_columns, strict=True))
-    return (
-        pairs == set(zip(other.columns, other.target_columns, strict=True))
-        and one.target == other.target
-        and one.options == other.options
-    )

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 import sqlalchemy as sa
 
-from airflow_ingest_provider.core import attachments, catalog, dependents
+from airflow_ingest_provider.core import attachments, catalog, dependents, reflection
 from airflow_ingest_provider.core.attachments import Attached
 from airflow_ingest_provider.core.dependents import Dependent, InboundKey, StatisticsObject
 from airflow_ingest_provider.core.errors import DefinitionError
@@ -38,7 +38,7 @@ class Observed:
 
 def observe(conn: sa.Connection, oids: Sequence[int]) -> dict[int, Observed]:
     """Read it all, in as many queries for many tables as for one: after a swap, readers wait for them."""
-    shapes = catalog.table_shapes(conn, oids)
+    shapes = reflection.table_shapes(conn, oids)
     access = catalog.access(conn, oids)
     settings = attachments.settings(conn, oids)
     attached = attachments.attached(conn, oids)

@@ -11,7 +11,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from airflow_ingest_provider.core import callback, catalog, migrate, watermark
-from airflow_ingest_provider.core.batches import Arrived, Chunk, Run, recogniser, runs
+from airflow_ingest_provider.core.batches import Arrived, Chunk
 from airflow_ingest_provider.core.callback import OnBeforeVisible, do_nothing
 from airflow_ingest_provider.core.claim import Claim
 from airflow_ingest_provider.core.declared import create_types, tables_of
@@ -34,6 +34,7 @@ from airflow_ingest_provider.core.refresh import (
     hardly_changes,
 )
 from airflow_ingest_provider.core.result import IngestResult
+from airflow_ingest_provider.core.routing import Run, recogniser, runs
 from airflow_ingest_provider.core.session import explained, reserved, transaction
 from airflow_ingest_provider.core.shape import ForeignKeyShape
 from airflow_ingest_provider.core.steps import Steps, clear_leftovers

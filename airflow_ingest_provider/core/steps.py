@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 import sqlalchemy as sa
 from psycopg import sql
 
-from airflow_ingest_provider.core import catalog, statements
+from airflow_ingest_provider.core import catalog, reflection, statements
 from airflow_ingest_provider.core.differences import (
     ColumnAdded,
     ColumnDropped,
@@ -196,7 +196,7 @@ def create_index(conn: sa.Connection, table: Name, index: IndexShape, name: str)
 
 def clear_leftovers(conn: sa.Connection, oid: int, options: Options) -> None:
     """Drop what steps have made and not settled, in the open transaction."""
-    live = catalog.table_shape(conn, oid)
+    live = reflection.table_shape(conn, oid)
     names = [*(one.name for one in live.constraints), *(one.name for one in live.foreign_keys)]
     constraints = filter(is_temporary, names)
     indexes = [live.name.sibling(one.name) for one in live.indexes if is_temporary(one.name)]

@@ -8,18 +8,19 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from airflow_ingest_provider.core import catalog, hidden, merge, migrate, sequences, walls
-from airflow_ingest_provider.core.batches import TableBuffer
+from airflow_ingest_provider.core import catalog, hidden, in_place, merge, migrate, sequences, walls
 from airflow_ingest_provider.core.declared import copied
 from airflow_ingest_provider.core.errors import DefinitionError, RowError
 from airflow_ingest_provider.core.formats import column_formats
 from airflow_ingest_provider.core.hidden import HiddenTable
+from airflow_ingest_provider.core.in_place import Compared, Reference
 from airflow_ingest_provider.core.load import Target as CopyTarget
 from airflow_ingest_provider.core.load import copy_rows, raise_row_error
-from airflow_ingest_provider.core.merge import Compared, Merged, Reference
+from airflow_ingest_provider.core.merge import Merged
 from airflow_ingest_provider.core.migrate import Planned
 from airflow_ingest_provider.core.names import Name, temporary_name
 from airflow_ingest_provider.core.result import TableResult
+from airflow_ingest_provider.core.routing import TableBuffer
 from airflow_ingest_provider.core.session import rolled_back
 from airflow_ingest_provider.core.shape import TableShape
 from airflow_ingest_provider.core.watermark import State
@@ -170,8 +171,8 @@ class BatchTable:
         if self.way is not Way.REPLACE:
             return 0
         if not self.loaded.key:
-            return merge.delete_all(conn, self._shape)
-        self._compared = merge.compare(
+            return in_place.delete_all(conn, self._shape)
+        self._compared = in_place.compare(
             conn,
             self._staged,
             self._shape,
@@ -180,17 +181,17 @@ class BatchTable:
             self.buffer.received,
             all_keyed=self._all_keyed,
         )
-        deleted = merge.delete_gone(conn, self._compared, self._shape, self.loaded.key, references)
-        self.has_left = merge.holds_gone(conn, self._compared, self._shape, self.loaded.key, references)
+        deleted = in_place.delete_gone(conn, self._compared, self._shape, self.loaded.key, references)
+        self.has_left = in_place.holds_gone(conn, self._compared, self._shape, self.loaded.key, references)
         return deleted
 
     def delete_left(self, conn: sa.Connection, references: Sequence[Reference]) -> int:
         """Delete what rows that stay referred to, once these are merged; RowError where one still does."""
         if self._compared is None or not self.has_left:
             return 0
-        deleted = merge.delete_gone(conn, self._compared, self._shape, self.loaded.key, references)
+        deleted = in_place.delete_gone(conn, self._compared, self._shape, self.loaded.key, references)
         for one in references:
-            if merge.holds_gone(conn, self._compared, self._shape, self.loaded.key, [one]):
+            if in_place.holds_gone(conn, self._compared, self._shape, self.loaded.key, [one]):
                 raise RowError(
                     f"no row of {self.loaded.name} has the key that some refer to (constraint {one.key.name!r}), "
                     "SQLSTATE 23503: mend the source",
@@ -211,7 +212,7 @@ class BatchTable:
         if self._compared:
             if after_deletes:
                 self._compare_again(conn, self._compared, "again")
-            merged = merge.merge_differing(conn, self._compared, self._shape, key)
+            merged = in_place.merge_differing(conn, self._compared, self._shape, key)
         else:
             merged = merge.upsert(
                 conn,
@@ -232,14 +233,14 @@ class BatchTable:
     def restore(self, conn: sa.Connection) -> None:
         """Bring back what `delete_left` took of rows that stay."""
         if self._compared and self._compare_again(conn, self._compared, "restored"):
-            merge.merge_differing(conn, self._compared, self._shape, self.loaded.key)
+            in_place.merge_differing(conn, self._compared, self._shape, self.loaded.key)
 
     def _compare_again(self, conn: sa.Connection, compared: Compared, name: str) -> bool:
         """Where what was deleted may have hit rows that stay, by way of other tables or triggers; whether it may."""
         if not self._shape.foreign_keys and not catalog.has_triggers(conn, self._shape.oid):
             return False
         name = temporary_name(self._token, name)
-        self._compared = merge.compare_again(conn, compared, self._shape, self.loaded.key, name)
+        self._compared = in_place.compare_again(conn, compared, self._shape, self.loaded.key, name)
         return True
 
     @contextmanager

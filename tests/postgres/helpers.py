@@ -6,7 +6,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from airflow_ingest_provider import IngestResult, ingest
-from airflow_ingest_provider.core import attachments, catalog, dependents
+from airflow_ingest_provider.core import attachments, catalog, dependents, reflection
 
 Rows = Iterable[tuple[Any, ...]]
 
@@ -88,7 +88,7 @@ def hanging(conn: sa.Connection, name: str = "people") -> Any:
             )
             for one in dependents.dependents(conn, [oid])
         ]
-        shape = catalog.table_shape(conn, oid)
+        shape = reflection.table_shape(conn, oid)
         parts: list[Any] = [*shape.constraints, *shape.foreign_keys, *shape.indexes]
         names = sorted(one.name for one in parts)
         tuning = [(one.name, one.tuning, one.default, one.sequence, one.comment) for one in shape.columns]

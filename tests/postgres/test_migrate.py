@@ -18,7 +18,7 @@ import pytest
 import sqlalchemy as sa
 
 from airflow_ingest_provider import DefinitionError, Delete, HighWatermark, IngestPlan, Migrate, ingest, ingest_plan
-from airflow_ingest_provider.core import catalog, differences, hidden
+from airflow_ingest_provider.core import catalog, differences, hidden, reflection
 from airflow_ingest_provider.core.names import Name, is_temporary
 from airflow_ingest_provider.core.plan import Action
 from airflow_ingest_provider.core.shape import TableShape
@@ -85,7 +85,7 @@ def shape_of(conn: sa.Connection, name: str) -> TableShape:
     with conn.begin():
         _, oid = catalog.find(conn, "public", name)
         assert oid is not None
-        return catalog.table_shape(conn, oid)
+        return reflection.table_shape(conn, oid)
 
 
 def definition(shape: TableShape) -> Any:

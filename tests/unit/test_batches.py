@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from airflow_ingest_provider.core.batches import MAX_BUFFER_BYTES, TableBuffer, recogniser, runs, started
+from airflow_ingest_provider.core.batches import MAX_BUFFER_BYTES, started
 from airflow_ingest_provider.core.encode import CHUNK_ROWS, ColumnFormat
 from airflow_ingest_provider.core.errors import BatchError
+from airflow_ingest_provider.core.routing import TableBuffer, recogniser, runs
 from airflow_ingest_provider.core.shape import TypeShape
 
 KILOBYTE = "x" * 1020
