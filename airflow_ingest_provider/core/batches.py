@@ -13,6 +13,9 @@ from airflow_ingest_provider.core.encode import CHUNK_ROWS
 from airflow_ingest_provider.core.errors import BatchError, IngestError
 from airflow_ingest_provider.core.sizes import approximate_size
 
+Batch = tuple[Any, Any, Iterable[tuple[Any, Any]]]
+"""A high watermark, the batch's metadata, and its rows: pairs of a table and a tuple or Arrow object."""
+
 MAX_BUFFER_BYTES = 8 << 20
 """What encoded rows of all tables may take before they are sent. The server waits while they are gathered, and the
 client while the last of them are sent; with 4 MB and 20 tables as much time goes into twice as many COPYs."""
@@ -203,7 +206,7 @@ def closed_after(batches: Any) -> AbstractContextManager[Iterable[Any]]:
     return closing(cast("Any", batches)) if hasattr(batches, "close") else nullcontext(batches)
 
 
-def triple(batch: Any) -> tuple[Any, Any, Any]:
+def triple(batch: Any) -> Batch:
     """The batch's parts; BatchError where it is not a (high_watermark, batch_metadata, rows) triple."""
     if not isinstance(batch, tuple | list) or len(batch) != 3:
         raise BatchError(f"batches gave a {_described(batch)}: expected (high_watermark, batch_metadata, rows) triples")

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from airflow_ingest_provider.core.errors import IngestError
 from airflow_ingest_provider.core.session import IN_FAILED_SQL_TRANSACTION, sqlstate, transaction_id
 
-OnBeforeVisible = Callable[..., Any]
+OnBeforeVisible = Callable[[sa.Connection, Any], object] | Callable[[sa.Connection, sa.Table, Any], object]
 
 
 def do_nothing(conn: sa.Connection, latest_batch_metadata: Any) -> None:
@@ -25,7 +25,7 @@ def takes_table(on_before_visible: OnBeforeVisible) -> bool:
     return not _accepts(signature, 2) and _accepts(signature, 3)
 
 
-def call(conn: sa.Connection, on_before_visible: OnBeforeVisible, *arguments: Any) -> None:
+def call(conn: sa.Connection, on_before_visible: Callable[..., object], *arguments: Any) -> None:
     """Call it in the open transaction. What it raises passes through; a transaction that it ended, or in which it let a
     statement fail, is an IngestError."""
     transaction = conn.get_transaction()

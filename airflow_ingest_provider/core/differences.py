@@ -7,6 +7,7 @@ from typing import ClassVar
 
 from airflow_ingest_provider.core.names import Name
 from airflow_ingest_provider.core.shape import ColumnShape, ConstraintShape, ForeignKeyShape, IndexShape
+from airflow_ingest_provider.core.widening import holds_all, widens
 
 
 class Way(Enum):
@@ -356,57 +357,6 @@ class IndexTuned(Difference):
 
     def __str__(self) -> str:
         return f"index {self.index}: {self.options}"
-
-
-def widens(before: str, after: str) -> bool:
-    """Whether every value of one type is the same value, in the same bytes, of the other.
-
-    The changes for which PostgreSQL rewrites nothing: https://www.postgresql.org/docs/current/sql-altertable.html
-    """
-    old, old_limits = _parsed(before)
-    new, new_limits = _parsed(after)
-    if old in _UNLIMITED and new == _UNLIMITED[old] and not new_limits:
-        return True
-    if old != new or old not in _WIDENABLE:
-        return False
-    if not new_limits:
-        return True
-    if not old_limits:
-        return False
-    if old == "numeric":
-        return new_limits[0] >= old_limits[0] and new_limits[1] == old_limits[1]
-    return new_limits[0] >= old_limits[0]
-
-
-def holds_all(before: str, after: str) -> bool:
-    """Whether the other type has every value of the one, so that no row needs to be looked at."""
-    return widens(before, after) or after in WIDER.get(before, ())
-
-
-def sorts_alike(before: str, after: str) -> bool:
-    """Whether every value of one type is printed as the same value of the other, and comes in the same order."""
-    whole = before in ("smallint", "integer", "bigint") and after in ("integer", "bigint", "numeric")
-    return before == after or widens(before, after) or (whole and holds_all(before, after))
-
-
-WIDER = {
-    "smallint": ("integer", "bigint", "numeric", "real", "double precision", "text"),
-    "integer": ("bigint", "numeric", "double precision", "text"),
-    "bigint": ("numeric", "text"),
-    "real": ("double precision",),
-}
-"""Numbers that are exact in the other type too, by the spelling of both."""
-
-_WIDENABLE = frozenset({"character varying", "numeric", "bit varying"})
-_UNLIMITED = {"character varying": "text"}
-
-
-def _parsed(spelling: str) -> tuple[str, tuple[int, ...]]:
-    """format_type's spelling, taken apart: the name and its modifiers."""
-    name, bracket, rest = spelling.partition("(")
-    if not bracket or not rest.endswith(")"):
-        return spelling, ()
-    return name, tuple(int(limit) for limit in rest[:-1].split(","))
 
 
 def is_stable(expression: str) -> bool:

@@ -9,7 +9,7 @@ from psycopg import sql
 
 from airflow_ingest_provider.core import analyze, attachments, catalog, dependents, reflection, statements
 from airflow_ingest_provider.core.dependents import StatisticsObject
-from airflow_ingest_provider.core.differences import EnumChanged, sorts_alike
+from airflow_ingest_provider.core.differences import EnumChanged
 from airflow_ingest_provider.core.errors import DefinitionError
 from airflow_ingest_provider.core.load import reason
 from airflow_ingest_provider.core.locks import exclusively, shorten
@@ -28,6 +28,7 @@ from airflow_ingest_provider.core.session import (
 )
 from airflow_ingest_provider.core.shape import ColumnShape, ForeignKeyShape, TableShape
 from airflow_ingest_provider.core.steps import create_index
+from airflow_ingest_provider.core.widening import sorts_alike
 
 
 @dataclass(frozen=True)

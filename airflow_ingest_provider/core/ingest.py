@@ -7,7 +7,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from airflow_ingest_provider.core.batches import closed_after, started, triple
+from airflow_ingest_provider.core.batches import Batch, closed_after, started, triple
 from airflow_ingest_provider.core.callback import OnBeforeVisible, do_nothing
 from airflow_ingest_provider.core.load import check_connection
 from airflow_ingest_provider.core.options import Delete, HighWatermark, Migrate, Options, Replace, Upsert, Visibility
@@ -15,7 +15,7 @@ from airflow_ingest_provider.core.result import IngestResult
 from airflow_ingest_provider.core.run import IngestRun
 from airflow_ingest_provider.core.session import check_left_alone
 
-Batches = Callable[[Any], Iterable[Any]]
+Batches = Callable[[Any], Iterable[Batch]]
 
 
 def ingest(

@@ -1,16 +1,52 @@
-"""The tables of a batch, merged in an order that their foreign keys allow."""
+"""The tables of a batch: filled with its rows, and merged in an order that their foreign keys allow."""
 
-from collections.abc import Sequence
+import logging
+import time
+from collections.abc import Iterator, Sequence
 
 import sqlalchemy as sa
 
 from airflow_ingest_provider.core import analyze, hidden
+from airflow_ingest_provider.core.batches import Chunk
 from airflow_ingest_provider.core.in_place import Reference
-from airflow_ingest_provider.core.load import check_deferred
+from airflow_ingest_provider.core.load import check_deferred, copy_rows
 from airflow_ingest_provider.core.merge import Merged
 from airflow_ingest_provider.core.options import Options
-from airflow_ingest_provider.core.session import explained
+from airflow_ingest_provider.core.routing import Run, recogniser, runs
+from airflow_ingest_provider.core.session import explained, reserved
 from airflow_ingest_provider.core.target import BatchTable, LoadedTable
+
+logger = logging.getLogger(__name__)
+
+_PROGRESS_SECONDS = 5.0
+
+
+def copy_parts(conn: sa.Connection, parts: Sequence[BatchTable], chunks: Iterator[Chunk]) -> None:
+    """Copy a batch's rows to where each table has them until they are merged."""
+    targets = {part.buffer.table: part for part in parts}
+    buffers = {name: part.buffer for name, part in targets.items()}
+    skipped: set[str] = set()
+    recognise = recogniser({part.loaded.table: part.buffer for part in parts}, skipped.add)
+    with reserved(conn) as reservation:
+        for run in runs(chunks, buffers, recognise):
+            part = targets[run.table]
+            with reservation.for_us(), explained():
+                target = part.copy_target(conn)
+            part.written += copy_rows(conn, target, _with_progress(run, part), run.first_row, binary=run.binary)
+    if skipped:
+        logger.warning("rows of %s were skipped: not in the metadata", ", ".join(sorted(skipped)))
+
+
+def _with_progress(run: Run, part: BatchTable) -> Iterator[bytes]:
+    """The run's chunks, while the log says how many rows have come."""
+    began = said = time.monotonic()
+    before = part.buffer.received
+    for chunk in run.chunks:
+        yield chunk
+        if time.monotonic() - said >= _PROGRESS_SECONDS:
+            said = time.monotonic()
+            rate = (part.buffer.received - before) / (said - began)
+            logger.info("%s: %s rows so far in this batch, %.0f a second", run.table, part.buffer.received, rate)
 
 
 def merge_parts(conn: sa.Connection, parts: Sequence[BatchTable], options: Options) -> dict[str, Merged]:

@@ -145,6 +145,16 @@ class TablePlan:
 
 
 @dataclass(frozen=True)
+class Planned:
+    """A plan, with what it was made from."""
+
+    plan: TablePlan
+    live: TableShape
+    declared: TableShape
+    facts: Facts
+
+
+@dataclass(frozen=True)
 class IngestPlan:
     """What a run would do to the definitions of its tables; true where there is anything to do."""
 

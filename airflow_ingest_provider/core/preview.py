@@ -6,16 +6,15 @@ from types import MappingProxyType
 
 import sqlalchemy as sa
 
-from airflow_ingest_provider.core import migrate as migration
-from airflow_ingest_provider.core import watermark
+from airflow_ingest_provider.core import checks, watermark
 from airflow_ingest_provider.core.callback import OnBeforeVisible, do_nothing
+from airflow_ingest_provider.core.conversions import check_conversions
 from airflow_ingest_provider.core.declared import tables_of
 from airflow_ingest_provider.core.errors import DefinitionError
 from airflow_ingest_provider.core.load import check_connection
-from airflow_ingest_provider.core.migrate import Planned
 from airflow_ingest_provider.core.names import Name
 from airflow_ingest_provider.core.options import Delete, Migrate, Options, Replace
-from airflow_ingest_provider.core.plan import IngestPlan, TablePlan
+from airflow_ingest_provider.core.plan import IngestPlan, Planned, TablePlan
 from airflow_ingest_provider.core.refresh import choose_refreshes
 from airflow_ingest_provider.core.session import transaction
 from airflow_ingest_provider.core.target import LoadedTable, Refresh, find_tables, parents_first, plan_tables
@@ -44,9 +43,7 @@ def ingest_plan(
     tables = tables_of(metadata)
     with transaction(conn):
         found = find_tables(conn, tables)
-        migration.check_conversions(
-            options.conversions, [(table, name) for table, (name, _) in zip(tables, found, strict=True)]
-        )
+        check_conversions(options.conversions, [(table, name) for table, (name, _) in zip(tables, found, strict=True)])
         there = [(table, name) for table, (name, oid) in zip(tables, found, strict=True) if oid is not None]
         plans = _plans(conn, metadata, there, on_before_visible, options) if there else {}
         refused = f"migrate is {Migrate.OFF!r}" if options.migrate == Migrate.OFF else None
@@ -75,7 +72,7 @@ def _plans(
 def _checked(conn: sa.Connection, loaded: LoadedTable, found: Planned, options: Options) -> TablePlan:
     plan = dataclasses.replace(found.plan, replaces=loaded.why_so)
     try:
-        migration.check(conn, found, options, rows_stay=loaded.refresh is not Refresh.SWAP)
+        checks.check(conn, found, options, rows_stay=loaded.refresh is not Refresh.SWAP)
     except DefinitionError as error:
         return _refused(plan, error)
     return plan

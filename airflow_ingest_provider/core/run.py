@@ -4,27 +4,26 @@ import copy
 import dataclasses
 import logging
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
 import sqlalchemy as sa
 
-from airflow_ingest_provider.core import callback, catalog, migrate, watermark
-from airflow_ingest_provider.core.batches import Arrived, Chunk
+from airflow_ingest_provider.core import callback, catalog, checks, migrate, watermark
+from airflow_ingest_provider.core.batches import Arrived
 from airflow_ingest_provider.core.callback import OnBeforeVisible, do_nothing
 from airflow_ingest_provider.core.claim import Claim
+from airflow_ingest_provider.core.conversions import check_conversions
 from airflow_ingest_provider.core.declared import create_types, tables_of
 from airflow_ingest_provider.core.differences import EnumExtended
 from airflow_ingest_provider.core.errors import DefinitionError
-from airflow_ingest_provider.core.load import copy_rows
 from airflow_ingest_provider.core.locks import hold_writers
 from airflow_ingest_provider.core.merge import Merged
-from airflow_ingest_provider.core.migrate import Planned
 from airflow_ingest_provider.core.names import Name
 from airflow_ingest_provider.core.options import HighWatermark, Migrate, Options, Replace
-from airflow_ingest_provider.core.parts import merge_parts
-from airflow_ingest_provider.core.plan import Action
+from airflow_ingest_provider.core.parts import copy_parts, merge_parts
+from airflow_ingest_provider.core.plan import Action, Planned
 from airflow_ingest_provider.core.refresh import (
     apart,
     changed_after_all,
@@ -34,8 +33,7 @@ from airflow_ingest_provider.core.refresh import (
     hardly_changes,
 )
 from airflow_ingest_provider.core.result import IngestResult
-from airflow_ingest_provider.core.routing import Run, recogniser, runs
-from airflow_ingest_provider.core.session import explained, reserved, transaction
+from airflow_ingest_provider.core.session import explained, transaction
 from airflow_ingest_provider.core.shape import ForeignKeyShape
 from airflow_ingest_provider.core.steps import Steps, clear_leftovers
 from airflow_ingest_provider.core.swap import swap
@@ -54,8 +52,6 @@ from airflow_ingest_provider.core.watermark import State
 
 logger = logging.getLogger(__name__)
 
-_PROGRESS_SECONDS = 5.0
-
 
 class IngestRun:
     """What a run knows between its transactions; where its tables are is looked up when it begins."""
@@ -71,7 +67,7 @@ class IngestRun:
         declared = tables_of(metadata)
         with transaction(conn), explained():
             found = find_tables(conn, declared)
-        migrate.check_conversions(
+        check_conversions(
             options.conversions, [(table, name) for table, (name, _) in zip(declared, found, strict=True)]
         )
         self._missing = [name for name, oid in found if oid is None]
@@ -210,7 +206,7 @@ class IngestRun:
             self._claim.check_untouched()
             self._claim.check_role([loaded])
             planned = self._plan([loaded])[loaded]
-            migrate.check(self._conn, planned, self._options, rows_stay=not self._deletes)
+            checks.check(self._conn, planned, self._options, rows_stay=not self._deletes)
             migrate.add_enum_labels(self._conn, loaded.table)
             loaded.note_migration(str(one) for one in planned.plan.differences if isinstance(one, EnumExtended))
             self._claim.save([loaded])
@@ -231,7 +227,7 @@ class IngestRun:
             hold_writers(conn, [loaded.name], options)
         if planned.plan.differences:
             create_types(conn, loaded.table)
-        migrate.check(conn, planned, options, rows_stay=not by_swap)
+        checks.check(conn, planned, options, rows_stay=not by_swap)
         if planned.plan.differences:
             logger.info("plan for %s", planned.plan)
         if planned.plan.dropped:
@@ -289,7 +285,7 @@ class IngestRun:
             if not arrived.is_empty:
                 for way, events in ((Way.UPSERT, (INSERT, UPDATE)), (Way.STAGED, (INSERT,))):
                     check_rules(self._conn, [part.loaded for part in parts if part.way is way], *events)
-            self._copy(parts, arrived.chunks)
+            copy_parts(self._conn, parts, arrived.chunks)
             with explained():
                 self._swap_after_all([part for part in parts if part.loaded in tried])
             resolved = watermark.resolved(mark)
@@ -350,31 +346,6 @@ class IngestRun:
             not_so = catalog.filled(self._conn, list(waiting))
         for name in not_so:
             waiting[name].refresh = None
-
-    def _copy(self, parts: list[BatchTable], chunks: Iterator[Chunk]) -> None:
-        targets = {part.buffer.table: part for part in parts}
-        buffers = {name: part.buffer for name, part in targets.items()}
-        skipped: set[str] = set()
-        recognise = recogniser({part.loaded.table: part.buffer for part in parts}, skipped.add)
-        with reserved(self._conn) as reservation:
-            for run in runs(chunks, buffers, recognise):
-                part = targets[run.table]
-                with reservation.for_us(), explained():
-                    target = part.copy_target(self._conn)
-                chunks_sent = self._progress(run, part)
-                part.written += copy_rows(self._conn, target, chunks_sent, run.first_row, binary=run.binary)
-        if skipped:
-            logger.warning("rows of %s were skipped: not in the metadata", ", ".join(sorted(skipped)))
-
-    def _progress(self, run: Run, part: BatchTable) -> Iterator[bytes]:
-        began = said = time.monotonic()
-        before = part.buffer.received
-        for chunk in run.chunks:
-            yield chunk
-            if time.monotonic() - said >= _PROGRESS_SECONDS:
-                said = time.monotonic()
-                rate = (part.buffer.received - before) / (said - began)
-                logger.info("%s: %s rows so far in this batch, %.0f a second", run.table, part.buffer.received, rate)
 
     def _call_back(self, parts: list[BatchTable], batch_metadata: Any) -> None:
         if self._on_before_visible is do_nothing:

@@ -8,13 +8,14 @@ from itertools import chain
 import sqlalchemy as sa
 from psycopg import sql
 
-from airflow_ingest_provider.core import attachments, catalog, dependents, matviews, proof, statements, walls
+from airflow_ingest_provider.core import attachments, catalog, dependents, matviews, proof, statements
 from airflow_ingest_provider.core.dependents import Dependent, InboundKey
 from airflow_ingest_provider.core.errors import ConcurrentIngestError, DefinitionError, RowError
+from airflow_ingest_provider.core.heirs import hang_on, heirs_of, move_sequences, sequence_names
 from airflow_ingest_provider.core.hidden import HiddenTable, fitting, name_statistics
 from airflow_ingest_provider.core.locks import exclusively, shorten
 from airflow_ingest_provider.core.matviews import Built
-from airflow_ingest_provider.core.names import Name, default_name, free_name, is_temporary, temporary_name
+from airflow_ingest_provider.core.names import Name, free_name, temporary_name
 from airflow_ingest_provider.core.options import Options
 from airflow_ingest_provider.core.proof import Observed
 from airflow_ingest_provider.core.session import FOREIGN_KEY_VIOLATION, run, run_all, sqlstate
@@ -102,8 +103,8 @@ def _prepare(conn: sa.Connection, hiddens: Sequence[HiddenTable], views: Sequenc
     new = {oid: seen[new_oid].shape for oid, new_oid in zip(oids, new_oids, strict=True)}
     revokes = attachments.revokes(conn, dict(zip(new_oids, names, strict=True)))
     taken = catalog.taken_names(conn, {one.live.oid: list(_wanted(one, new[one.live.oid])) for one in hiddens})
-    heirs = [heir for one in hiddens for heir in _heirs(one, new[one.live.oid], taken[one.live.oid])]
-    on_sequences = _on_sequences(conn, heirs)
+    heirs = [heir for one in hiddens for heir in heirs_of(one, new[one.live.oid], taken[one.live.oid])]
+    on_sequences = hang_on(conn, heirs)
     return [
         Prepared(
             hidden,
@@ -131,44 +132,7 @@ def _from_outside(inbound: Iterable[InboundKey], swapped: Collection[Name]) -> I
 def _wanted(hidden: HiddenTable, new: TableShape) -> Iterator[str]:
     """The names that the new table's parts are to have."""
     yield from (part.name for part in hidden.shape.parts)
-    yield from (name.name for _, name in _sequence_names(hidden, new))
-
-
-@dataclass(frozen=True)
-class Heir:
-    """The sequence of a new identity column, which takes the place of the live column's."""
-
-    table: int
-    before: Name
-    sequence: Name
-    called: Name
-    keeps_limits: bool
-    """The limits of a sequence belong to the type of its column, which may be another one."""
-
-
-def _heirs(hidden: HiddenTable, new: TableShape, taken: Collection[str]) -> Iterator[Heir]:
-    for name, called in _sequence_names(hidden, new, taken):
-        before, after = hidden.live.column(name), new.column(name)
-        if before and after and before.identity and before.sequence and after.sequence:
-            same = hidden.shape.column(name) == before
-            yield Heir(hidden.live.oid, before.sequence, after.sequence, called, same)
-
-
-def _on_sequences(conn: sa.Connection, heirs: Sequence[Heir]) -> dict[int, list[str]]:
-    """The statements that hang on the sequences what hangs on those before them, by the OID of the live table."""
-    if not heirs:
-        return {}
-    found: dict[int, list[str]] = {heir.table: [] for heir in heirs}
-    live_oids = catalog.oids_of(conn, [heir.before for heir in heirs])
-    new_oids = catalog.oids_of(conn, [heir.sequence for heir in heirs])
-    attached = attachments.attached(conn, live_oids)
-    revokes = attachments.revokes(conn, dict(zip(new_oids, (heir.called for heir in heirs), strict=True)))
-    for heir, live_oid, new_oid in zip(heirs, live_oids, new_oids, strict=True):
-        own = [one.statement for one in attached[live_oid]]
-        if not heir.keeps_limits:
-            own = [one for one in own if " AS " not in one.partition(" INCREMENT")[0]]
-        found[heir.table] += [*revokes[new_oid], *own]
-    return found
+    yield from (name.name for _, name in sequence_names(hidden, new))
 
 
 def _lock(conn: sa.Connection, prepared: Sequence[Prepared], views: Sequence[Dependent]) -> None:
@@ -205,7 +169,7 @@ def _swap_all(
 def _take_place(prepared: Prepared) -> Iterator[sql.Composable]:
     yield statements.rename("TABLE", prepared.table, prepared.old.name)
     yield statements.rename("TABLE", prepared.hidden.name, prepared.table.name)
-    yield from _move_sequences(prepared)
+    yield from move_sequences(prepared.hidden.live, prepared.new, prepared.live.sequences)
 
 
 def _drop_old(conn: sa.Connection, prepared: Sequence[Prepared], replaced: Sequence[Replaced]) -> None:
@@ -255,33 +219,6 @@ def _give_owners(conn: sa.Connection, hiddens: Sequence[HiddenTable]) -> None:
         access = found[hidden.live.oid]
         if access.may_own and access.owner != access.role:
             run(conn, statements.give_owner("TABLE", hidden.name, access.owner))
-
-
-def _move_sequences(prepared: Prepared) -> Iterator[sql.Composable]:
-    """Owned sequences change hands with their value; an identity's goes on where the old one stopped."""
-    live, new = prepared.hidden.live, prepared.new
-    for column in new.columns:
-        before = live.column(column.name)
-        if before is not None and before.sequence is not None and column.identity and column.sequence:
-            yield _GO_ON.format(
-                name=sql.Literal(column.sequence.quoted), new=column.sequence.sql, old=before.sequence.sql
-            )
-    for name, sequence in prepared.live.sequences:
-        column_, before = new.column(name), live.column(name)
-        drawn_from = before is not None and before.serial and before.sequence == sequence
-        if column_ is not None and (not drawn_from or (before and column_.default == before.default)):
-            owner = sql.SQL(".").join((prepared.table.sql, sql.Identifier(name)))
-            yield sql.SQL("ALTER SEQUENCE {} OWNED BY {}").format(sequence.sql, owner)
-
-
-# Not back, where the new one stands further on already, and within its limits.
-_GO_ON = sql.SQL("""
-    SELECT setval({name}, greatest(seqmin, least(seqmax, old.last_value)), old.is_called)
-    FROM {old} old, {new} new, pg_sequence
-    WHERE seqrelid = {name}::regclass AND CASE WHEN seqincrement > 0
-        THEN (old.last_value, old.is_called) > (new.last_value, new.is_called)
-        ELSE old.last_value < new.last_value OR old.last_value = new.last_value AND old.is_called END
-""")
 
 
 def _repoint(
@@ -401,28 +338,7 @@ def _give_names(prepared: Prepared) -> Iterator[sql.Composable]:
         free = free_name(index.name, prepared.taken)
         yield statements.rename("INDEX", table.sibling(hidden.temporary(place)), free)
     yield from name_statistics(hidden.name, hidden.of_columns_that_stay(prepared.live.statistics))
-    for column, name in _sequence_names(hidden, prepared.new, prepared.taken):
+    for column, name in sequence_names(hidden, prepared.new, prepared.taken):
         now = prepared.new.column(column)
         if now is not None and now.sequence is not None:
             yield statements.rename("SEQUENCE", now.sequence, name.name)
-
-
-def _sequence_names(hidden: HiddenTable, new: TableShape, taken: Collection[str] = ()) -> Iterator[tuple[str, Name]]:
-    """The columns whose sequence came with the hidden table, and what it is to be called."""
-    table = hidden.live.name
-    for column in new.columns:
-        if column.sequence and is_temporary(column.sequence.name):
-            before = hidden.live.column(column.name)
-            named = before.sequence.name if before and before.sequence else None
-            yield column.name, table.sibling(free_name(named or default_name(table.name, [column.name], "seq"), taken))
-
-
-def check_swappable(conn: sa.Connection, live: TableShape, target: TableShape, why: str) -> None:
-    """Raise DefinitionError, before anything is loaded, where something on the table cannot be carried over."""
-    in_the_way = walls.walls(conn, [live.oid])[live.oid]
-    found = dict.fromkeys([*in_the_way, *walls.retyping(conn, live.oid, live.retyped(target))])
-    if found:
-        raise DefinitionError(
-            f"{live.name} has to be replaced by a new table for this change ({why}), and cannot be because of "
-            f"{'; '.join(found)}: remove it and put it back afterwards, or change the definition"
-        )

@@ -17,8 +17,8 @@ from airflow_ingest_provider.core.in_place import Compared, Reference
 from airflow_ingest_provider.core.load import Target as CopyTarget
 from airflow_ingest_provider.core.load import copy_rows, raise_row_error
 from airflow_ingest_provider.core.merge import Merged
-from airflow_ingest_provider.core.migrate import Planned
 from airflow_ingest_provider.core.names import Name, temporary_name
+from airflow_ingest_provider.core.plan import Planned
 from airflow_ingest_provider.core.result import TableResult
 from airflow_ingest_provider.core.routing import TableBuffer
 from airflow_ingest_provider.core.session import rolled_back

@@ -6,11 +6,11 @@ from typing import Any, Concatenate, ParamSpec, overload
 
 from airflow.sdk.bases.decorator import DecoratedOperator, Task, task_decorator_factory
 
+from airflow_ingest_provider.core.batches import Batch
 from airflow_ingest_provider.operators.ingest import IngestOperator
 
 Arguments = ParamSpec("Arguments")
-Batches = Iterable[Any]
-Function = Callable[Concatenate[Any, Arguments], Batches]
+Function = Callable[Concatenate[Any, Arguments], Iterable[Batch]]
 
 
 class IngestDecoratedOperator(DecoratedOperator, IngestOperator):
@@ -46,13 +46,13 @@ class IngestDecoratedOperator(DecoratedOperator, IngestOperator):
 
 
 @overload
-def ingest_task(python_callable: Function[Arguments], **kwargs: Any) -> Task[Arguments, Batches]: ...
+def ingest_task(python_callable: Function[Arguments], **kwargs: Any) -> Task[Arguments, Iterable[Batch]]: ...
 
 
 @overload
 def ingest_task(
     python_callable: None = None, **kwargs: Any
-) -> Callable[[Function[Arguments]], Task[Arguments, Batches]]: ...
+) -> Callable[[Function[Arguments]], Task[Arguments, Iterable[Batch]]]: ...
 
 
 def ingest_task(python_callable: Callable[..., Any] | None = None, **kwargs: Any) -> Any:

@@ -1,6 +1,6 @@
 """From a connection id of Airflow to a SQLAlchemy connection, and `ingest` on it."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from datetime import timedelta
 from types import MappingProxyType
@@ -16,7 +16,7 @@ from airflow.sdk import Connection
 from airflow_ingest_provider.core import catalog, load
 from airflow_ingest_provider.core.callback import OnBeforeVisible, do_nothing
 from airflow_ingest_provider.core.errors import IngestError
-from airflow_ingest_provider.core.ingest import ingest
+from airflow_ingest_provider.core.ingest import Batches, ingest
 from airflow_ingest_provider.core.names import Name
 from airflow_ingest_provider.core.options import Delete, HighWatermark, Migrate, Replace, Upsert, Visibility
 from airflow_ingest_provider.core.plan import IngestPlan
@@ -78,8 +78,8 @@ class IngestHook(PostgresHook):
     def ingest(
         self,
         metadata: sa.MetaData,
-        batches: Callable[[Any], Iterable[Any]],
-        on_before_visible: Callable[..., Any] = do_nothing,
+        batches: Batches,
+        on_before_visible: OnBeforeVisible = do_nothing,
         high_watermark: Any = HighWatermark.LATEST,
         visibility: str = Visibility.AFTER_EACH_BATCH,
         upsert: str = Upsert.IF_PRIMARY_KEY,

@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from airflow.sdk import Asset, BaseOperator, Context
 from airflow.sdk.definitions.asset import AssetRef
 
+from airflow_ingest_provider.core.batches import Batch
 from airflow_ingest_provider.core.callback import do_nothing
 from airflow_ingest_provider.core.options import Delete, HighWatermark, Migrate, Replace, Upsert, Visibility
 from airflow_ingest_provider.core.result import IngestResult
@@ -81,7 +82,7 @@ class IngestOperator(BaseOperator):
         self,
         *,
         metadata: Metadata | Callable[..., Metadata] | str,
-        batches: Callable[..., Iterable[Any]] | str,
+        batches: Callable[..., Iterable[Batch]] | str,
         conn_id: str = IngestHook.default_conn_name,
         database: str | None = None,
         on_before_visible: Callable[..., Any] | str = do_nothing,

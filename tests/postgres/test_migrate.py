@@ -18,7 +18,7 @@ import pytest
 import sqlalchemy as sa
 
 from airflow_ingest_provider import DefinitionError, Delete, HighWatermark, IngestPlan, Migrate, ingest, ingest_plan
-from airflow_ingest_provider.core import catalog, differences, hidden, reflection
+from airflow_ingest_provider.core import catalog, hidden, reflection, widening
 from airflow_ingest_provider.core.names import Name, is_temporary
 from airflow_ingest_provider.core.plan import Action
 from airflow_ingest_provider.core.shape import TableShape
@@ -631,7 +631,7 @@ SORTED = {
 def test_statistics_are_only_kept_by_types_that_print_and_sort_values_alike(
     types: tuple[str, str], alike: bool
 ) -> None:
-    assert differences.sorts_alike(*types) == alike
+    assert widening.sorts_alike(*types) == alike
 
 
 def test_writers_are_held_off_before_the_rows_of_a_rebuild_are_checked(
@@ -661,14 +661,14 @@ EXTREMES = {
 
 
 @pytest.mark.parametrize(
-    ("before", "after"), [(one, other) for one, others in differences.WIDER.items() for other in others]
+    ("before", "after"), [(one, other) for one, others in widening.WIDER.items() for other in others]
 )
 def test_types_whose_rows_are_not_looked_at_hold_every_value(conn: sa.Connection, before: str, after: str) -> None:
     listed = ", ".join(f"('{value}'::{before})" for value in EXTREMES[before])
     with conn.begin():
         conn.exec_driver_sql(f"CREATE TABLE t (a) AS VALUES {listed}")
     (column,) = shape_of(conn, "t").columns
-    assert differences.holds_all(column.type, after)
+    assert widening.holds_all(column.type, after)
     with conn.begin():
         assert hidden.lossy(conn, Name("public", "t"), column, replace(column, type=after)) is None
 

@@ -18,7 +18,9 @@ from airflow_ingest_provider.demo.errors import ServerError
 BUSY = b"SELECT count(*) FROM generate_series(1, 1000000000000)"
 
 SERVE = """
-import sys, time
+import signal, sys, time
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in what a shell starts in the background
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 from airflow_ingest_provider.demo import server
 with server.running(durable=False) as running:
     print(running.folder, flush=True)

@@ -1,0 +1,171 @@
+"""What keeps a plan from being carried out: found before anything is changed, and told as an error."""
+
+from collections.abc import Iterator
+
+import sqlalchemy as sa
+
+from airflow_ingest_provider.core import catalog, hidden, walls
+from airflow_ingest_provider.core.differences import (
+    ColumnAdded,
+    ConstraintDropped,
+    Difference,
+    EnumChanged,
+    IndexDropped,
+    NotNullAdded,
+    TypeChanged,
+)
+from airflow_ingest_provider.core.errors import DefinitionError
+from airflow_ingest_provider.core.options import Migrate, Options
+from airflow_ingest_provider.core.plan import Action, Planned
+from airflow_ingest_provider.core.shape import ConstraintShape, IndexShape, TableShape
+from airflow_ingest_provider.core.widening import holds_all
+
+
+def check(conn: sa.Connection, this: Planned, options: Options, *, rows_stay: bool) -> None:
+    """Raise DefinitionError where the plan is not wanted, or cannot be carried out without losing what must stay."""
+    if not this.plan.differences:
+        return
+    _check_wanted(conn, this, options)
+    for column in this.plan.dropped:
+        if column in this.facts.pinned:
+            raise DefinitionError(
+                f"{this.live.name}: column {column!r} is no longer declared, but is used by "
+                f"{', '.join(this.facts.pinned[column])}: declare it again, or remove what uses it"
+            )
+    _check_referred_keys(this)
+    _check_enums(conn, this)
+    _check_defaults(conn, this)
+    if this.plan.action is Action.REBUILD and this.plan.target is not None:
+        _check_swappable(conn, this, this.plan.target)
+    if rows_stay:
+        _check_casts(conn, this)
+        if catalog.has_rows(conn, this.live.name):
+            _check_rows(conn, this)
+
+
+def _check_wanted(conn: sa.Connection, this: Planned, options: Options) -> None:
+    if options.migrate == Migrate.OFF and this.plan.differences:
+        raise DefinitionError(
+            f"{this.live.name} differs from its definition, and migrate is {Migrate.OFF!r}: expected no difference; "
+            f"migrate it first, or change the definition\n{this.plan}"
+        )
+    if options.migrate == Migrate.SAFE:
+        held = [column for column in this.plan.dropped if catalog.holds_values(conn, this.live.name, column)]
+        if held:
+            raise DefinitionError(
+                f"{this.live.name}: {', '.join(held)} would be dropped with values, and migrate is {Migrate.SAFE!r}: "
+                f"declare what is to stay, or pass migrate={Migrate.AUTO!r}\n{this.plan}"
+            )
+
+
+def _check_referred_keys(this: Planned) -> None:
+    """Foreign keys need the key that they refer to: those of other tables, and the table's own that stay."""
+    dropped = [set(columns) for one in this.plan.differences for columns in _key_dropped(one)]
+    if not dropped:
+        return
+    name, target = this.live.name, this.plan.target
+    assert target is not None, "a table that is there has a target"
+    keys: list[ConstraintShape | IndexShape] = [*target.of_kind("p"), *target.of_kind("u")]
+    left = [set(one.columns) for one in (*keys, *(index for index in target.indexes if index.unique))]
+    own = [(name, key) for key in target.foreign_keys if key.target == name]
+    for table, key in (*this.facts.inbound, *own):
+        referred = set(key.target_columns)
+        if referred not in left and referred in dropped:
+            raise DefinitionError(
+                f"{name}: the key ({', '.join(key.target_columns)}) is no longer declared, but foreign key "
+                f"{key.name} of {table} refers to it: declare it again, or drop the foreign key"
+            )
+
+
+def _key_dropped(difference: Difference) -> Iterator[tuple[str, ...]]:
+    """The columns of the key that goes, if one does."""
+    match difference:
+        case ConstraintDropped(key):
+            yield key.columns
+        case IndexDropped(index) if index.unique:
+            yield index.columns
+
+
+def _check_enums(conn: sa.Connection, this: Planned) -> None:
+    """A type that loses labels is made anew: nothing else may use the old one."""
+    for difference in this.plan.differences:
+        if isinstance(difference, EnumChanged):
+            users = catalog.type_users(conn, difference.type, this.live.oid)
+            users += this.facts.pinned.get(difference.column, ())
+            if users:
+                raise DefinitionError(
+                    f"{this.live.name}: the labels of type {difference.type} are {list(difference.before)} and "
+                    f"declared as {list(difference.after)}, for which the type has to be made anew, and it is used by "
+                    f"{', '.join(users)} too: declare all labels in their order, or another type"
+                )
+
+
+def _check_defaults(conn: sa.Connection, this: Planned) -> None:
+    """A default that people gave a column stays, and has to fit the column's new type."""
+    for difference in this.plan.differences:
+        if not isinstance(difference, TypeChanged) or this.plan.target is None:
+            continue
+        before, after = this.live.column(difference.column), this.plan.target.column(difference.column)
+        if before is None or after is None or after.generated or after.default is None:
+            continue
+        if after.default == before.default and not hidden.takes_default(conn, after):
+            raise DefinitionError(
+                f"{this.live.name}: column {after.name!r} is to be {after.type}, and its default {after.default} is of "
+                "another type: declare a server_default, or drop that default first"
+            )
+
+
+def _check_swappable(conn: sa.Connection, this: Planned, target: TableShape) -> None:
+    """Raise DefinitionError where something on the table cannot be carried over to a new one."""
+    in_the_way = walls.walls(conn, [this.live.oid])[this.live.oid]
+    found = dict.fromkeys([*in_the_way, *walls.retyping(conn, this.live.oid, this.live.retyped(target))])
+    if found:
+        raise DefinitionError(
+            f"{this.live.name} has to be replaced by a new table for this change ({'; '.join(this.plan.lines)}), and "
+            f"cannot be because of {'; '.join(found)}: remove it and put it back afterwards, or change the definition"
+        )
+
+
+def _check_casts(conn: sa.Connection, this: Planned) -> None:
+    for difference in this.plan.differences:
+        if isinstance(difference, TypeChanged) and not difference.conversion and not difference.after.generated:
+            before, after = difference.before, difference.after.type
+            if not catalog.is_assignable(conn, before, after):
+                raise DefinitionError(
+                    f"{this.live.name}: column {difference.column!r}: PostgreSQL does not assign {before} to {after}: "
+                    f"say how with conversions={{{difference.column!r}: 'an SQL expression'}}, or declare the old type"
+                )
+
+
+def _check_rows(conn: sa.Connection, this: Planned) -> None:
+    name = this.live.name
+    lossy = []
+    for difference in this.plan.differences:
+        match difference:
+            case ColumnAdded(column) if difference.needs_values:
+                raise DefinitionError(
+                    f"{name} has rows, and the new column {column.name!r} is NOT NULL without a server_default: give "
+                    f"it one, let it be nullable, or say how with conversions={{{column.name!r}: 'an SQL expression'}}"
+                )
+            case NotNullAdded(column_name) if column_name not in this.facts.conversions:
+                count = catalog.count_nulls(conn, name, column_name)
+                if count:
+                    raise DefinitionError(
+                        f"{name}: column {column_name!r} is declared NOT NULL and {count} rows hold NULL: "
+                        "fill them first, or let it be nullable"
+                    )
+            case EnumChanged(column_name, type_, labels, after):
+                gone = [label for label in labels if label not in after]
+                column_ = this.live.column(column_name)
+                count = catalog.count_labels(conn, name, column_, gone) if column_ and gone else 0
+                if count:
+                    lossy.append(f"column {column_name!r}: {count} rows hold a label that {type_} no longer has")
+            case TypeChanged(column_name) if not difference.conversion and not difference.after.generated:
+                before = this.live.column(column_name)
+                if before is None or holds_all(before.type, difference.after.type):
+                    continue
+                found = hidden.lossy(conn, name, before, difference.after)
+                if found:
+                    lossy.append(f"column {column_name!r}: {found}")
+    if lossy:
+        raise DefinitionError(f"{name}: the new type does not hold every stored value: {'; '.join(lossy)}")
