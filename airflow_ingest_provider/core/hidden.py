@@ -331,8 +331,8 @@ def _add_keys(conn: sa.Connection, hidden: HiddenTable, last_row_wins: bool) -> 
 
 
 def _keep_last(conn: sa.Connection, table: Name, key: tuple[str, ...]) -> int:
-    """Delete all rows of a key but the last; how many they were. In a table that its own transaction created, rows
-    lie in the order of their arrival: COPY and INSERT do not look for free space there, they append."""
+    """Delete all rows of a key but the last; how many they were. In a table of its own transaction,
+    rows that COPY wrote lie in the order of their arrival: it does not look for free space there, as INSERT does."""
     keys = statements.columns(key)
     duplicates = sql.SQL(
         "DELETE FROM {table} WHERE ctid IN (SELECT ctid FROM ("

@@ -204,6 +204,21 @@ def _refers(key: ForeignKeyShape, referring: str) -> sql.Composable:
     )
 
 
+def insert_last(
+    conn: sa.Connection, staged: Name, shape: TableShape, key: Sequence[str], received: int, *, all_keyed: bool
+) -> int:
+    """Insert the last staged row of each key into an empty table; how many rows these superseded.
+
+    INSERT looks for free space, as COPY into a table of its own transaction does not: in what it wrote nothing tells
+    any more which of two rows came last.
+    """
+    latest, rows = _latest(conn, staged, key, received, all_keyed=all_keyed)
+    columns = statements.columns([column.name for column in shape.loaded_columns])
+    statement = sql.SQL("INSERT INTO {} ({}) OVERRIDING SYSTEM VALUE SELECT {} FROM ({}) AS latest")
+    run(conn, statement.format(shape.name.sql, columns, columns, latest))
+    return received - rows
+
+
 def merge_differing(conn: sa.Connection, compared: Compared, shape: TableShape, key: Sequence[str]) -> Merged:
     """Insert the rows that are new and update those that are changed."""
     latest = sql.SQL("SELECT * FROM {} WHERE {}").format(compared.rows.sql, _STAYS)

@@ -84,7 +84,7 @@ def _merge_one(conn: sa.Connection, part: BatchTable, options: Options, *, after
     merged = part.merge(conn, after_deletes=after_deletes)
     if part.hidden:
         superseded = hidden.finish(conn, part.hidden, last_row_wins=options.upserts)
-        merged = Merged(inserted=merged.inserted - superseded, superseded=superseded)
+        merged = Merged(inserted=merged.inserted - superseded, superseded=merged.superseded + superseded)
         analyze.whole(conn, part.hidden.name)
     part.advance_sequences(conn)
     return merged

@@ -113,6 +113,7 @@ class BatchTable:
         """Whether rows that are gone are there yet, since others referred to them."""
         self._all_keyed = True
         self._compared: Compared | None = None
+        self._superseded = 0
         self._destination: Name | None = None
         if way is Way.REPLACE or loaded.refresh is Refresh.SWAP:
             self._destination = self._make_destination(conn, token)
@@ -161,7 +162,12 @@ class BatchTable:
         """Bring the staged rows into a hidden table: replacing in place turned out to be the longer way."""
         staged, self.way = self._staged, Way.HIDDEN
         self._destination = self._make_destination(conn, token)
-        merge.insert(conn, staged, self._shape)
+        if self._upserts:
+            self._superseded = in_place.insert_last(
+                conn, staged, self._shape, self.loaded.key, self.buffer.received, all_keyed=self._all_keyed
+            )
+        else:
+            merge.insert(conn, staged, self._shape)
 
     def delete_vanished(self, conn: sa.Connection, references: Sequence[Reference]) -> int:
         """The deleting half of a replacement in place: rows that stay are not deleted, whatever refers to them.
@@ -205,7 +211,7 @@ class BatchTable:
         if not self.takes_part:
             return Merged()
         if self.way in (Way.DIRECT, Way.HIDDEN):
-            return Merged(inserted=self.written)
+            return Merged(inserted=self.written - self._superseded, superseded=self._superseded)
         key = self.loaded.key
         if self.way is Way.STAGED or not key:
             return merge.insert(conn, self._staged, self._shape)

@@ -4,6 +4,7 @@ import threading
 import traceback
 from contextlib import ExitStack
 from datetime import timedelta
+from random import Random
 from typing import Any
 
 import psycopg
@@ -405,6 +406,25 @@ def test_a_refresh_that_changes_more_than_its_first_rows_do_is_swapped_after_all
     result, is_swapped = refreshed(conn, rows[:1000])
     assert is_swapped
     assert rows_of(conn, "SELECT count(*) FROM people") == [(1000,)]
+
+
+def test_the_last_row_of_a_key_wins_in_a_refresh_that_is_swapped_after_all(conn: sa.Connection) -> None:
+    """Rows of many widths: what is inserted goes to wherever there is room, and not behind the rows before it."""
+    random = Random(5)
+
+    def wide(number: int) -> str:
+        return f"{number} " + random.randbytes(random.choice([20, 400, 900])).hex()
+
+    first = [(n, "as before", n) for n in range(1000)]
+    load(conn, people(), first)
+    keys = [n for n in range(1000, 3000) for _ in range(n % 3 + 1)]
+    random.shuffle(keys)
+    rows = [*first, *((key, wide(place), place) for place, key in enumerate(keys))]
+    result, is_swapped = refreshed(conn, rows)
+    last = {key: age for key, _, age in rows}
+    assert is_swapped
+    assert dict(rows_of(conn, "SELECT id, age FROM people")) == last
+    assert (result.received, result.inserted, result.superseded) == (len(rows), len(last), len(rows) - len(last))
 
 
 def test_a_first_row_that_does_not_fit_is_told_as_ever(conn: sa.Connection) -> None:
