@@ -20,8 +20,8 @@ class Attached:
 
     statement: str
     part: str | None = None
-    is_owners: bool = False
-    """Whether it is the owner's own grant, which every relation has unless somebody takes it away."""
+    what: str | None = None
+    """What it is for people; None for what every relation has, or what only changes something else."""
 
     @property
     def holds_state(self) -> bool:
@@ -37,7 +37,7 @@ def attached(conn: sa.Connection, oids: Collection[int]) -> dict[int, tuple[Atta
 
 
 def _attached(row: Any) -> Attached:
-    return Attached(row.statement, row.part if row.step in _OF_PARTS else None)
+    return Attached(row.statement, row.part if row.step in _OF_PARTS else None, _WHAT.get(row.step))
 
 
 def _grants(left: list[Any]) -> Iterator[Attached]:
@@ -46,7 +46,8 @@ def _grants(left: list[Any]) -> Iterator[Attached]:
     while left:
         ready = [row for row in left if row.grantor in granting] or left.copy()
         for row in ready:
-            grant = Attached(row.statement, row.part or None, is_owners=row.grantee == row.owner)
+            # The owner's own grant is there unless somebody takes it away.
+            grant = Attached(row.statement, row.part or None, "grant" if row.grantee != row.owner else None)
             if row.grantor != row.owner:
                 yield Attached(f"SET LOCAL ROLE {row.as_grantor}")
             yield grant
@@ -76,6 +77,22 @@ def settings(conn: sa.Connection, oids: Collection[int]) -> dict[int, str]:
 
 _OF_PARTS = frozenset({50, 51, 61, 62, 63})
 """The steps whose `part` is a column, constraint or index: those that a new definition may have dropped."""
+
+_WHAT = {
+    20: "policy",
+    21: "row security",
+    30: "trigger",
+    32: "rule",
+    50: "replica identity",
+    51: "cluster mark",
+    61: "comment",
+    62: "comment",
+    63: "comment",
+    64: "comment",
+    65: "comment",
+    66: "comment",
+}
+"""What the statements of a step hang on, as people call it; the table's own comment is changed by every run."""
 
 # Statements in the order of `step`, by relation.
 _ATTACHED = sa.text("""

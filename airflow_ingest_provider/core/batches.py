@@ -10,7 +10,7 @@ from typing import Any, cast
 import sqlalchemy as sa
 
 from airflow_ingest_provider.core.encode import CHUNK_ROWS
-from airflow_ingest_provider.core.errors import BatchError, IngestError
+from airflow_ingest_provider.core.errors import BatchError, IngestError, kind_of
 from airflow_ingest_provider.core.sizes import approximate_size
 
 Batch = tuple[Any, Any, Iterable[tuple[Any, Any]]]
@@ -196,6 +196,15 @@ def arrow_part() -> ModuleType:
     return arrow
 
 
+def check_batches(batches: object) -> None:
+    """Raise BatchError for what is no function."""
+    if not callable(batches):
+        raise BatchError(
+            f"batches is {kind_of(batches)}: expected a function of the high watermark that gives batches; pass the "
+            "function itself, and not what it gives"
+        )
+
+
 def closed_after(batches: Any) -> AbstractContextManager[Iterable[Any]]:
     """What `batches` gave, closed afterwards where it can be: a generator frees what it holds when a run fails, too."""
     if not isinstance(batches, Iterable):
@@ -215,7 +224,8 @@ def triple(batch: Any) -> Batch:
 
 def check_table(table: Any) -> None:
     if not isinstance(table, sa.Table):
+        has_one = isinstance(table, type) and hasattr(table, "__table__")
         raise BatchError(
-            f"a row comes with a {type(table).__name__} in place of its table: expected (table, row) pairs "
-            "with a sqlalchemy.Table"
+            f"a row comes with {kind_of(table)} in place of its table: expected (table, row) pairs with a "
+            "sqlalchemy.Table" + ", as its `__table__` is" * has_one
         )

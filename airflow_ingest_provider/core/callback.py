@@ -6,7 +6,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from airflow_ingest_provider.core.errors import IngestError
+from airflow_ingest_provider.core.errors import IngestError, kind_of
 from airflow_ingest_provider.core.session import IN_FAILED_SQL_TRANSACTION, sqlstate, transaction_id
 
 OnBeforeVisible = Callable[[sa.Connection, Any], object] | Callable[[sa.Connection, sa.Table, Any], object]
@@ -16,13 +16,28 @@ def do_nothing(conn: sa.Connection, latest_batch_metadata: Any) -> None:
     """What is called where the caller gives no callback."""
 
 
+def check(on_before_visible: object) -> None:
+    """Raise IngestError for what cannot be called with two arguments or three."""
+    wanted = "expected a function of (conn, batch_metadata), or of (conn, ingest_table, batch_metadata)"
+    if not callable(on_before_visible):
+        raise IngestError(f"on_before_visible is {kind_of(on_before_visible)}: {wanted}")
+    signature = _signature(on_before_visible)
+    if signature and not (_accepts(signature, 2) or _accepts(signature, 3)):
+        raise IngestError(f"on_before_visible takes {signature}: {wanted}")
+
+
 def takes_table(on_before_visible: OnBeforeVisible) -> bool:
     """Whether the callback wants (conn, ingest_table, batch_metadata), and cannot be called with two arguments."""
+    signature = _signature(on_before_visible)
+    return signature is not None and not _accepts(signature, 2) and _accepts(signature, 3)
+
+
+def _signature(function: Callable[..., object]) -> inspect.Signature | None:
+    """None where Python cannot tell, as for some that are written in C."""
     try:
-        signature = inspect.signature(on_before_visible)
+        return inspect.signature(function)
     except (TypeError, ValueError):
-        return False
-    return not _accepts(signature, 2) and _accepts(signature, 3)
+        return None
 
 
 def call(conn: sa.Connection, on_before_visible: Callable[..., object], *arguments: Any) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 from psycopg import sql
 
-from airflow_ingest_provider.core.names import Name
+from airflow_ingest_provider.core.names import Name, stems
 from airflow_ingest_provider.core.session import run
 from airflow_ingest_provider.core.shape import ColumnShape
 
@@ -135,9 +135,10 @@ def needed_indexes(conn: sa.Connection, oid: int) -> Mapping[str, str]:
     return {row.name: row.reason for row in conn.execute(_NEEDED, {"oid": oid})}
 
 
-def estimated_rows(conn: sa.Connection, oid: int) -> float:
-    """How many rows the table had when it was last analyzed."""
-    return float(conn.scalar(sa.text("SELECT reltuples FROM pg_class WHERE oid = :oid"), {"oid": oid}) or 0)
+def has_more_rows(conn: sa.Connection, name: Name, than: int) -> bool:
+    """Whether the table holds more rows than that; no more are read."""
+    counted = sql.SQL("SELECT count(*) FROM (SELECT FROM {} LIMIT {}) first_rows").format(name.sql, sql.Literal(than + 1))
+    return int(run(conn, counted).scalar_one()) > than
 
 
 def cannot_publish_deletes(conn: sa.Connection, oid: int) -> bool:
@@ -176,8 +177,8 @@ def taken_names(conn: sa.Connection, wanted: Mapping[int, Collection[str]]) -> d
 
     With the names that are the same but for a number at the end.
     """
-    pairs = [(oid, name) for oid, names in wanted.items() for name in names]
-    at = {"oids": [oid for oid, _ in pairs], "names": [name for _, name in pairs]}
+    pairs = [(oid, stem) for oid, names in wanted.items() for name in names for stem in stems(name)]
+    at = {"oids": [oid for oid, _ in pairs], "stems": [stem for _, stem in pairs]}
     found = by_table(conn.execute(_TAKEN, at))
     return {oid: frozenset(row.relname for row in found[oid]) for oid in wanted}
 
@@ -266,10 +267,9 @@ _RECHECKED = sa.text("""
 # The table's own are its indexes and the sequences that its columns own.
 _TAKEN = sa.text("""
     SELECT DISTINCT t.oid::bigint AS table_oid, c.relname::text
-    FROM unnest(CAST(:oids AS oid[]), CAST(:names AS text[])) wanted(oid, name)
+    FROM unnest(CAST(:oids AS oid[]), CAST(:stems AS text[])) wanted(oid, stem)
     JOIN pg_class t ON t.oid = wanted.oid
-    JOIN pg_class c ON c.relnamespace = t.relnamespace
-     AND rtrim(c.relname::text, '0123456789') = rtrim(wanted.name, '0123456789')
+    JOIN pg_class c ON c.relnamespace = t.relnamespace AND rtrim(c.relname::text, '0123456789') = wanted.stem
     WHERE NOT EXISTS (SELECT FROM pg_index i WHERE i.indexrelid = c.oid AND i.indrelid = t.oid)
       AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid
                         AND d.refclassid = 'pg_class'::regclass AND d.refobjid = t.oid AND c.relkind = 'S')
@@ -306,14 +306,18 @@ _SIZE = sa.text("""
     ) tree
 """)
 
-# An assignment or implicit cast, of the elements where both are arrays; any type is assigned to text by its output.
+# An assignment or implicit cast of what is below domains, of the elements where both are arrays; any type is assigned
+# to text by its output.
 # No row where a type is yet to be made.
 _ASSIGNABLE = sa.text("""
-    WITH given AS (
-        SELECT to_regtype(:before) AS before, to_regtype(:after) AS after
+    WITH RECURSIVE given(which, oid) AS (
+        VALUES ('before', to_regtype(:before)::oid), ('after', to_regtype(:after)::oid)
+        UNION ALL
+        SELECT which, t.typbasetype FROM given JOIN pg_type t ON t.oid = given.oid WHERE t.typbasetype <> 0
     ), bases AS (
-        SELECT coalesce(nullif(b.typbasetype, 0), b.oid) AS before, coalesce(nullif(a.typbasetype, 0), a.oid) AS after
-        FROM given JOIN pg_type b ON b.oid = given.before JOIN pg_type a ON a.oid = given.after
+        SELECT max(t.oid::bigint) FILTER (WHERE which = 'before')::oid AS before,
+               max(t.oid::bigint) FILTER (WHERE which = 'after')::oid AS after
+        FROM given JOIN pg_type t ON t.oid = given.oid WHERE t.typbasetype = 0
     )
     SELECT x.before = x.after OR a.typcategory = 'S' OR EXISTS (
                SELECT FROM pg_cast c WHERE c.castcontext IN ('a', 'i')

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import sqlalchemy as sa
 
 from airflow_ingest_provider.core import catalog, hidden, walls
+from airflow_ingest_provider.core.catalog import Access
 from airflow_ingest_provider.core.differences import (
     ColumnAdded,
     ConstraintDropped,
@@ -15,10 +16,26 @@ from airflow_ingest_provider.core.differences import (
     TypeChanged,
 )
 from airflow_ingest_provider.core.errors import DefinitionError
+from airflow_ingest_provider.core.names import Name
 from airflow_ingest_provider.core.options import Migrate, Options
 from airflow_ingest_provider.core.plan import Action, Planned
 from airflow_ingest_provider.core.shape import ConstraintShape, IndexShape, TableShape
 from airflow_ingest_provider.core.widening import holds_all
+
+
+def check_role(name: Name, access: Access) -> None:
+    """Raise DefinitionError where the role may not keep a table's state, or would not see all of its rows."""
+    if not access.may_own:
+        raise DefinitionError(
+            f"role {access.role!r} does not own {name}, and the high watermark is kept in the table's comment: "
+            f"expected the owner {access.owner!r} or a member of it; GRANT {access.owner} TO {access.role}, or "
+            "connect as the owner"
+        )
+    if access.hides_rows:
+        raise DefinitionError(
+            f"{name} has row security forced on its owner, which may hide rows from role {access.role!r}: expected to "
+            "see all of them; ALTER TABLE ... NO FORCE ROW LEVEL SECURITY, or use a role with BYPASSRLS"
+        )
 
 
 def check(conn: sa.Connection, this: Planned, options: Options, *, rows_stay: bool) -> None:

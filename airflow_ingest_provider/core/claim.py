@@ -4,12 +4,15 @@ import logging
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from datetime import timedelta
 
 import sqlalchemy as sa
 
 from airflow_ingest_provider.core import catalog, watermark
-from airflow_ingest_provider.core.errors import ConcurrentIngestError, DefinitionError
+from airflow_ingest_provider.core.checks import check_role
+from airflow_ingest_provider.core.errors import ConcurrentIngestError
 from airflow_ingest_provider.core.locks import one_run_at_a_time, released
+from airflow_ingest_provider.core.names import Name
 from airflow_ingest_provider.core.options import Options
 from airflow_ingest_provider.core.session import set_maintenance_work_mem, transaction
 from airflow_ingest_provider.core.target import LoadedTable
@@ -39,11 +42,12 @@ class Claim:
         return self.tables[0]
 
     @contextmanager
-    def alone(self) -> Iterator[None]:
+    def alone(self, patience: timedelta | None = None) -> Iterator[None]:
         """A transaction that no other run into these tables can be in at the same time."""
+        patience = self._options.lock_patience if patience is None else patience
         try:
             with transaction(self._conn):
-                one_run_at_a_time(self._conn, [loaded.name for loaded in self.tables], self._options.lock_patience)
+                one_run_at_a_time(self._conn, [loaded.name for loaded in self.tables], patience)
                 set_maintenance_work_mem(self._conn, self._options.maintenance_work_mem)
                 yield
         finally:
@@ -58,7 +62,7 @@ class Claim:
         states = watermark.read(self._conn, [loaded.name for loaded in self.tables])
         for loaded in self.tables:
             if loaded.name not in states:
-                raise ConcurrentIngestError(f"{loaded.name} was dropped during this run: run again to create it anew")
+                raise _dropped(loaded.name)
             yield loaded, states[loaded.name]
 
     def check_untouched(self) -> None:
@@ -83,20 +87,14 @@ class Claim:
         found = catalog.find_all(self._conn, [(loaded.name.schema, loaded.name.name) for loaded in tables])
         access = catalog.access(self._conn, [oid or 0 for _, oid in found])
         for name, oid in found:
-            this = access[oid or 0]
-            if not this.may_own:
-                raise DefinitionError(
-                    f"role {this.role!r} does not own {name}, and the high watermark is kept in the table's comment: "
-                    f"expected the owner {this.owner!r} or a member of it; GRANT {this.owner} TO {this.role}, or "
-                    "connect as the owner"
-                )
-            if this.hides_rows:
-                raise DefinitionError(
-                    f"{name} has row security forced on its owner, which may hide rows from role {this.role!r}: "
-                    "expected to see all of them; ALTER TABLE ... NO FORCE ROW LEVEL SECURITY, or use a role with "
-                    "BYPASSRLS"
-                )
+            if oid not in access:
+                raise _dropped(name)
+            check_role(name, access[oid])
 
     def token(self, loaded: LoadedTable, use: str) -> str:
         """Unique to a run, a table and a use, in 20 characters."""
         return uuid.uuid5(uuid.UUID(self._run_id), f"{loaded.name} {use}").hex[:20]
+
+
+def _dropped(name: Name) -> ConcurrentIngestError:
+    return ConcurrentIngestError(f"{name} was dropped during this run: run again to create it anew")

@@ -1,6 +1,6 @@
 """The caller's conversions: SQL expressions for new values, each by the column that it is for."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import sqlalchemy as sa
 
@@ -12,18 +12,18 @@ def check_conversions(conversions: Mapping[str, str], tables: Sequence[tuple[sa.
     """Raise DefinitionError for a conversion of no declared column: the column that it was meant for would lose all."""
     declared = {name: [column.name for column in table.columns] for table, name in tables}
     for where in conversions:
-        if not any(_column_of(where, name) in columns for name, columns in declared.items()):
+        if not any(_column_of(where, name, columns) for name, columns in declared.items()):
             known = ", ".join(f"{name}.{column}" for name, columns in declared.items() for column in columns)
             raise DefinitionError(f"conversions names {where!r}, which is no declared column: expected one of {known}")
 
 
-def conversions_of(conversions: Mapping[str, str], name: Name) -> dict[str, str]:
+def conversions_of(conversions: Mapping[str, str], name: Name, columns: Collection[str]) -> dict[str, str]:
     """The conversions of one table's columns."""
-    named = {_column_of(where, name): expression for where, expression in conversions.items()}
+    named = {_column_of(where, name, columns): expression for where, expression in conversions.items()}
     return {column: expression for column, expression in named.items() if column is not None}
 
 
-def _column_of(where: str, name: Name) -> str | None:
+def _column_of(where: str, name: Name, columns: Collection[str]) -> str | None:
     """The table's column that "column", "table.column" or "schema.table.column" means; None for other tables'."""
-    *table, column = where.split(".")
-    return column if not table or tuple(table) in ((name.name,), (name.schema, name.name)) else None
+    possible = (where, where.removeprefix(f"{name.name}."), where.removeprefix(f"{name.schema}.{name.name}."))
+    return next((column for column in possible if column in columns), None)

@@ -15,7 +15,7 @@ from psycopg import sql
 from sqlalchemy.dialects import postgresql
 
 from airflow_ingest_provider.core import catalog, reflection, statements
-from airflow_ingest_provider.core.errors import DefinitionError
+from airflow_ingest_provider.core.errors import DefinitionError, kind_of
 from airflow_ingest_provider.core.names import Name, check_length, temporary_name
 from airflow_ingest_provider.core.session import DATATYPE_MISMATCH, rolled_back, run, run_all, sqlstate
 from airflow_ingest_provider.core.shape import ColumnShape, ConstraintShape, ForeignKeyShape, IndexShape, TableShape
@@ -39,8 +39,10 @@ class EnumShape:
 def tables_of(metadata: object) -> tuple[sa.Table, ...]:
     """The tables to load, in the order of the metadata; DefinitionError for what cannot be loaded."""
     if not isinstance(metadata, sa.MetaData):
+        has_one = isinstance(metadata, type) and hasattr(metadata, "metadata")
         raise DefinitionError(
-            f"metadata is a {type(metadata).__name__}: expected a sqlalchemy.MetaData that holds the table to load"
+            f"metadata is {kind_of(metadata)}: expected a sqlalchemy.MetaData that holds the table to load"
+            + ", as its `metadata` is" * has_one
         )
     tables = tuple(metadata.tables.values())
     if not tables:
@@ -55,14 +57,34 @@ def _check(table: sa.Table) -> None:
         raise DefinitionError(f"table {table.fullname!r} has no columns: there is nothing to load into it")
     if all(column.computed for column in table.columns):
         raise DefinitionError(f"table {table.fullname!r} has computed columns alone: there is nothing to load into it")
+    untyped = [column.name for column in table.columns if isinstance(column.type, sa.types.NullType)]
+    if untyped:
+        raise DefinitionError(f"table {table.fullname!r}: columns without a type: {', '.join(untyped)}: give them one")
     if any(str(prefix).upper() in ("TEMP", "TEMPORARY") for prefix in table._prefixes):
         raise DefinitionError(f"table {table.fullname!r} is a temporary one: expected one that outlives the run")
     identifiers = [table.name, *table.columns.keys(), *filter(None, [table.schema])]
     try:
-        for identifier in identifiers:
+        for identifier in (*identifiers, *_type_names(table)):
             check_length(identifier)
     except ValueError as error:
         raise DefinitionError(f"table {table.fullname!r}: {error}") from error
+    try:
+        _ = [key.column for key in table.foreign_keys]
+    except sa.exc.NoReferenceError as error:
+        raise DefinitionError(
+            f"table {table.fullname!r}: {error}: define the table that it refers to in the metadata, to be loaded as "
+            "well, or in a MetaData of its own and refer to its column, as in ForeignKey(parent.c.id)"
+        ) from error
+
+
+def _type_names(table: sa.Table) -> Iterator[str]:
+    """The names of the enum and domain types of the table's columns."""
+    for column in table.columns:
+        kind: Any = column.type
+        while isinstance(kind, sa.TypeDecorator | sa.ARRAY):
+            kind = kind.item_type if isinstance(kind, sa.ARRAY) else kind.impl_instance
+        if isinstance(kind, sa.Enum | postgresql.DOMAIN) and kind.name:
+            yield kind.name
 
 
 def create(conn: sa.Connection, metadata: sa.MetaData, missing: Sequence[sa.Table]) -> None:
@@ -97,7 +119,9 @@ def _create(
     source = metadata
     if without or any(_is_concurrent(index) for table in missing for index in table.indexes):
         source = sa.MetaData(naming_convention=metadata.naming_convention)
-        copies = {table.key: copied(table, source) for table in metadata.tables.values()}
+        referred = [key.referred_table for table in missing for key in table.foreign_key_constraints]
+        known = {table.key: table for table in (*referred, *metadata.tables.values())}
+        copies = {key: copied(table, source) for key, table in known.items()}
         missing = [_not_concurrent(copies[table.key]) for table in missing]
         for table in missing:
             for key in tuple(table.foreign_key_constraints):
@@ -146,7 +170,7 @@ _DUPLICATE_TABLE = "42P07"
 def _created(conn: sa.Connection, tables: Sequence[tuple[sa.Table, TableShape]]) -> list[TableShape]:
     with rolled_back(conn):
         # Else a temporary table that is called as a type or a relation of the catalog would be taken for it.
-        conn.execute(sa.text("SELECT set_config('search_path', current_setting('search_path') || ', pg_temp', true)"))
+        conn.execute(_TEMPORARY_LAST)
         renamed = count()
         for table, _ in tables:
             for enum in declared_enums(conn, table):
@@ -175,6 +199,11 @@ def _temporary_shapes(conn: sa.Connection, names: Sequence[str]) -> list[TableSh
     shapes = reflection.table_shapes(conn, oids)
     return [shapes[oid] for oid in oids]
 
+
+# The search_path may be empty.
+_TEMPORARY_LAST = sa.text("""
+    SELECT set_config('search_path', concat_ws(', ', nullif(current_setting('search_path'), ''), 'pg_temp'), true)
+""")
 
 # The temporary tables of the names, in their order.
 _TEMPORARY_TABLES = sa.text("""

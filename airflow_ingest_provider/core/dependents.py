@@ -114,26 +114,9 @@ def query(conn: sa.Connection, oid: int, schemas: Collection[str]) -> str:
 def described(conn: sa.Connection, oid: int) -> tuple[str, ...]:
     """What hangs on the table, besides foreign keys to it, a line each, for people."""
     views = [f"{view.word.lower()} {view.name}" for view in dependents(conn, [oid])]
-    counted = Counter(
-        next((what for what in _KINDS if what in one.statement), "")
-        for one in attached(conn, [oid])[oid]
-        if not (one.holds_state or one.is_owners)
-    )
-    own = [f"{count} x {what}" for what, count in counted.items() if what]
-    return (*views, *own)
-
-
-_KINDS = (
-    "GRANT",
-    "CREATE POLICY",
-    "ROW LEVEL SECURITY",
-    "TRIGGER",
-    "CREATE RULE",
-    "CREATE STATISTICS",
-    "REPLICA IDENTITY",
-    "CLUSTER ON",
-    "COMMENT ON",
-)
+    counted = Counter(one.what for one in attached(conn, [oid])[oid] if one.what)
+    counted.update(["extended statistics"] * len(statistics_objects(conn, [oid])[oid]))
+    return (*views, *(f"{count} x {what}" for what, count in counted.items()))
 
 
 def inbound_keys(conn: sa.Connection, oids: Sequence[int]) -> dict[int, tuple[InboundKey, ...]]:

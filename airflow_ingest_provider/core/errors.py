@@ -65,3 +65,8 @@ class LockNotAcquired(IngestError):
 
 class ConcurrentIngestError(IngestError):
     """Another run took the table over: let that one finish, or start again after it."""
+
+
+def kind_of(value: object) -> str:
+    """What a message calls a value that should be another: by its class, or by its own name where it is a class."""
+    return f"the class {value.__name__}" if isinstance(value, type) else f"a {type(value).__name__}"

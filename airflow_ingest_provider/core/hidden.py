@@ -12,7 +12,7 @@ from airflow_ingest_provider.core.dependents import StatisticsObject
 from airflow_ingest_provider.core.differences import EnumChanged
 from airflow_ingest_provider.core.errors import DefinitionError
 from airflow_ingest_provider.core.load import reason
-from airflow_ingest_provider.core.locks import exclusively, shorten
+from airflow_ingest_provider.core.locks import OF_READERS, exclusively, shorten
 from airflow_ingest_provider.core.names import Name, temporary_name
 from airflow_ingest_provider.core.options import Options
 from airflow_ingest_provider.core.plan import TablePlan
@@ -22,6 +22,7 @@ from airflow_ingest_provider.core.session import (
     INSUFFICIENT_PRIVILEGE,
     UNDEFINED_OBJECT,
     UNIQUE_VIOLATION,
+    first_line,
     rolled_back,
     run,
     sqlstate,
@@ -60,10 +61,6 @@ class HiddenTable:
         """Those extended statistics of the live table that the new one can have too."""
         there = {column.name for column in self.shape.columns}
         return [one for one in statistics if there.issuperset(one.columns)]
-
-    def explained(self, error: sa.exc.DBAPIError) -> str:
-        """PostgreSQL's message, in which the table and its parts have the names that people know."""
-        return self.known_as(str(error.orig).splitlines()[0].strip())
 
     def known_as(self, text: str) -> str:
         """A text, in which the table and its parts have the names that people know."""
@@ -182,7 +179,7 @@ def _understood(table: Name, conversions: Mapping[str, str]) -> Iterator[None]:
             raise
         raise DefinitionError(
             f"{table}: PostgreSQL does not take conversions={dict(conversions)!r}: "
-            f"{str(error.orig).splitlines()[0].strip()}: expected SQL expressions over the columns that the table has "
+            f"{first_line(error)}: expected SQL expressions over the columns that the table has "
             "now, of the types that it is to have"
         ) from error
 
@@ -229,7 +226,7 @@ def add_foreign_keys(conn: sa.Connection, hiddens: Sequence[HiddenTable], option
                 run(conn, statements.add_foreign_key(hidden.name, key, key.name, target, valid=False))
 
     if keys:
-        exclusively(conn, {key.target for _, key in keys} - renamed.keys(), options, add, keeps_readers=False)
+        exclusively(conn, {key.target for _, key in keys} - renamed.keys(), options, add, harmless=OF_READERS)
 
 
 def check_foreign_keys(conn: sa.Connection, hidden: HiddenTable) -> None:

@@ -7,7 +7,8 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from airflow_ingest_provider.core.batches import Batch, closed_after, started, triple
+from airflow_ingest_provider.core import callback
+from airflow_ingest_provider.core.batches import Batch, check_batches, closed_after, started, triple
 from airflow_ingest_provider.core.callback import OnBeforeVisible, do_nothing
 from airflow_ingest_provider.core.load import check_connection
 from airflow_ingest_provider.core.options import Delete, HighWatermark, Migrate, Options, Replace, Upsert, Visibility
@@ -98,6 +99,8 @@ def ingest(
         maintenance_work_mem=maintenance_work_mem,
     )
     check_connection(conn)
+    check_batches(batches)
+    callback.check(on_before_visible)
     run = IngestRun(conn, metadata, on_before_visible, options)
     run.create_missing()
     start = run.starting_high_watermark()

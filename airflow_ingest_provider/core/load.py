@@ -35,9 +35,10 @@ def check_connection(conn: object) -> None:
         )
     if conn.closed:
         raise IngestError("conn is closed: expected an open connection, as engine.connect() gives")
-    if conn.dialect.name != "postgresql" or conn.dialect.driver not in DRIVERS:
+    if conn.dialect.name != "postgresql" or conn.dialect.driver not in DRIVERS or conn.dialect.is_async:
+        driver = conn.dialect.driver + "_async" * (conn.dialect.is_async and "async" not in conn.dialect.driver)
         raise IngestError(
-            f"conn uses {conn.dialect.name}+{conn.dialect.driver}: expected {' or '.join(DRIVERS)} with PostgreSQL, "
+            f"conn uses {conn.dialect.name}+{driver}: expected {' or '.join(DRIVERS)} with PostgreSQL, "
             "as in create_engine('postgresql+psycopg://...')"
         )
     if conn.in_transaction():

@@ -58,6 +58,8 @@ _TAKE_LOCKS = sa.text("""
 
 
 def _wait_for_turn(conn: sa.Connection, name: Name, patience: timedelta) -> None:
+    tables = str(name) if name.name else f"tables of schema {name.schema}"
+    logger.info("waiting for another run that loads %s, for %s at most", tables, patience)
     try:
         with setting(conn, "lock_timeout", f"{patience / timedelta(milliseconds=1):.0f}ms"):
             conn.execute(sa.text("SELECT pg_advisory_xact_lock(:key)"), {"key": name.lock_key})
@@ -65,7 +67,8 @@ def _wait_for_turn(conn: sa.Connection, name: Name, patience: timedelta) -> None
         if sqlstate(error) != _LOCK_NOT_AVAILABLE:
             raise
         raise LockNotAcquired(
-            f"another run has been loading {name} for longer than lock_patience ({patience}): try again when it is done"
+            f"another run has been loading {tables} for longer than lock_patience ({patience}): try again when it is "
+            "done"
         ) from error
 
 
@@ -75,7 +78,7 @@ def exclusively(
     options: Options,
     work: Callable[[], Result],
     *,
-    keeps_readers: bool = True,
+    harmless: Sequence[str] = (),
 ) -> Result:
     """Do work that needs ACCESS EXCLUSIVE in a savepoint, giving way to everybody who stands in the way.
 
@@ -84,15 +87,15 @@ def exclusively(
     kept below half of deadlock_timeout, so that it is us who yields and never a reader; it is as it was
     afterwards. Then backends that hold locks are ended, where the caller wants that. Raises LockNotAcquired, naming
     who holds locks on `names` or on what hangs on them: at once where one of them waits for this transaction in turn.
-    Where not even readers are kept, the locks are SHARE or SHARE ROW EXCLUSIVE and on `names` alone: whoever reads is
-    in nobody's way then, and `released` does not count it.
+    Where other people's locks of some modes are `harmless`, the work needs a weaker lock, on `names` alone: who has
+    such a lock is in nobody's way then, and `released` does not count it.
     """
     deadlock_timeout = timedelta(seconds=conn.execute(_DEADLOCK_TIMEOUT).scalar_one())
     timeout = max(1, round(min(options.lock_timeout, deadlock_timeout / 2) / timedelta(milliseconds=1)))
-    relations = conn.scalars(_RELATED if keeps_readers else _NAMED, {"names": [name.quoted for name in names]}).all()
-    around = {"oids": list(relations), "harmless": [] if keeps_readers else _OF_READERS}
+    relations = conn.scalars(_NAMED if harmless else _RELATED, {"names": [name.quoted for name in names]}).all()
+    around = {"oids": list(relations), "harmless": list(harmless)}
     try:
-        return _attempts(conn, around, timeout, options.lock_patience, work)
+        return _attempts(conn, names, around, timeout, options.lock_patience, work)
     except (_Circle, sa.exc.DBAPIError) as error:
         if not (isinstance(error, _Circle) or _lost_the_race(error)):
             raise
@@ -100,15 +103,15 @@ def exclusively(
         if options.end_blockers:
             _end(conn, in_the_way)
             with suppress(_Circle, sa.exc.DBAPIError):
-                return _attempts(conn, around, timeout, _AFTER_ENDING, work)
-        described = ", ".join(map(str, in_the_way)) or "nobody any more"
+                return _attempts(conn, names, around, timeout, _AFTER_ENDING, work)
+        described, tables = _listed(in_the_way) or "nobody any more", _listed(names)
         if isinstance(error, _Circle):
             raise LockNotAcquired(
-                f"no exclusive lock, since those who hold others wait for this run in turn; in the way: {described}: "
-                "try again while they do not write to these tables, or pass end_blockers=True"
+                f"no exclusive lock on {tables}, since those who hold others wait for this run in turn; in the way: "
+                f"{described}: try again while they do not write to these tables, or pass end_blockers=True"
             ) from None
         raise LockNotAcquired(
-            f"no exclusive lock within lock_patience ({options.lock_patience}); in the way: {described}: "
+            f"no exclusive lock on {tables} within lock_patience ({options.lock_patience}); in the way: {described}: "
             "try again when they are done, be more patient, or pass end_blockers=True"
         ) from error
 
@@ -116,8 +119,11 @@ def exclusively(
 Around = Mapping[str, Any]
 """The `oids` of relations on which others may hold locks, and which of those are `harmless`."""
 
-_OF_READERS = ["AccessShareLock", "RowShareLock"]
+OF_READERS = ("AccessShareLock", "RowShareLock")
 """Locks that go with SHARE and SHARE ROW EXCLUSIVE, as pg_locks has them."""
+
+OF_WRITERS = (*OF_READERS, "RowExclusiveLock")
+"""Locks that go with SHARE UPDATE EXCLUSIVE."""
 
 
 class _Circle(Exception):
@@ -156,17 +162,22 @@ def hold_writers(conn: sa.Connection, tables: Collection[Name], options: Options
             shorten(conn)
             run(conn, sql.SQL("LOCK TABLE {} IN SHARE MODE").format(name.sql))
 
-    exclusively(conn, tables, options, work, keeps_readers=False)
+    exclusively(conn, tables, options, work, harmless=OF_READERS)
 
 
 def _attempts(
-    conn: sa.Connection, around: Around, milliseconds: int, patience: timedelta, work: Callable[[], Result]
+    conn: sa.Connection,
+    names: Collection[Name],
+    around: Around,
+    milliseconds: int,
+    patience: timedelta,
+    work: Callable[[], Result],
 ) -> Result:
     attempts = Retrying(
         retry=retry_if_exception(_lost_the_race),
         stop=stop_after_delay(patience),
         wait=wait_random_exponential(multiplier=0.02, max=2),
-        before_sleep=_log_attempt,
+        before_sleep=_Waiting(conn, names, around, patience),
         reraise=True,
     )
     result: Result = attempts(_attempt, conn, around, milliseconds, work)
@@ -206,13 +217,21 @@ _GAP_PATIENCE = 2.0
 _GAP_PAUSE = 0.01
 
 
-def shorten(conn: sa.Connection) -> None:
+def shorten(conn: sa.Connection, among: int = 1) -> None:
     """Let the next statement of an attempt wait for no longer than what is left of the attempt's time.
 
-    With a timeout for each of several locks their sum would decide who yields in a deadlock: a reader, in the end.
+    PostgreSQL has a timeout for each lock: where the statement takes several, the time is divided `among` them. Their
+    sum would decide who yields in a deadlock otherwise: a reader, in the end.
     """
     left = conn.info[_UNTIL] - time.monotonic()
-    run(conn, f"SET LOCAL lock_timeout = '{max(1, round(left * 1000))}ms'")
+    run(conn, f"SET LOCAL lock_timeout = '{max(1, round(left * 1000 / max(among, 1)))}ms'")
+
+
+def run_each(conn: sa.Connection, steps: Iterable[sql.Composable], among: int = 1) -> None:
+    """Run statements that each wait for so many locks, in an attempt."""
+    for step in steps:
+        shorten(conn, among)
+        run(conn, step)
 
 
 @dataclass
@@ -232,6 +251,8 @@ _UNTIL = "airflow_ingest_provider.until"
 
 def released(conn: sa.Connection) -> Kept:
     """What the transaction that has just ended asked of others; counting starts anew."""
+    if conn.closed or conn.invalidated:
+        return Kept()  # its `info` would be that of a new connection, made for it
     kept: Kept = conn.info.pop(_KEPT, None) or Kept()
     if kept.since is not None:
         kept.seconds += time.monotonic() - kept.since
@@ -242,8 +263,34 @@ def _lost_the_race(error: BaseException) -> bool:
     return isinstance(error, sa.exc.DBAPIError) and sqlstate(error) in (_LOCK_NOT_AVAILABLE, DEADLOCK_DETECTED)
 
 
-def _log_attempt(state: RetryCallState) -> None:
-    logger.debug("attempt %s for ACCESS EXCLUSIVE gave way to others", state.attempt_number)
+class _Waiting:
+    """Says who is waited for, when a first try has given way and every so often."""
+
+    def __init__(self, conn: sa.Connection, names: Collection[Name], around: Around, patience: timedelta) -> None:
+        self._conn = conn
+        self._names = names
+        self._around = around
+        self._patience = patience
+        self._said: float | None = None
+
+    def __call__(self, _: RetryCallState) -> None:
+        now = time.monotonic()
+        if self._said is not None and now - self._said < _SAY_SECONDS:
+            return
+        self._said = now
+        logger.info(
+            "waiting for a lock on %s, for %s at most; in the way: %s",
+            _listed(self._names),
+            self._patience,
+            _listed(_holders(self._conn, self._around)) or "nobody any more",
+        )
+
+
+_SAY_SECONDS = 10.0
+
+
+def _listed(these: Iterable[object]) -> str:
+    return ", ".join(map(str, these))
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from airflow_ingest_provider.core.dependents import Dependent
 from airflow_ingest_provider.core.errors import DefinitionError
 from airflow_ingest_provider.core.hidden import HiddenTable, create_statistics, name_statistics
 from airflow_ingest_provider.core.names import Name, temporary_name
-from airflow_ingest_provider.core.session import INSUFFICIENT_PRIVILEGE, run, run_all, searching, sqlstate
+from airflow_ingest_provider.core.session import INSUFFICIENT_PRIVILEGE, first_line, run, run_all, searching, sqlstate
 from airflow_ingest_provider.core.steps import create_index
 
 
@@ -168,8 +168,9 @@ def _explained(view: Dependent, name: Name) -> Iterator[None]:
         state = sqlstate(error) or ""
         if not state.startswith(_REFUSED) or state == INSUFFICIENT_PRIVILEGE:
             raise
-        message = str(error.orig).splitlines()[0].strip()
-        for index, temporary in zip(view.indexes, _index_names(view, name), strict=True):
+        message = first_line(error)
+        # Backwards: the name of the second index is the beginning of the eleventh one's.
+        for index, temporary in reversed([*zip(view.indexes, _index_names(view, name), strict=True)]):
             message = message.replace(temporary, index.name)
         raise DefinitionError(
             f"{view.word.lower()} {view.name} cannot be made anew on the new table: {message}: mend it or the rows, or "

@@ -25,16 +25,17 @@ from airflow_ingest_provider.core.differences import (
     ColumnAdded,
     CommentChanged,
     Difference,
+    EnumChanged,
     ForeignKeyAdded,
     Way,
 )
 from airflow_ingest_provider.core.errors import DefinitionError
 from airflow_ingest_provider.core.load import reason
-from airflow_ingest_provider.core.locks import exclusively, one_run_at_a_time
+from airflow_ingest_provider.core.locks import OF_READERS, exclusively, one_run_at_a_time, run_each, shorten
 from airflow_ingest_provider.core.names import Name
 from airflow_ingest_provider.core.options import Options
 from airflow_ingest_provider.core.plan import Facts, Planned, plan
-from airflow_ingest_provider.core.session import run, sqlstate, transaction
+from airflow_ingest_provider.core.session import first_line, run, sqlstate, transaction
 from airflow_ingest_provider.core.shape import ForeignKeyShape, TableShape
 
 
@@ -55,8 +56,13 @@ def create_missing(
             run(conn, sql.SQL("CREATE SCHEMA IF NOT EXISTS {}").format(sql.Identifier(schema)))
     referred = {key.column.table for table in missing for key in table.foreign_keys} - set(missing)
     there = [name for name, oid in catalog.find_tables(conn, list(referred)) if oid] if referred else []
+
+    def create_all() -> None:
+        shorten(conn, among=len(there))
+        create(conn, metadata, missing)
+
     if there:
-        exclusively(conn, there, options, lambda: create(conn, metadata, missing), keeps_readers=False)
+        exclusively(conn, there, options, create_all, harmless=OF_READERS)
     elif missing:
         create(conn, metadata, missing)
     return tuple(names[table] for table in missing)
@@ -71,14 +77,15 @@ def lacks_labels(conn: sa.Connection, table: sa.Table) -> bool:
     return any(labels is not None and not set(enum.labels) <= set(labels) for enum, labels in there)
 
 
-def add_enum_labels(conn: sa.Connection, table: sa.Table) -> None:
+def add_enum_labels(conn: sa.Connection, table: sa.Table, differences: Collection[Difference]) -> None:
     """Add the labels that the table's enum types lack, each behind the one that is declared before it.
 
-    To be committed before the labels are used.
+    To be committed before the labels are used. Types that are made anew, by one of the differences, are left alone.
     """
+    made_anew = [(one.before, one.after) for one in differences if isinstance(one, EnumChanged)]
     for enum in declared_enums(conn, table):
         there = catalog.enum_labels(conn, enum.schema, enum.name)
-        if there is None:
+        if there is None or (there, enum.labels) in made_anew:
             continue
         for before, label in zip((None, *enum.labels), enum.labels, strict=False):
             if label not in there:
@@ -101,12 +108,11 @@ def planned(
     """Compare live tables with their definitions. Changes nothing and locks nobody out."""
     lives = _live(conn, [name for _, name, _ in tables])
     declared = declared_shapes(conn, [(table, live) for (table, _, _), live in zip(tables, lives, strict=True)])
-    return [
-        _planned(
-            conn, live, shape, Facts(state.text, comment=table.comment, conversions=conversions_of(conversions, name))
-        )
-        for (table, name, state), live, shape in zip(tables, lives, declared, strict=True)
-    ]
+    plans = []
+    for (table, name, state), live, shape in zip(tables, lives, declared, strict=True):
+        own = conversions_of(conversions, name, [column.name for column in table.columns])
+        plans.append(_planned(conn, live, shape, Facts(state.text, table.comment, conversions=own)))
+    return plans
 
 
 def keys_to_put_off(conn: sa.Connection, this: Planned, waiting: Mapping[Name, Planned]) -> tuple[ForeignKeyShape, ...]:
@@ -195,12 +201,7 @@ def apply_in_place(
         if rows_stay or not (isinstance(one, ColumnAdded) and one.needs_values)
     ]
     if in_place:
-        exclusively(
-            conn,
-            [this.live.name],
-            options,
-            lambda: [run(conn, step) for step in in_place],
-        )
+        exclusively(conn, [this.live.name], options, lambda: run_each(conn, in_place))
     return new
 
 
@@ -239,7 +240,7 @@ def explained(table: Name, known_as: Callable[[str], str]) -> Iterator[None]:
             raise
         # What is said of a value quotes it; so does the DETAIL of what is said of a constraint.
         is_of_value = state.startswith("22")
-        message = reason(state) if is_of_value else known_as(str(error.orig).splitlines()[0].strip())
+        message = reason(state) if is_of_value else known_as(first_line(error))
         raise DefinitionError(
             f"{table}: rows that are stored do not satisfy the definition: {message}: "
             "mend them first, or change the definition"

@@ -83,12 +83,17 @@ def default_name(table: str, columns: Sequence[str], label: str) -> str:
 
 
 def free_name(wanted: str, taken: Collection[str]) -> str:
-    """The name, or, as PostgreSQL does where it is taken, the name and a number."""
+    """The name, or, where it is taken, the name and a number; what is too long then is cut before the number."""
     name, number = wanted, 0
     while name in taken:
         number += 1
         name = _cut(wanted, MAX_BYTES - len(str(number))) + str(number)
     return name
+
+
+def stems(wanted: str) -> set[str]:
+    """What is left of the names that `free_name` may give, without the digits at their end."""
+    return {_cut(wanted, MAX_BYTES - digits).rstrip("0123456789") for digits in range(4)}
 
 
 def _cut(text: str, size: int) -> str:

@@ -3,7 +3,7 @@
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any
 
@@ -113,6 +113,12 @@ class Options:
     def replaces(self) -> bool:
         return self.delete == Delete.BEFORE_FIRST_BATCH
 
+    @property
+    def for_clean_up(self) -> "Options":
+        """Those with which a run that fails takes back what it made: it waits no longer than people do, and ends
+        nobody."""
+        return replace(self, lock_patience=min(self.lock_patience, timedelta(seconds=10)), end_blockers=False)
+
 
 def _check_constant(argument: str, value: object, accepted: type) -> None:
     if not isinstance(value, str) or value not in constants(accepted):
@@ -144,8 +150,15 @@ def _check_conversions(conversions: object) -> None:
 
 
 def _check_duration(argument: str, value: object) -> None:
-    if not isinstance(value, timedelta) or value < timedelta(milliseconds=1):
-        raise ValueError(f"{argument} is {value!r}: expected a datetime.timedelta of at least a millisecond")
+    if not isinstance(value, timedelta) or not timedelta(milliseconds=1) <= value <= _LONGEST_WAIT:
+        raise ValueError(
+            f"{argument} is {value!r}: expected a datetime.timedelta of at least a millisecond and at most "
+            f"{_LONGEST_WAIT.days} days"
+        )
+
+
+_LONGEST_WAIT = timedelta(days=24)
+"""PostgreSQL counts the milliseconds of lock_timeout in 31 bits."""
 
 
 def _check_memory(argument: str, value: object) -> None:

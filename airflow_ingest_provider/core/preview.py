@@ -1,22 +1,24 @@
 """`ingest_plan`: what a run would do to the tables' definitions, without doing it."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
+from typing import Any
 
 import sqlalchemy as sa
 
-from airflow_ingest_provider.core import checks, watermark
+from airflow_ingest_provider.core import callback, catalog, checks, watermark
 from airflow_ingest_provider.core.callback import OnBeforeVisible, do_nothing
+from airflow_ingest_provider.core.checks import check_role
 from airflow_ingest_provider.core.conversions import check_conversions
 from airflow_ingest_provider.core.declared import tables_of
 from airflow_ingest_provider.core.errors import DefinitionError
 from airflow_ingest_provider.core.load import check_connection
 from airflow_ingest_provider.core.names import Name
 from airflow_ingest_provider.core.options import Delete, Migrate, Options, Replace
-from airflow_ingest_provider.core.plan import IngestPlan, Planned, TablePlan
+from airflow_ingest_provider.core.plan import IngestPlan, TablePlan
 from airflow_ingest_provider.core.refresh import choose_refreshes
-from airflow_ingest_provider.core.session import transaction
+from airflow_ingest_provider.core.session import explained, transaction
 from airflow_ingest_provider.core.target import LoadedTable, Refresh, find_tables, parents_first, plan_tables
 
 
@@ -32,7 +34,7 @@ def ingest_plan(
 ) -> IngestPlan:
     """What `ingest` with these arguments would do before its first batch, a plan for each table.
 
-    Nothing is changed: the declared tables are compared as temporary ones, in a transaction that is rolled back. Takes
+    Nothing is changed: the declared tables are compared as temporary ones, in a savepoint that is rolled back. Takes
     no lock on the tables but that of a reader, and needs TEMPORARY on the database. Where values have to be checked
     against new types, rows are read. A plan that would be refused says so, and `str()` of it is for people.
 
@@ -40,8 +42,9 @@ def ingest_plan(
     """
     options = Options(delete=delete, migrate=migrate, conversions=conversions, replace=replace)
     check_connection(conn)
+    callback.check(on_before_visible)
     tables = tables_of(metadata)
-    with transaction(conn):
+    with transaction(conn), explained():
         found = find_tables(conn, tables)
         check_conversions(options.conversions, [(table, name) for table, (name, _) in zip(tables, found, strict=True)])
         there = [(table, name) for table, (name, oid) in zip(tables, found, strict=True) if oid is not None]
@@ -61,22 +64,26 @@ def _plans(
     states = watermark.read(conn, [name for _, name in there])
     tables = [LoadedTable(table, name, states[name]) for table, name in there]
     planned = plan_tables(conn, tables, options.conversions)
+    access = catalog.access(conn, [found.live.oid for found in planned.values()])
+    refusals = {loaded: _refusal(check_role, loaded.name, access[loaded.live.oid]) for loaded in tables}
+    free = [loaded for loaded in parents_first(metadata, tables)[::-1] if not refusals[loaded]]
+    if options.replaces:
+        whole = _refusal(choose_refreshes, conn, free, on_before_visible, options)
+        refusals |= dict.fromkeys(free, whole) if whole else {}
+    for loaded, found in planned.items():
+        if not refusals[loaded]:
+            rows_stay = loaded.refresh is not Refresh.SWAP
+            refusals[loaded] = _refusal(checks.check, conn, found, options, rows_stay=rows_stay)
+    return {
+        loaded.name: dataclasses.replace(found.plan, replaces=loaded.why_so, refused=refusals[loaded])
+        for loaded, found in planned.items()
+    }
+
+
+def _refusal(check: Callable[..., object], *arguments: Any, **options: Any) -> str | None:
+    """Why a check refuses the plan, if it does."""
     try:
-        if options.replaces:
-            choose_refreshes(conn, parents_first(metadata, tables)[::-1], on_before_visible, options)
+        check(*arguments, **options)
     except DefinitionError as error:
-        return {loaded.name: _refused(found.plan, error) for loaded, found in planned.items()}
-    return {loaded.name: _checked(conn, loaded, found, options) for loaded, found in planned.items()}
-
-
-def _checked(conn: sa.Connection, loaded: LoadedTable, found: Planned, options: Options) -> TablePlan:
-    plan = dataclasses.replace(found.plan, replaces=loaded.why_so)
-    try:
-        checks.check(conn, found, options, rows_stay=loaded.refresh is not Refresh.SWAP)
-    except DefinitionError as error:
-        return _refused(plan, error)
-    return plan
-
-
-def _refused(plan: TablePlan, error: DefinitionError) -> TablePlan:
-    return dataclasses.replace(plan, refused=str(error).partition("\n")[0])
+        return str(error).partition("\n")[0]
+    return None

@@ -37,7 +37,7 @@ class Observed:
 
 
 def observe(conn: sa.Connection, oids: Sequence[int]) -> dict[int, Observed]:
-    """Read it all, in as many queries for many tables as for one: after a swap, readers wait for them."""
+    """Read it all of those that are there, in as many queries for many tables as for one: readers wait for them."""
     shapes = reflection.table_shapes(conn, oids)
     access = catalog.access(conn, oids)
     settings = attachments.settings(conn, oids)
@@ -59,7 +59,7 @@ def observe(conn: sa.Connection, oids: Sequence[int]) -> dict[int, Observed]:
             tuple(dependents.over(views, oid)),
             used_columns[oid],
         )
-        for oid in oids
+        for oid in shapes
     }
 
 

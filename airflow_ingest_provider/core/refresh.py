@@ -184,7 +184,7 @@ def _takes_any_order(loaded: LoadedTable) -> bool:
 def changed_after_all(conn: sa.Connection, part: BatchTable) -> bool:
     """Whether many of all rows are new, changed or gone, though few of the first were."""
     received = part.buffer.received
-    if catalog.estimated_rows(conn, part.loaded.live.oid) > received * (1 + FEW):
+    if catalog.has_more_rows(conn, part.loaded.name, than=int(received * (1 + FEW))):
         return True
     return part.share_changed(conn, _SAMPLED) > FEW
 

@@ -101,12 +101,14 @@ class IngestRun:
             for loaded, now in self._claim.stored():
                 loaded.state = now
         stored, wanted = self._claim.first.state, self._options.high_watermark
+        given: Any = None
         self._last_mark = stored.high_watermark
         self._claim.unfinished = stored.unfinished
         if wanted == HighWatermark.LATEST:
-            self._first_mark = stored.high_watermark
+            given = stored.high_watermark
         elif wanted != HighWatermark.EARLIEST:
-            self._first_mark = wanted
+            given = wanted
+        self._first_mark = watermark.resolved(given).value
         carries_on = wanted == HighWatermark.LATEST and stored.unfinished and stored.high_watermark is not None
         if self._deletes and carries_on:
             self._deletes = False
@@ -118,7 +120,7 @@ class IngestRun:
         self._warn_of_what_is_skipped()
         logger.info("high watermark of %s: starting after %r", self._claim.first.name, self._first_mark)
         self._carried_on = not self._deletes and self._first_mark == stored.high_watermark
-        return copy.deepcopy(self._first_mark)  # the source may change it
+        return copy.deepcopy(given)  # the source may change it
 
     def _warn_of_what_is_skipped(self) -> None:
         """Say where the high watermark may not be what the caller thinks of."""
@@ -207,7 +209,7 @@ class IngestRun:
             self._claim.check_role([loaded])
             planned = self._plan([loaded])[loaded]
             checks.check(self._conn, planned, self._options, rows_stay=not self._deletes)
-            migrate.add_enum_labels(self._conn, loaded.table)
+            migrate.add_enum_labels(self._conn, loaded.table, planned.plan.differences)
             loaded.note_migration(str(one) for one in planned.plan.differences if isinstance(one, EnumExtended))
             self._claim.save([loaded])
 
@@ -261,8 +263,9 @@ class IngestRun:
                     loaded.state = dataclasses.replace(loaded.state, text=steps.state.text)
                     self._claim.save([loaded])
         except BaseException:
-            with suppress(Exception), self._claim.alone():
-                clear_leftovers(self._conn, loaded.live.oid, self._options)
+            brief = self._options.for_clean_up
+            with suppress(Exception), self._claim.alone(brief.lock_patience):
+                clear_leftovers(self._conn, loaded.live.oid, brief)
             raise
 
     def _get_ready(self, tables: Sequence[LoadedTable], planned: Mapping[LoadedTable, Planned]) -> None:

@@ -11,7 +11,12 @@ from airflow_ingest_provider.core.errors import IngestError, LockNotAcquired
 
 _UNPARSED = {"no_parameters": True}
 
-_BEGIN = "SET TRANSACTION ISOLATION LEVEL READ COMMITTED; SET LOCAL row_security = off; SET LOCAL jit = off"
+_BEGIN = """
+    SET TRANSACTION ISOLATION LEVEL READ COMMITTED;
+    SET LOCAL row_security = off;
+    SET LOCAL array_nulls = on;
+    SET LOCAL jit = off
+"""
 
 
 def run(conn: sa.Connection, statement: str | sql.Composable) -> sa.CursorResult[Any]:
@@ -33,7 +38,8 @@ def transaction(conn: sa.Connection) -> Iterator[None]:
 
     It is READ COMMITTED whatever the engine says, so that after waiting for a lock it sees what the
     holder committed; with row_security off, so that a policy that would hide rows from the run is an error
-    instead of a loss; and without JIT, which takes longer to compile a query of the catalog than that takes to run.
+    instead of a loss; with NULL in arrays taken for NULL; and without JIT, which takes longer to compile a query of the
+    catalog than that takes to run.
     """
     with conn.begin():
         run(conn, _BEGIN)
@@ -83,6 +89,11 @@ def transaction_id(conn: sa.Connection) -> int:
     return int(conn.scalar(sa.text("SELECT pg_current_xact_id()::text")) or 0)
 
 
+def first_line(error: sa.exc.DBAPIError) -> str:
+    """What PostgreSQL says, without the DETAIL and CONTEXT, which quote values of rows."""
+    return str(error.orig).partition("\n")[0].strip()
+
+
 @contextmanager
 def explained() -> Iterator[None]:
     """A missing privilege and a deadlock, as errors that say what to do about them."""
@@ -90,9 +101,9 @@ def explained() -> Iterator[None]:
         yield
     except sa.exc.DBAPIError as error:
         if sqlstate(error) == INSUFFICIENT_PRIVILEGE:
-            message = str(error.orig).splitlines()[0].strip()
             raise IngestError(
-                f"the role lacks a privilege: {message}: expected to be allowed to; GRANT it, or use another role"
+                f"the role lacks a privilege: {first_line(error)}: expected to be allowed to; GRANT it, or use another "
+                "role"
             ) from error
         if sqlstate(error) == DEADLOCK_DETECTED:
             raise LockNotAcquired(

@@ -26,12 +26,12 @@ from airflow_ingest_provider.core.differences import (
     TypeChanged,
     Way,
 )
-from airflow_ingest_provider.core.locks import exclusively, hold_writers
+from airflow_ingest_provider.core.locks import OF_READERS, OF_WRITERS, exclusively, hold_writers, run_each
 from airflow_ingest_provider.core.names import Name, free_name, is_temporary, temporary_name
 from airflow_ingest_provider.core.options import Options
 from airflow_ingest_provider.core.plan import TablePlan
 from airflow_ingest_provider.core.session import run
-from airflow_ingest_provider.core.shape import ConstraintShape, IndexShape, TableShape
+from airflow_ingest_provider.core.shape import ConstraintShape, ForeignKeyShape, IndexShape, TableShape
 from airflow_ingest_provider.core.watermark import State
 
 Step = Callable[[sa.Connection], None]
@@ -80,11 +80,11 @@ class Steps:
             case NotNullAdded(column):
                 check = sql.SQL("CHECK ({} IS NOT NULL)").format(sql.Identifier(column))
                 yield self._exclusive(statements.add_unvalidated(self._table, name, check))
-                yield self._exclusive(statements.validate(self._table, name))
+                yield self._validate(name)
             case ConstraintAdded(ConstraintShape(kind="c") as check_):
                 yield self._exclusive(statements.add_unvalidated(self._table, name, sql.SQL(check_.definition)))
                 if check_.validated:
-                    yield self._exclusive(statements.validate(self._table, name))
+                    yield self._validate(name)
             case ConstraintAdded(key) if self._live.kind == "p":
                 # PostgreSQL has no USING INDEX for them.
                 yield self._exclusive(statements.add_constraint(self._table, key, key.name))
@@ -96,24 +96,33 @@ class Steps:
                 yield self._index(index, name)
             case ForeignKeyAdded(foreign_key):
                 in_two = self._live.kind != "p"  # the others have no NOT VALID before PostgreSQL 18
-                target = foreign_key.target
-                yield self._exclusive(
-                    statements.add_foreign_key(self._table, foreign_key, name, target, valid=not in_two)
-                )
+                yield self._foreign_key(foreign_key, name, valid=not in_two)
                 if in_two and foreign_key.validated:
-                    yield self._exclusive(statements.validate(self._table, name))
+                    yield self._validate(name)
             case ConstraintValidated(known):
-                yield self._exclusive(statements.validate(self._table, known))
+                yield self._validate(known)
 
-    def _exclusive(self, statement: sql.Composable) -> Step:
-        return lambda conn: self._exclusively(conn, lambda: run(conn, statement))
+    def _exclusive(self, *steps: sql.Composable) -> Step:
+        return lambda conn: exclusively(conn, [self._table], self._options, lambda: run_each(conn, steps))
 
-    def _exclusively(self, conn: sa.Connection, work: Callable[[], object]) -> None:
-        exclusively(conn, [self._table], self._options, work)
+    def _validate(self, name: str) -> Step:
+        """Read the rows for a constraint, under SHARE UPDATE EXCLUSIVE: readers and writers go on."""
+        step = [statements.validate(self._table, name)]
+        names, options = [self._table], self._options
+        return lambda conn: exclusively(conn, names, options, lambda: run_each(conn, step), harmless=OF_WRITERS)
+
+    def _foreign_key(self, key: ForeignKeyShape, name: str, *, valid: bool) -> Step:
+        """Add a foreign key, under SHARE ROW EXCLUSIVE on both tables."""
+        step = [statements.add_foreign_key(self._table, key, name, key.target, valid=valid)]
+        names, options = {self._table, key.target}, self._options
+        return lambda conn: exclusively(
+            conn, names, options, lambda: run_each(conn, step, among=len(names)), harmless=OF_READERS
+        )
 
     def _catalog_changes(self, differences: Sequence[Difference]) -> Step:
-        steps = [statements.migrate_in_place(self._table, one, self.state.comment) for one in differences]
-        return lambda conn: self._exclusively(conn, lambda: [run(conn, step) for step in steps])
+        return self._exclusive(
+            *(statements.migrate_in_place(self._table, one, self.state.comment) for one in differences)
+        )
 
     def _index(self, index: IndexShape, name: str) -> Step:
         def build(conn: sa.Connection) -> None:
@@ -124,32 +133,32 @@ class Steps:
 
     def _last(self, conn: sa.Connection) -> None:
         """Take away what goes, and give what was made its place and name."""
-        catalog_changes = [one for one in in_order(self._plan.of_way(Way.CATALOG)) if not _comes_first(one)]
+        exclusively(conn, [self._table], self._options, lambda: run_each(conn, self._last_changes(conn)))
 
-        def work() -> None:
-            for difference in self._plan.of_way(Way.STEPS):
-                if isinstance(difference, NotNullAdded):
-                    run(conn, statements.set_not_null(self._table, difference.column))
-            for difference in catalog_changes:
-                run(conn, statements.migrate_in_place(self._table, difference, self.state.comment))
-            for place, difference in enumerate(self._plan.of_way(Way.STEPS)):
-                self._settle(conn, difference, temporary_name(self._token, f"step{place}"))
+    def _last_changes(self, conn: sa.Connection) -> Iterator[sql.Composable]:
+        differences = self._plan.of_way(Way.STEPS)
+        yield from (
+            statements.set_not_null(self._table, one.column) for one in differences if isinstance(one, NotNullAdded)
+        )
+        for difference in in_order(self._plan.of_way(Way.CATALOG)):
+            if not _comes_first(difference):
+                yield statements.migrate_in_place(self._table, difference, self.state.comment)
+        for place, difference in enumerate(differences):
+            yield from self._settle(conn, difference, temporary_name(self._token, f"step{place}"))
 
-        self._exclusively(conn, work)
-
-    def _settle(self, conn: sa.Connection, difference: Difference, name: str) -> None:
+    def _settle(self, conn: sa.Connection, difference: Difference, name: str) -> Iterator[sql.Composable]:
         wanted = self._wanted_name(difference)
         match difference:
             case NotNullAdded():
-                run(conn, statements.drop_constraint(self._table, name))
+                yield statements.drop_constraint(self._table, name)
             case ConstraintAdded(ConstraintShape(kind="c")) | ForeignKeyAdded():
-                run(conn, statements.rename_constraint(self._table, name, wanted))
+                yield statements.rename_constraint(self._table, name, wanted)
             case ConstraintAdded() if self._live.kind == "p":
                 pass
             case ConstraintAdded(key):
-                run(conn, statements.add_key_using_index(self._table, key, self._free_name(conn, wanted), name))
+                yield statements.add_key_using_index(self._table, key, self._free_name(conn, wanted), name)
             case IndexAdded():
-                run(conn, statements.rename("INDEX", self._table.sibling(name), self._free_name(conn, wanted)))
+                yield statements.rename("INDEX", self._table.sibling(name), self._free_name(conn, wanted))
 
     def _free_name(self, conn: sa.Connection, wanted: str) -> str:
         return free_name(wanted, catalog.taken_names(conn, {self._live.oid: [wanted]})[self._live.oid])
@@ -205,9 +214,4 @@ def clear_leftovers(conn: sa.Connection, oid: int, options: Options) -> None:
         *(sql.SQL("DROP INDEX {}").format(name.sql) for name in indexes),
     ]
     if drops:
-        exclusively(
-            conn,
-            [live.name],
-            options,
-            lambda: [run(conn, drop) for drop in drops],
-        )
+        exclusively(conn, [live.name], options, lambda: run_each(conn, drops))

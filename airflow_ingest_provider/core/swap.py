@@ -13,7 +13,7 @@ from airflow_ingest_provider.core.dependents import Dependent, InboundKey
 from airflow_ingest_provider.core.errors import ConcurrentIngestError, DefinitionError, RowError
 from airflow_ingest_provider.core.heirs import hang_on, heirs_of, move_sequences, sequence_names
 from airflow_ingest_provider.core.hidden import HiddenTable, fitting, name_statistics
-from airflow_ingest_provider.core.locks import exclusively, shorten
+from airflow_ingest_provider.core.locks import OF_READERS, exclusively, shorten
 from airflow_ingest_provider.core.matviews import Built
 from airflow_ingest_provider.core.names import Name, free_name, temporary_name
 from airflow_ingest_provider.core.options import Options
@@ -97,8 +97,8 @@ def _prepare(conn: sa.Connection, hiddens: Sequence[HiddenTable], views: Sequenc
     fingerprints = dependents.fingerprints(conn, oids)
     seen = proof.observe(conn, [*oids, *new_oids])
     for hidden in hiddens:
-        now = seen[hidden.live.oid]
-        if now.shape != hidden.live or not set(now.views) <= set(views):
+        now = seen.get(hidden.live.oid)
+        if now is None or now.shape != hidden.live or not set(now.views) <= set(views):
             raise _altered(hidden.live.name)
     new = {oid: seen[new_oid].shape for oid, new_oid in zip(oids, new_oids, strict=True)}
     revokes = attachments.revokes(conn, dict(zip(new_oids, names, strict=True)))
@@ -121,7 +121,7 @@ def _prepare(conn: sa.Connection, hiddens: Sequence[HiddenTable], views: Sequenc
 
 
 def _altered(table: Name) -> ConcurrentIngestError:
-    return ConcurrentIngestError(f"{table} was altered, or a view on it was, during this run: run again")
+    return ConcurrentIngestError(f"{table} was altered or dropped, or a view on it was, during this run: run again")
 
 
 def _from_outside(inbound: Iterable[InboundKey], swapped: Collection[Name]) -> Iterator[InboundKey]:
@@ -176,6 +176,8 @@ def _drop_old(conn: sa.Connection, prepared: Sequence[Prepared], replaced: Seque
     drop = sql.SQL("DROP {} {}")
     views = [drop.format(sql.SQL(one.view.word), one.name.sql) for one in reversed(replaced)]
     tables = sql.SQL(", ").join(one.old.sql for one in prepared)
+    referred = {key.target for one in prepared for key in one.hidden.live.foreign_keys}
+    shorten(conn, among=len(referred))
     with _explained([one.table for one in prepared]):
         run_all(conn, [*views, sql.SQL("DROP TABLE {}").format(tables)])
 
@@ -216,7 +218,9 @@ def _explained(tables: Collection[Name]) -> Iterator[None]:
 def _give_owners(conn: sa.Connection, hiddens: Sequence[HiddenTable]) -> None:
     found = catalog.access(conn, [hidden.live.oid for hidden in hiddens])
     for hidden in hiddens:
-        access = found[hidden.live.oid]
+        access = found.get(hidden.live.oid)
+        if access is None:
+            raise _altered(hidden.live.name)
         if access.may_own and access.owner != access.role:
             run(conn, statements.give_owner("TABLE", hidden.name, access.owner))
 
@@ -292,7 +296,7 @@ def _refer_inbound_keys(conn: sa.Connection, hiddens: Sequence[HiddenTable], opt
                 run(conn, statements.add_foreign_key(key.table, key, name, hidden.name, valid=False))
 
     if keys:
-        exclusively(conn, {key.table for _, key, _ in keys}, options, refer, keeps_readers=False)
+        exclusively(conn, {key.table for _, key, _ in keys}, options, refer, harmless=OF_READERS)
     for hidden, key, name in keys:
         if key.validated:
             with _keys_found(key, hidden.live.name):

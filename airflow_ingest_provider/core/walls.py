@@ -14,7 +14,7 @@ def walls(conn: sa.Connection, oids: Sequence[int], swapped: Collection[int] = (
     `swapped` are other tables that are swapped in the same transaction; so is each of these that can be, for those
     behind it.
     """
-    hanging = by_table(conn.execute(_WALLS, {"oids": list(oids)}))
+    hanging = by_table(conn.execute(_WALLS, {"oids": list(oids), "to_act_as": _to_act_as(conn)}))
     found = {oid: tuple(row.wall for row in hanging[oid]) for oid in oids}
     if not conn.scalar(_ANY_MATERIALIZED):
         return found
@@ -40,7 +40,17 @@ def _qualified(conn: sa.Connection, oids: Collection[int]) -> Iterator[str]:
 
 def retyping(conn: sa.Connection, oid: int, columns: Collection[str]) -> tuple[str, ...]:
     """What stands against making the views over columns again that get other types, and what is built on them."""
-    return tuple(conn.scalars(_RETYPING, {"oid": oid, "columns": list(columns)})) if columns else ()
+    if not columns:
+        return ()
+    return tuple(conn.scalars(_RETYPING, {"oid": oid, "columns": list(columns), "to_act_as": _to_act_as(conn)}))
+
+
+def _to_act_as(conn: sa.Connection) -> str:
+    """What a role needs of another one to make it an owner, or to grant as it: since 16 members may lack it.
+
+    https://www.postgresql.org/docs/current/role-membership.html
+    """
+    return "SET" if (conn.dialect.server_version_info or (0,)) >= (16,) else "MEMBER"
 
 
 def insert_triggers(conn: sa.Connection, oids: Sequence[int]) -> dict[int, tuple[str, ...]]:
@@ -157,13 +167,20 @@ _WALLS = sa.text("""
     SELECT format('a grant by %s, as whom role %s may not act', pg_get_userbyid(acl.grantor), current_user)
     FROM it JOIN pg_class c ON c.oid = it.oid LEFT JOIN pg_attribute a ON a.attrelid = c.oid,
          LATERAL (SELECT * FROM aclexplode(c.relacl) UNION SELECT * FROM aclexplode(a.attacl)) acl
-    WHERE acl.grantor <> it.relowner AND NOT pg_has_role(acl.grantor, 'MEMBER')
+    WHERE acl.grantor <> it.relowner AND NOT pg_has_role(acl.grantor, :to_act_as)
     UNION
     SELECT format('the owner %s of %s, who may not have relations in schema %s', o.rolname, c.oid::regclass,
                   c.relnamespace::regnamespace)
     FROM dropped JOIN pg_class c ON c.oid = dropped.oid JOIN pg_roles o ON o.oid = c.relowner
     WHERE o.rolname <> current_user AND NOT has_schema_privilege(o.oid, c.relnamespace, 'CREATE')
       AND NOT (SELECT rolsuper FROM pg_roles WHERE rolname = current_user)
+    UNION
+    SELECT format('the owner %s of %s, as whom role %s may not act', pg_get_userbyid(c.relowner), c.oid::regclass,
+                  current_user)
+    FROM dropped JOIN pg_class c ON c.oid = dropped.oid WHERE NOT pg_has_role(c.relowner, :to_act_as)
+    UNION
+    SELECT format('foreign key %s of %s, which has a PERIOD', k.conname, k.conrelid::regclass) FROM pg_constraint k, it
+    WHERE k.contype = 'f' AND it.oid IN (k.conrelid, k.confrelid) AND to_jsonb(k) ->> 'conperiod' = 'true'
     UNION
     SELECT format('schema %s, in which role %s may not create relations', c.relnamespace::regnamespace, current_user)
     FROM (SELECT oid FROM dropped UNION
@@ -337,7 +354,8 @@ _RETYPING = sa.text("""
     UNION
     SELECT format('view %s, which belongs to %s', c.oid::regclass, pg_get_userbyid(c.relowner))
     FROM remade JOIN pg_class c USING (oid)
-    WHERE NOT pg_has_role(c.relowner, 'USAGE') OR pg_is_other_temp_schema(c.relnamespace)
+    WHERE NOT pg_has_role(c.relowner, 'USAGE') OR NOT pg_has_role(c.relowner, :to_act_as)
+       OR pg_is_other_temp_schema(c.relnamespace)
     ORDER BY 1
 """)
 

@@ -866,7 +866,7 @@ def test_the_plan_is_for_people(conn: sa.Connection, other: sa.Connection) -> No
         "  added index USING btree (b)  rebuild  SHARE  writers, for the copy; all, for the swap's milliseconds\n"
         "  rewrites the table and its indexes, about 8192 bytes\n"
         "  carries over: view public.v\n"
-        "  carries over: 1 x GRANT\n"
+        "  carries over: 1 x grant\n"
         "  keeps: positive CHECK ((a > 0)), which is not declared\n"
         "  risk: refused if a value of a would change as integer"
     )
