@@ -137,7 +137,9 @@ def needed_indexes(conn: sa.Connection, oid: int) -> Mapping[str, str]:
 
 def has_more_rows(conn: sa.Connection, name: Name, than: int) -> bool:
     """Whether the table holds more rows than that; no more are read."""
-    counted = sql.SQL("SELECT count(*) FROM (SELECT FROM {} LIMIT {}) first_rows").format(name.sql, sql.Literal(than + 1))
+    counted = sql.SQL("SELECT count(*) FROM (SELECT FROM {} LIMIT {}) first_rows").format(
+        name.sql, sql.Literal(than + 1)
+    )
     return int(run(conn, counted).scalar_one()) > than
 
 

@@ -14,6 +14,7 @@ from airflow_ingest_provider.core.merge import (
     analyze_keys,
     and_unchanged,
     columns_to_update,
+    equals,
     last_rows,
     matching,
     merge_rows,
@@ -113,7 +114,7 @@ def _compare(
             stays=_STAYS,
             rows=rows_of(shape),
             latest=latest,
-            matching=matching(key, "latest"),
+            matching=matching(shape, key, "latest"),
             unchanged=and_unchanged(columns_to_update(shape, key)),
         ),
     )
@@ -141,11 +142,11 @@ def delete_gone(
     Those that a row which stays refers to, by one of the `references` or by way of others that are gone, are left:
     ON DELETE would be a reason to refuse, delete or change the row that stays, though it may be about to change.
     """
-    free = sql.SQL(" AND NOT EXISTS (SELECT FROM held WHERE {})").format(same_key(key, "held", "gone"))
+    free = sql.SQL(" AND NOT EXISTS (SELECT FROM held WHERE {})").format(same_key(shape, key, "held", "gone"))
     statement = sql.SQL("{ctes} DELETE FROM {rows} AS live USING gone WHERE {is_it}{free}").format(
         ctes=_gone(compared, shape, key, references),
         rows=rows_of(shape),
-        is_it=matching(key, "gone"),
+        is_it=matching(shape, key, "gone"),
         free=free if references else sql.SQL(""),
     )
     return run(conn, statement).rowcount
@@ -175,30 +176,35 @@ def _gone(compared: Compared, shape: TableShape, key: Sequence[str], references:
         sql.SQL(", ").join(sql.SQL("live.{}").format(sql.Identifier(name)) for name in dict.fromkeys(names)),
         rows_of(shape),
         compared.rows.sql,
-        matching(key, "compared"),
+        matching(shape, key, "compared"),
         sql.SQL(" WHERE NOT {}").format(_STAYS),
     )
     if not references:
         return gone
-    stays = sql.SQL(" AND NOT EXISTS (SELECT FROM gone AS also WHERE {})").format(same_key(key, "also", "referring"))
+    stays = sql.SQL(" AND NOT EXISTS (SELECT FROM gone AS also WHERE {})").format(
+        same_key(shape, key, "also", "referring")
+    )
     by_rows = [
         sql.SQL("SELECT gone.* FROM gone WHERE EXISTS (SELECT FROM {} AS referring WHERE {}{})").format(
-            rows_of(one.referring), _refers(one.key, "referring"), stays if one.key in own else sql.SQL("")
+            rows_of(one.referring), _refers(shape, one.key, "referring"), stays if one.key in own else sql.SQL("")
         )
         for one in references
     ]
     held: list[sql.Composable] = [sql.SQL("({})").format(sql.SQL(" UNION ").join(by_rows))]
     if own:
-        onward = sql.SQL(" OR ").join(_refers(one, "held") for one in own)
+        onward = sql.SQL(" OR ").join(_refers(shape, one, "held") for one in own)
         held.append(sql.SQL("SELECT gone.* FROM held JOIN gone ON {}").format(onward))
     return sql.SQL("{}, held AS ({})").format(gone, sql.SQL(" UNION ").join(held))
 
 
-def _refers(key: ForeignKeyShape, referring: str) -> sql.Composable:
+def _refers(shape: TableShape, key: ForeignKeyShape, referring: str) -> sql.Composable:
+    """A condition: the row of `referring` refers to that of `gone`."""
     pairs = zip(key.columns, key.target_columns, strict=True)
     return sql.SQL("({})").format(
         sql.SQL(" AND ").join(
-            sql.SQL("{}.{} = gone.{}").format(sql.Identifier(referring), sql.Identifier(own), sql.Identifier(target))
+            sql.SQL("{}.{} {} gone.{}").format(
+                sql.Identifier(referring), sql.Identifier(own), equals(shape, target), sql.Identifier(target)
+            )
             for own, target in pairs
         )
     )

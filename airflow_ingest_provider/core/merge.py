@@ -123,7 +123,7 @@ def count_unchanged(
         " WHERE {matching}{same} OFFSET 0) AS unchanged FROM {staged} AS latest{sample}) looked_up"
     ).format(
         rows=rows_of(shape),
-        matching=matching(key, "latest"),
+        matching=matching(shape, key, "latest"),
         same=and_unchanged(columns_to_update(shape, key)),
         staged=staged.sql,
         sample=sample,
@@ -180,7 +180,7 @@ def _differs(shape: TableShape, key: Sequence[str], *, look_up: bool) -> sql.Com
     """Whether a row of `latest` is not in the table to the byte."""
     return sql.SQL("NOT EXISTS (SELECT FROM {} AS live WHERE {}{}{})").format(
         rows_of(shape),
-        matching(key, "latest"),
+        matching(shape, key, "latest"),
         and_unchanged(columns_to_update(shape, key)),
         sql.SQL(" OFFSET 0" if look_up else ""),
     )
@@ -213,7 +213,7 @@ def _update_then_insert(
         rows=rows_of(shape),
         columns=statements.columns([column.name for column in shape.loaded_columns]),
         latest=latest,
-        matching=matching(key, "latest"),
+        matching=matching(shape, key, "latest"),
         look_up=sql.SQL(" OFFSET 0" if look_up else ""),
         key=statements.columns(key),
     )
@@ -233,20 +233,33 @@ def _update(
 ) -> sql.Composable:
     assignments = [sql.SQL("{0} = latest.{0}").format(sql.Identifier(column.name)) for column in updates]
     return sql.SQL("UPDATE {} AS live SET {} FROM ({}) AS latest WHERE {} AND NOT (true{})").format(
-        rows_of(shape), sql.SQL(", ").join(assignments), latest, matching(key, "latest"), and_unchanged(updates)
+        rows_of(shape), sql.SQL(", ").join(assignments), latest, matching(shape, key, "latest"), and_unchanged(updates)
     )
 
 
-def matching(key: Sequence[str], other: str) -> sql.Composable:
+def matching(shape: TableShape, key: Sequence[str], other: str) -> sql.Composable:
     """A condition: the row of `live` has the key of the other one."""
-    return same_key(key, "live", other)
+    return same_key(shape, key, "live", other)
 
 
-def same_key(key: Sequence[str], one: str, other: str) -> sql.Composable:
+def same_key(shape: TableShape, key: Sequence[str], one: str, other: str) -> sql.Composable:
     """A condition: the rows of both have the same key."""
-    pair = sql.SQL("{1}.{0} = {2}.{0}")
-    names = map(sql.Identifier, key)
-    return sql.SQL(" AND ").join(pair.format(name, sql.Identifier(one), sql.Identifier(other)) for name in names)
+    return sql.SQL(" AND ").join(
+        sql.SQL("{1}.{0} {3} {2}.{0}").format(
+            sql.Identifier(name), sql.Identifier(one), sql.Identifier(other), equals(shape, name)
+        )
+        for name in key
+    )
+
+
+def equals(shape: TableShape, name: str) -> sql.Composable:
+    """The operator by which two values of the column are equal for its indexes, whatever the search_path is.
+
+    A bare `=` between two citext, whose schema is not in the path, would be that of text.
+    """
+    column = shape.column(name)
+    assert column is not None, "keys are of columns that are there"
+    return sql.SQL("OPERATOR({}.=)").format(sql.Identifier(column.value.equality))
 
 
 def and_unchanged(columns: Sequence[ColumnShape]) -> sql.Composable:

@@ -89,6 +89,7 @@ def _type(oid: int, modifier: int, types: Mapping[int, Any]) -> TypeShape:
         modifier=modifier,
         element=_type(inner, modifier if row.element else -1, types) if inner else None,
         labels=tuple(row.labels),
+        equality=row.equality,
     )
 
 
@@ -215,7 +216,10 @@ _TYPES = sa.text("""
     SELECT t.oid::bigint AS oid, t.typname, t.typtype::text, t.typbasetype::bigint AS typbasetype, t.typtypmod,
            CASE WHEN t.typcategory = 'A' THEN t.typelem::bigint END AS element,
            r.rngsubtype::bigint AS subtype,
-           ARRAY(SELECT enumlabel::text FROM pg_enum e WHERE e.enumtypid = t.oid ORDER BY enumsortorder) AS labels
+           ARRAY(SELECT enumlabel::text FROM pg_enum e WHERE e.enumtypid = t.oid ORDER BY enumsortorder) AS labels,
+           coalesce((SELECT n.nspname::text FROM pg_operator o JOIN pg_namespace n ON n.oid = o.oprnamespace
+                     WHERE o.oprname = '=' AND o.oprleft = t.oid AND o.oprright = t.oid LIMIT 1),
+                    'pg_catalog') AS equality
     FROM used
     CROSS JOIN LATERAL (SELECT * FROM pg_type WHERE oid = used.oid OFFSET 0) t
     LEFT JOIN pg_range r ON t.oid IN (r.rngtypid, r.rngmultitypid)

@@ -15,7 +15,7 @@ class TypeShape:
     `name` is pg_type.typname ("int4", "numeric", "mood"; of an array: "_int4"), `kind` is
     pg_type.typtype ("b" base, "e" enum, "c" composite, "r" range, "m" multirange), `modifier` is
     atttypmod (-1: none), `element` is the type of an array's elements or of a range's bounds, and `labels` are an
-    enum's, in order.
+    enum's, in order. `equality` is the schema of its `=` operator: that of an extension's type may be anywhere.
     """
 
     name: str
@@ -23,6 +23,7 @@ class TypeShape:
     modifier: int = -1
     element: "TypeShape | None" = None
     labels: tuple[str, ...] = ()
+    equality: str = "pg_catalog"
 
     @property
     def enum(self) -> "TypeShape | None":

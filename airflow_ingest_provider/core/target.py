@@ -1,5 +1,6 @@
 """One table of a run: where its rows go in a batch, and what has become of them so far."""
 
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -330,7 +331,14 @@ def plan_tables(
 def find_tables(conn: sa.Connection, tables: Sequence[sa.Table]) -> list[tuple[Name, int | None]]:
     """The qualified names that declared tables have on this connection, and their OIDs (None: there is none)."""
     found = catalog.find_tables(conn, tables)
-    for name, _ in found:
+    names = [name for name, _ in found]
+    twice = next((name for name, count in Counter(names).items() if count > 1), None)
+    if twice:
+        raise DefinitionError(
+            f"{twice} is declared twice, with its schema and without, or by a schema that is translated into another: "
+            "declare each table once"
+        )
+    for name in names:
         if not name.schema:
             raise DefinitionError(
                 f"table {name.name!r} has no schema, and the search_path has none that exists and that the role "

@@ -1,11 +1,12 @@
 """Rows that are merged into a table: those that differ are touched, and none is lost."""
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
 
-from airflow_ingest_provider import Delete, Replace, RowError, Upsert, ingest, ingest_plan
+from airflow_ingest_provider import DefinitionError, Delete, Replace, RowError, Upsert, ingest, ingest_plan
 from tests.postgres.helpers import give, load, people, rows_of
 
 IN_PLACE: Any = {"delete": Delete.BEFORE_FIRST_BATCH, "replace": Replace.IN_PLACE}
@@ -305,3 +306,59 @@ def test_rows_that_a_trigger_keeps_out_are_received_and_nothing_else(
     assert rows_of(conn) == expected
     counts = (result.received, result.inserted, result.updated, result.unchanged, result.deleted)
     assert counts == ((6, 1, 1, 1, 0) if changed else (3, 1, 0, 0, 0))
+
+
+class Elsewhere(sa.types.UserDefinedType[Any]):
+    """A type of an extension in a schema that is not in the search_path."""
+
+    cache_ok = True
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def get_col_spec(self, **_: Any) -> str:
+        return f"elsewhere.{self.name}"
+
+
+@pytest.fixture
+def elsewhere(other: sa.Connection, extension: Callable[[str], None]) -> Callable[[str], sa.Table]:
+    """A function that makes an extension in that schema, and a table whose key is of its type."""
+
+    def make(name: str) -> sa.Table:
+        extension(name)
+        other.exec_driver_sql(f"CREATE SCHEMA elsewhere; ALTER EXTENSION {name} SET SCHEMA elsewhere")
+        key: sa.Column[Any] = sa.Column("key", Elsewhere(name), primary_key=True)
+        return sa.Table("keyed", sa.MetaData(), key, sa.Column("value", sa.Integer))
+
+    return make
+
+
+def test_keys_are_equal_as_their_type_says_wherever_its_operators_are(
+    conn: sa.Connection, other: sa.Connection, elsewhere: Callable[[str], sa.Table]
+) -> None:
+    table = elsewhere("citext")
+    load(conn, table, [("A", 1), ("B", 2)])
+    other.exec_driver_sql("CREATE TABLE child (key elsewhere.citext REFERENCES keyed ON DELETE CASCADE)")
+    other.exec_driver_sql("INSERT INTO child VALUES ('A'), ('B')")
+    result = load(conn, table, [("a", 1), ("B", 2)], **IN_PLACE).tables[0]
+    assert (result.inserted, result.updated, result.unchanged, result.deleted) == (0, 1, 1, 0)
+    assert rows_of(conn, "SELECT key::text FROM child ORDER BY 1") == [("A",), ("B",)]
+    result = load(conn, table, [("A", 1), ("b", 3)]).tables[0]
+    assert (result.inserted, result.updated) == (0, 2)
+    assert rows_of(conn, "SELECT key::text, value FROM keyed ORDER BY 1") == [("A", 1), ("b", 3)]
+
+
+def test_keys_may_be_of_a_type_that_is_no_text(conn: sa.Connection, elsewhere: Callable[[str], sa.Table]) -> None:
+    table = elsewhere("hstore")
+    for value in (1, 2):
+        for options in ({}, IN_PLACE, {**IN_PLACE, "replace": Replace.SWAP}):
+            load(conn, table, [("a=>1", value), ("a=>2", value)], **options)
+    assert rows_of(conn, "SELECT key::text, value FROM keyed ORDER BY 1") == [('"a"=>"1"', 2), ('"a"=>"2"', 2)]
+
+
+def test_a_table_that_is_declared_twice_is_refused(conn: sa.Connection) -> None:
+    metadata = sa.MetaData()
+    for schema in (None, "public"):
+        sa.Table("twice", metadata, sa.Column("id", sa.Integer, primary_key=True), schema=schema)
+    with pytest.raises(DefinitionError, match=r"public.twice is declared twice"):
+        ingest(conn, metadata, lambda _: [])
