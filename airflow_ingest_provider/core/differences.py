@@ -31,6 +31,7 @@ class Cost:
 
 BRIEFLY = Cost("ACCESS EXCLUSIVE", "all, for milliseconds")
 BY_REBUILD = Cost("SHARE", "writers, for the copy; all, for the swap's milliseconds")
+BY_SWAP = Cost("none before the swap", "all, for the swap's milliseconds")
 _ROWS_READ = Cost("SHARE UPDATE EXCLUSIVE", "all, for milliseconds; nobody, while rows are read")
 _INDEX_BUILT = Cost("SHARE", "writers, while the index is built")
 _NOBODY = Cost("SHARE UPDATE EXCLUSIVE", "nobody")

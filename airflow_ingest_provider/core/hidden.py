@@ -165,7 +165,40 @@ def _insert(conn: sa.Connection, hidden: HiddenTable, conversions: Mapping[str, 
     values = sql.SQL(", ").join(_value(hidden, column, conversions) for column in filled)
     insert = sql.SQL("INSERT INTO {} {} SELECT {} FROM {}")
     with _understood(hidden.live.name, conversions):
-        return run(conn, insert.format(hidden.name.sql, listed, values, hidden.live.name.sql)).rowcount
+        rows = run(conn, insert.format(hidden.name.sql, listed, values, hidden.live.name.sql)).rowcount
+    if conversions:
+        _check_count(conn, hidden.live.name, rows, conversions)
+    return rows
+
+
+def _check_count(conn: sa.Connection, table: Name, rows: int, conversions: Mapping[str, str]) -> None:
+    """Raise DefinitionError for aggregates and functions that return sets, which make another number of rows."""
+    there = run(conn, sql.SQL("SELECT count(*) FROM {}").format(table.sql)).scalar_one()
+    if rows != there:
+        raise DefinitionError(
+            f"{table}: conversions={dict(conversions)!r} make {rows} rows of {there}: expected SQL expressions that "
+            "give one value for each row"
+        )
+
+
+def try_conversions(conn: sa.Connection, plan: TablePlan, live: TableShape, conversions: Mapping[str, str]) -> None:
+    """Convert the live rows as `copy` would, into a temporary table that does not stay.
+
+    Raises DefinitionError where a conversion is no expression over the table, and what PostgreSQL says where it fails
+    on a row.
+    """
+    assert plan.target is not None, "a table that is there has a target"
+    converted = tuple(column for column in plan.target.loaded_columns if column.name in conversions)
+    if not converted:
+        return
+    shape = replace(plan.target, name=Name("pg_temp", temporary_name("converted")), columns=converted)
+    try:
+        with rolled_back(conn):
+            run(conn, statements.create_staging(shape.name.name, shape, not_null=True))
+            _insert(conn, HiddenTable(shape.name, live, shape, token=""), conversions)
+    except sa.exc.DBAPIError as error:
+        if sqlstate(error) != UNDEFINED_OBJECT:  # a type that is yet to be made
+            raise
 
 
 @contextmanager

@@ -7,6 +7,7 @@ from enum import Enum
 from airflow_ingest_provider.core import kept
 from airflow_ingest_provider.core.differences import (
     BY_REBUILD,
+    BY_SWAP,
     CollationChanged,
     ColumnAdded,
     ColumnDropped,
@@ -16,6 +17,7 @@ from airflow_ingest_provider.core.differences import (
     ConstraintAdded,
     ConstraintDropped,
     ConstraintValidated,
+    Cost,
     DefaultChanged,
     Difference,
     EnumChanged,
@@ -91,6 +93,9 @@ class TablePlan:
     """Why it cannot be carried out, as far as could be told without trying."""
     replaces: str | None = None
     """How a full refresh replaces the rows, and why so."""
+    by_swap: bool = False
+    """Whether it does that by a new table: that has the definition before it has rows, and no old row is read for it.
+    What PostgreSQL changes in its catalog alone is changed before, in the old one."""
 
     @property
     def action(self) -> Action:
@@ -120,20 +125,21 @@ class TablePlan:
     @property
     def risks(self) -> tuple[str, ...]:
         """What may go wrong, or be lost."""
+        if self.by_swap:
+            return ()
         return tuple(difference.risk for difference in self.differences if difference.risk)
 
     def __str__(self) -> str:
-        rebuilt = self.action is Action.REBUILD
-        rows = [
-            (str(one), "rebuild" if rebuilt else one.statement, cost.lock, cost.waits)
-            for one in self.differences
-            for cost in (BY_REBUILD if rebuilt else one.cost,)
-        ]
-        lines = [f"{self.table}: {self.action.value}"]
+        anew = self.action is Action.REBUILD or (self.by_swap and self.action is Action.STEPS)
+        rebuilt = anew and not self.by_swap
+        ways = [(one, *self._way(one)) for one in self.differences]
+        rows = [(str(one), by, cost.lock, cost.waits) for one, by, cost in ways]
+        lines = [f"{self.table}: {'with the new rows' if anew and self.by_swap else self.action.value}"]
         if rows:
             lines += aligned([("difference", "by", "lock", "who waits"), *rows])
         if rebuilt:
             lines.append(f"  rewrites the table and its indexes, about {_size(self.bytes)}")
+        if anew:
             lines += [f"  carries over: {carried}" for carried in self.carried]
         lines += [f"  keeps: {one}" for one in self.kept]
         lines += [f"  risk: {risk}" for risk in self.risks]
@@ -142,6 +148,15 @@ class TablePlan:
         if self.refused:
             lines.append(f"  refused: {self.refused}")
         return "\n".join(lines)
+
+    def _way(self, one: Difference) -> tuple[str, Cost]:
+        """What brings a difference about, and what that costs."""
+        lacks_values = isinstance(one, ColumnAdded) and one.needs_values
+        if self.by_swap and (one.way is not Way.CATALOG or lacks_values):
+            return "new table", BY_SWAP
+        if self.action is Action.REBUILD and not self.by_swap:
+            return "rebuild", BY_REBUILD
+        return one.statement, one.cost
 
 
 @dataclass(frozen=True)

@@ -13,10 +13,12 @@ from airflow_ingest_provider.core.checks import check_role
 from airflow_ingest_provider.core.conversions import check_conversions
 from airflow_ingest_provider.core.declared import tables_of
 from airflow_ingest_provider.core.errors import DefinitionError
+from airflow_ingest_provider.core.hidden import try_conversions
 from airflow_ingest_provider.core.load import check_connection
+from airflow_ingest_provider.core.migrate import explained as explained_of_rows
 from airflow_ingest_provider.core.names import Name
 from airflow_ingest_provider.core.options import Delete, Migrate, Options, Replace
-from airflow_ingest_provider.core.plan import IngestPlan, TablePlan
+from airflow_ingest_provider.core.plan import IngestPlan, Planned, TablePlan
 from airflow_ingest_provider.core.refresh import choose_refreshes
 from airflow_ingest_provider.core.session import explained, transaction
 from airflow_ingest_provider.core.target import LoadedTable, Refresh, find_tables, parents_first, plan_tables
@@ -74,10 +76,22 @@ def _plans(
         if not refusals[loaded]:
             rows_stay = loaded.refresh is not Refresh.SWAP
             refusals[loaded] = _refusal(checks.check, conn, found, options, rows_stay=rows_stay)
+            if rows_stay and not refusals[loaded]:
+                refusals[loaded] = _refusal(_try_conversions, conn, found)
     return {
-        loaded.name: dataclasses.replace(found.plan, replaces=loaded.why_so, refused=refusals[loaded])
+        loaded.name: dataclasses.replace(
+            found.plan,
+            replaces=loaded.why_so,
+            by_swap=loaded.refresh is Refresh.SWAP,
+            refused=refusals[loaded],
+        )
         for loaded, found in planned.items()
     }
+
+
+def _try_conversions(conn: sa.Connection, found: Planned) -> None:
+    with explained_of_rows(found.live.name, str):
+        try_conversions(conn, found.plan, found.live, found.facts.conversions)
 
 
 def _refusal(check: Callable[..., object], *arguments: Any, **options: Any) -> str | None:

@@ -231,7 +231,7 @@ class IngestRun:
             create_types(conn, loaded.table)
         checks.check(conn, planned, options, rows_stay=not by_swap)
         if planned.plan.differences:
-            logger.info("plan for %s", planned.plan)
+            logger.info("plan for %s", dataclasses.replace(planned.plan, by_swap=by_swap))
         if planned.plan.dropped:
             logger.warning("%s: columns go with their values: %s", loaded.name, ", ".join(planned.plan.dropped))
         loaded.note_migration(planned.plan.lines)

@@ -7,7 +7,7 @@ import threading
 import traceback
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from datetime import date
 from decimal import Decimal
@@ -876,3 +876,49 @@ def test_the_plan_is_for_people(conn: sa.Connection, other: sa.Connection) -> No
     )
     missing = sa.Table("missing", sa.MetaData(), sa.Column("b", sa.Text))
     assert str(ingest_plan(conn, missing.metadata)) == "public.missing: create"
+
+
+def test_the_plan_of_a_refresh_says_what_the_new_table_costs(conn: sa.Connection, other: sa.Connection) -> None:
+    """No old row is read for it: none stands against a type or NOT NULL, and no lock is held while rows are loaded."""
+    other.exec_driver_sql("CREATE TABLE t (a text, gone text); INSERT INTO t VALUES ('abc', 'x'), (NULL, 'y')")
+    needed = sa.Column("b", sa.Integer, nullable=False)
+    table = sa.Table("t", sa.MetaData(), sa.Column("a", sa.Integer, nullable=False, index=True), needed)
+    swap = "new table    none before the swap  all, for the swap's milliseconds"
+    plan = ingest_plan(conn, table.metadata, delete=Delete.BEFORE_FIRST_BATCH)
+    assert str(plan) == (
+        "public.t: with the new rows\n"
+        "  difference                      by           lock                  who waits\n"
+        "  gone: dropped, with its values  DROP COLUMN  ACCESS EXCLUSIVE      all, for milliseconds\n"
+        f"  a: text -> integer              {swap}\n"
+        f"  a: NOT NULL                     {swap}\n"
+        f"  b: added as integer             {swap}\n"
+        f"  added index USING btree (a)     {swap}\n"
+        "  rows: replaced by a new table that takes the old one's place (nothing stands against it)"
+    )
+    load(conn, table, [(1, 2)], delete=Delete.BEFORE_FIRST_BATCH)
+    assert rows_of(conn, "SELECT * FROM t") == [(1, 2)]
+
+
+@pytest.mark.parametrize(
+    ("conversion", "refusal"),
+    [
+        ("nowhere", 'column "nowhere" does not exist'),
+        ("max(DATE '2026-11-24')", "make 1 rows of 2: expected SQL expressions that give one value for each row"),
+        ("unnest(ARRAY[DATE '2026-11-24', DATE '2026-11-25'])", "make 4 rows of 2"),
+        ("1; DROP TABLE t", "syntax error"),
+        ("to_date(day, 'DD.MM.YYYY')", "rows that are stored do not satisfy the definition"),
+        ("to_date(nullif(day, 'never'), 'DD.MM.YYYY')", None),
+    ],
+)
+def test_the_plan_says_whether_a_conversion_can_be(
+    conn: sa.Connection, other: sa.Connection, conversion: str, refusal: str | None
+) -> None:
+    other.exec_driver_sql("CREATE TABLE t (day text); INSERT INTO t VALUES ('24.11.2026'), ('never')")
+    table = sa.Table("t", sa.MetaData(), sa.Column("day", sa.Date))
+    options: Any = {"conversions": {"day": conversion}}
+    (plan,) = ingest_plan(conn, table.metadata, **options).tables
+    assert (refusal or "") in (plan.refused or "")
+    assert bool(plan.refused) == bool(refusal)
+    assert rows_of(conn, "SELECT count(*) FROM t WHERE pg_typeof(day)::text = 'text'") == [(2,)]
+    with nullcontext() if refusal is None else pytest.raises(DefinitionError, match=re.escape(refusal)):
+        load(conn, table, [], **options)
