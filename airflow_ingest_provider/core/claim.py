@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from datetime import timedelta
 
 import sqlalchemy as sa
+from psycopg import sql
 
 from airflow_ingest_provider.core import catalog, watermark
 from airflow_ingest_provider.core.checks import check_role
@@ -14,7 +15,7 @@ from airflow_ingest_provider.core.errors import ConcurrentIngestError
 from airflow_ingest_provider.core.locks import one_run_at_a_time, released
 from airflow_ingest_provider.core.names import Name
 from airflow_ingest_provider.core.options import Options
-from airflow_ingest_provider.core.session import set_maintenance_work_mem, transaction
+from airflow_ingest_provider.core.session import explained, run_all, set_maintenance_work_mem, transaction
 from airflow_ingest_provider.core.target import LoadedTable
 from airflow_ingest_provider.core.watermark import State
 
@@ -74,6 +75,18 @@ class Claim:
                     "this batch was kept: let the other run finish, then run again"
                 )
             loaded.state = now
+
+    def hold(self, tables: Sequence[LoadedTable]) -> None:
+        """Take SHARE UPDATE EXCLUSIVE on tables, as their comments will, and read these once more.
+
+        Before anything is written to them: whoever builds an index CONCURRENTLY has that lock, and waits for all who
+        write. Nobody else changes the comments from here on.
+        """
+        lock = sql.SQL("LOCK TABLE ONLY {} IN SHARE UPDATE EXCLUSIVE MODE")
+        if tables:
+            with explained():
+                run_all(self._conn, [lock.format(loaded.name.sql) for loaded in tables])
+                self.check_untouched()
 
     def save(self, tables: Sequence[LoadedTable], mark: watermark.Mark | None = None) -> None:
         """Store that this run has the tables; the high watermark, where one is given, with the first of all."""

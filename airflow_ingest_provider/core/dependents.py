@@ -186,6 +186,10 @@ _FINGERPRINTS = sa.text("""
         FROM pg_attrdef d JOIN theirs ON theirs.oid = adrelid
         UNION ALL SELECT table_oid, concat('statistics', s.oid, ':', s.xmin)
         FROM pg_statistic_ext s JOIN theirs ON theirs.oid = stxrelid
+        UNION ALL SELECT table_oid, concat('publication', p.oid, ':', p.xmin)
+        FROM pg_publication_rel p JOIN theirs ON theirs.oid = prrelid
+        UNION ALL SELECT table_oid, concat('label', l.provider, l.objsubid, ':', l.xmin)
+        FROM pg_seclabel l JOIN theirs ON oid = objoid AND classoid = 'pg_class'::regclass
         UNION ALL SELECT table_oid, concat('comment', d.objoid, '.', d.objsubid, ':', d.xmin)
         FROM pg_description d JOIN theirs ON oid = objoid AND classoid = 'pg_class'::regclass
         UNION ALL SELECT table_oid, concat('dependent', d.classid, '.', d.objid, '.', d.objsubid)

@@ -18,6 +18,7 @@ from airflow_ingest_provider.core.options import Options
 from airflow_ingest_provider.core.session import (
     DEADLOCK_DETECTED,
     INSUFFICIENT_PRIVILEGE,
+    LOCK_NOT_AVAILABLE,
     rolled_back,
     run,
     setting,
@@ -27,8 +28,6 @@ from airflow_ingest_provider.core.session import (
 logger = logging.getLogger(__name__)
 
 Result = TypeVar("Result")
-
-_LOCK_NOT_AVAILABLE = "55P03"
 
 
 def one_run_at_a_time(conn: sa.Connection, names: Iterable[Name], patience: timedelta) -> None:
@@ -64,7 +63,7 @@ def _wait_for_turn(conn: sa.Connection, name: Name, patience: timedelta) -> None
         with setting(conn, "lock_timeout", f"{patience / timedelta(milliseconds=1):.0f}ms"):
             conn.execute(sa.text("SELECT pg_advisory_xact_lock(:key)"), {"key": name.lock_key})
     except sa.exc.DBAPIError as error:
-        if sqlstate(error) != _LOCK_NOT_AVAILABLE:
+        if sqlstate(error) != LOCK_NOT_AVAILABLE:
             raise
         raise LockNotAcquired(
             f"another run has been loading {tables} for longer than lock_patience ({patience}): try again when it is "
@@ -260,7 +259,7 @@ def released(conn: sa.Connection) -> Kept:
 
 
 def _lost_the_race(error: BaseException) -> bool:
-    return isinstance(error, sa.exc.DBAPIError) and sqlstate(error) in (_LOCK_NOT_AVAILABLE, DEADLOCK_DETECTED)
+    return isinstance(error, sa.exc.DBAPIError) and sqlstate(error) in (LOCK_NOT_AVAILABLE, DEADLOCK_DETECTED)
 
 
 class _Waiting:
@@ -297,26 +296,29 @@ def _listed(these: Iterable[object]) -> str:
 class Holder:
     """A backend that holds a lock, and for how many seconds its query or transaction has been going.
 
-    A role that may not see what others do is not told the time.
+    A role that may not see what others do is not told the time. Of a prepared transaction there is the name, and no
+    backend.
     """
 
-    pid: int
+    pid: int | None
+    prepared: str | None
     user: str
     seconds: int | None
 
     def __str__(self) -> str:
         since = "" if self.seconds is None else f" (for {timedelta(seconds=self.seconds)})"
-        return f"pid {self.pid} of {self.user}{since}"
+        name = f"pid {self.pid}" if self.prepared is None else f"prepared transaction {self.prepared!r}"
+        return f"{name} of {self.user}{since}"
 
 
 def _holders(conn: sa.Connection, around: Around) -> list[Holder]:
     found = conn.execute(_HOLDERS, around)
-    return [Holder(row.pid, row.usename, row.seconds) for row in found]
+    return [Holder(row.pid, row.gid, row.usename, row.seconds) for row in found]
 
 
 def _end(conn: sa.Connection, holders: Iterable[Holder]) -> None:
-    """End the backends; LockNotAcquired where the role may not."""
-    for holder in holders:
+    """End the backends; LockNotAcquired where the role may not. A prepared transaction is not theirs any more."""
+    for holder in (one for one in holders if one.pid is not None):
         logger.warning("ending %s, which stands in the way of an exclusive lock", holder)
         try:
             with conn.begin_nested():
@@ -386,12 +388,17 @@ _VACUUMED = sa.text("""
 
 # Who else holds such a lock on one of them. In seconds: drivers read no interval of another IntervalStyle.
 _HOLDERS = sa.text("""
-    SELECT a.pid, coalesce(a.usename::text, 'a background process') AS usename,
+    SELECT a.pid, NULL AS gid, coalesce(a.usename::text, 'a background process') AS usename,
            extract(epoch FROM clock_timestamp() - min(coalesce(a.query_start, a.xact_start)))::int AS seconds
     FROM pg_locks l
     JOIN pg_stat_activity a ON a.pid = l.pid
     WHERE l.relation = ANY (CAST(:oids AS oid[])) AND l.granted AND l.pid <> pg_backend_pid()
       AND l.mode <> ALL (CAST(:harmless AS text[])) AND l.database = a.datid
     GROUP BY a.pid, a.usename
-    ORDER BY a.pid
+    UNION
+    SELECT NULL, p.gid, p.owner::text, extract(epoch FROM clock_timestamp() - p.prepared)::int
+    FROM pg_locks l JOIN pg_prepared_xacts p ON l.virtualtransaction = '-1/' || p.transaction
+    WHERE l.relation = ANY (CAST(:oids AS oid[])) AND l.mode <> ALL (CAST(:harmless AS text[]))
+      AND p.database = current_database()
+    ORDER BY 1, 2
 """)

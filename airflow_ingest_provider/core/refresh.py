@@ -174,11 +174,9 @@ def hardly_changes(conn: sa.Connection, loaded: LoadedTable, rows: list[Any], fr
 def _takes_any_order(loaded: LoadedTable) -> bool:
     """Whether rows can become others one after the other, whatever they become, as they can all at once."""
     live = loaded.live
-    moves = any(key.kind in ("u", "x") and not key.deferrable for key in live.constraints)
-    moves = moves or any(index.unique for index in live.indexes)
     refers_to_itself = any(key.target == loaded.name for key in live.foreign_keys)
     keeps_values = any(column.identity == "a" and column.name not in loaded.key for column in live.columns)
-    return not (moves or refers_to_itself or keeps_values)
+    return not (live.checks_each_row or refers_to_itself or keeps_values)
 
 
 def changed_after_all(conn: sa.Connection, part: BatchTable) -> bool:

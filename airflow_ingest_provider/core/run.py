@@ -117,12 +117,12 @@ class IngestRun:
                 "and not deleting again",
                 self._claim.first.name,
             )
-        self._warn_of_what_is_skipped()
+        self._warn_of_marks()
         logger.info("high watermark of %s: starting after %r", self._claim.first.name, self._first_mark)
         self._carried_on = not self._deletes and self._first_mark == stored.high_watermark
         return copy.deepcopy(given)  # the source may change it
 
-    def _warn_of_what_is_skipped(self) -> None:
+    def _warn_of_marks(self) -> None:
         """Say where the high watermark may not be what the caller thinks of."""
         first = self._claim.first
         marked = next((loaded for loaded in self._tables if loaded.state.high_watermark is not None), None)
@@ -131,6 +131,16 @@ class IngestRun:
                 "%s has no high watermark, and %s has: that of the first table of the metadata counts",
                 first.name,
                 marked.name,
+            )
+        new = [loaded.name for loaded in self._tables if not loaded.state.stored]
+        carries_on = self._options.high_watermark == HighWatermark.LATEST and self._first_mark is not None
+        if new and carries_on and not self._deletes:
+            logger.warning(
+                "%s: not loaded by a run before, and batches is asked for rows after the high watermark %r: pass "
+                "high_watermark=%r once, so that it gives the earlier ones too",
+                ", ".join(map(str, new)),
+                self._first_mark,
+                HighWatermark.EARLIEST,
             )
         if self._deletes and self._first_mark is not None:
             logger.warning(
@@ -265,7 +275,7 @@ class IngestRun:
         except BaseException:
             brief = self._options.for_clean_up
             with suppress(Exception), self._claim.alone(brief.lock_patience):
-                clear_leftovers(self._conn, loaded.live.oid, brief)
+                clear_leftovers(self._conn, loaded.live.oid, steps.token, brief)
             raise
 
     def _get_ready(self, tables: Sequence[LoadedTable], planned: Mapping[LoadedTable, Planned]) -> None:
@@ -288,7 +298,11 @@ class IngestRun:
             if not arrived.is_empty:
                 for way, events in ((Way.UPSERT, (INSERT, UPDATE)), (Way.STAGED, (INSERT,))):
                     check_rules(self._conn, [part.loaded for part in parts if part.way is way], *events)
+            direct = [part.loaded for part in parts if part.way is Way.DIRECT]
+            self._claim.hold(direct)
             copy_parts(self._conn, parts, arrived.chunks)
+            changed = [part.loaded for part in parts if part.takes_part and part.loaded is not self._claim.first]
+            self._claim.hold([self._claim.first, *changed])
             with explained():
                 self._swap_after_all([part for part in parts if part.loaded in tried])
             resolved = watermark.resolved(mark)
@@ -298,7 +312,6 @@ class IngestRun:
                 self._swap(parts)
                 self._claim.batches += 1
                 self._claim.unfinished = self._claim.unfinished or self._deletes
-                changed = [part.loaded for part in parts if part.takes_part and part.loaded is not self._claim.first]
                 self._claim.save([self._claim.first, *changed], resolved)
         self._last_mark = resolved.value
         self._committed(parts, merged, time.monotonic() - began)

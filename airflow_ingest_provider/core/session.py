@@ -15,6 +15,7 @@ _BEGIN = """
     SET TRANSACTION ISOLATION LEVEL READ COMMITTED;
     SET LOCAL row_security = off;
     SET LOCAL array_nulls = on;
+    SET LOCAL extra_float_digits = 1;
     SET LOCAL jit = off
 """
 
@@ -38,8 +39,8 @@ def transaction(conn: sa.Connection) -> Iterator[None]:
 
     It is READ COMMITTED whatever the engine says, so that after waiting for a lock it sees what the
     holder committed; with row_security off, so that a policy that would hide rows from the run is an error
-    instead of a loss; with NULL in arrays taken for NULL; and without JIT, which takes longer to compile a query of the
-    catalog than that takes to run.
+    instead of a loss; with NULL in arrays taken for NULL, and floats printed with all digits; and without JIT, which
+    takes longer to compile a query of the catalog than that takes to run.
     """
     with conn.begin():
         run(conn, _BEGIN)
@@ -104,6 +105,11 @@ def explained() -> Iterator[None]:
             raise IngestError(
                 f"the role lacks a privilege: {first_line(error)}: expected to be allowed to; GRANT it, or use another "
                 "role"
+            ) from error
+        if sqlstate(error) == LOCK_NOT_AVAILABLE:
+            raise LockNotAcquired(
+                "a lock was not to be had within the lock_timeout that the role or the database has: nothing of the "
+                "batch or migration was kept; try again, or set lock_timeout = 0 for the role"
             ) from error
         if sqlstate(error) == DEADLOCK_DETECTED:
             raise LockNotAcquired(
@@ -177,7 +183,9 @@ def reserved(conn: sa.Connection) -> Iterator[Reserved]:
 FEATURE_NOT_SUPPORTED = "0A000"
 FOREIGN_KEY_VIOLATION = "23503"
 UNIQUE_VIOLATION = "23505"
+EXCLUSION_VIOLATION = "23P01"
 DEADLOCK_DETECTED = "40P01"
+LOCK_NOT_AVAILABLE = "55P03"
 IN_FAILED_SQL_TRANSACTION = "25P02"
 INSUFFICIENT_PRIVILEGE = "42501"
 UNDEFINED_OBJECT = "42704"

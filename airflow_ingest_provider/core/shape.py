@@ -156,6 +156,15 @@ class TableShape:
         """All constraints and indexes."""
         return (*self.constraints, *self.foreign_keys, *self.indexes)
 
+    @property
+    def checks_each_row(self) -> bool:
+        """Whether PostgreSQL checks rows for a unique or exclusion constraint one after the other, as it writes them.
+
+        Those of the primary key are written by their keys, which stay.
+        """
+        constraints = any(one.kind in ("u", "x") and not one.deferrable for one in self.constraints)
+        return constraints or any(index.unique for index in self.indexes)
+
     def retyped(self, after: "TableShape") -> tuple[str, ...]:
         """The columns that have another type or collation in a later shape."""
         pairs = ((column, after.column(column.name)) for column in self.columns)

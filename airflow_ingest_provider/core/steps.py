@@ -58,7 +58,7 @@ class Steps:
         self._live = live
         self._table = plan.table
         self._plan = plan
-        self._token = token
+        self.token = token
         self._options = options
 
     def __iter__(self) -> Iterator[Step]:
@@ -66,13 +66,13 @@ class Steps:
         if first:
             yield self._catalog_changes(first)
         for place, difference in enumerate(self._plan.of_way(Way.STEPS)):
-            yield from self._of_difference(difference, temporary_name(self._token, f"step{place}"))
+            yield from self._of_difference(difference, temporary_name(self.token, f"step{place}"))
         yield self._last
 
     def known_as(self, text: str) -> str:
         """A text, in which what the steps make has the names that it will have."""
         for place, difference in enumerate(self._plan.of_way(Way.STEPS)):
-            text = text.replace(temporary_name(self._token, f"step{place}"), self._wanted_name(difference))
+            text = text.replace(temporary_name(self.token, f"step{place}"), self._wanted_name(difference))
         return text
 
     def _of_difference(self, difference: Difference, name: str) -> Iterator[Step]:
@@ -144,7 +144,7 @@ class Steps:
             if not _comes_first(difference):
                 yield statements.migrate_in_place(self._table, difference, self.state.comment)
         for place, difference in enumerate(differences):
-            yield from self._settle(conn, difference, temporary_name(self._token, f"step{place}"))
+            yield from self._settle(conn, difference, temporary_name(self.token, f"step{place}"))
 
     def _settle(self, conn: sa.Connection, difference: Difference, name: str) -> Iterator[sql.Composable]:
         wanted = self._wanted_name(difference)
@@ -203,15 +203,21 @@ def create_index(conn: sa.Connection, table: Name, index: IndexShape, name: str)
         run(conn, statement)
 
 
-def clear_leftovers(conn: sa.Connection, oid: int, options: Options) -> None:
-    """Drop what steps have made and not settled, in the open transaction."""
+def clear_leftovers(conn: sa.Connection, oid: int, token: str, options: Options) -> None:
+    """Drop what the steps of that token have made and not settled, in the open transaction.
+
+    What those of another run have made may be in use: it is at its own steps.
+    """
     live = reflection.table_shape(conn, oid)
-    names = [*(one.name for one in live.constraints), *(one.name for one in live.foreign_keys)]
-    constraints = filter(is_temporary, names)
-    indexes = [live.name.sibling(one.name) for one in live.indexes if is_temporary(one.name)]
+    constraints = [one.name for one in live.constraints] + [one.name for one in live.foreign_keys]
+    indexes = [live.name.sibling(one.name) for one in live.indexes]
     drops = [
-        *(statements.drop_constraint(live.name, name) for name in constraints),
-        *(sql.SQL("DROP INDEX {}").format(name.sql) for name in indexes),
+        *(statements.drop_constraint(live.name, name) for name in constraints if _is_of(name, token)),
+        *(sql.SQL("DROP INDEX {}").format(name.sql) for name in indexes if _is_of(name.name, token)),
     ]
     if drops:
         exclusively(conn, [live.name], options, lambda: run_each(conn, drops))
+
+
+def _is_of(name: str, token: str) -> bool:
+    return is_temporary(name) and name.endswith(f"_{token}")

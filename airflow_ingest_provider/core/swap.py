@@ -8,7 +8,7 @@ from itertools import chain
 import sqlalchemy as sa
 from psycopg import sql
 
-from airflow_ingest_provider.core import attachments, catalog, dependents, matviews, proof, statements
+from airflow_ingest_provider.core import attachments, catalog, dependents, matviews, proof, statements, walls
 from airflow_ingest_provider.core.dependents import Dependent, InboundKey
 from airflow_ingest_provider.core.errors import ConcurrentIngestError, DefinitionError, RowError
 from airflow_ingest_provider.core.heirs import hang_on, heirs_of, move_sequences, sequence_names
@@ -96,8 +96,11 @@ def _prepare(conn: sa.Connection, hiddens: Sequence[HiddenTable], views: Sequenc
     new_oids = catalog.oids_of(conn, [hidden.name for hidden in hiddens])
     fingerprints = dependents.fingerprints(conn, oids)
     seen = proof.observe(conn, [*oids, *new_oids])
+    new_walls = walls.walls(conn, oids)
     for hidden in hiddens:
         now = seen.get(hidden.live.oid)
+        if new_walls[hidden.live.oid]:
+            raise _altered(hidden.live.name, new_walls[hidden.live.oid])
         if now is None or now.shape != hidden.live or not set(now.views) <= set(views):
             raise _altered(hidden.live.name)
     new = {oid: seen[new_oid].shape for oid, new_oid in zip(oids, new_oids, strict=True)}
@@ -120,8 +123,11 @@ def _prepare(conn: sa.Connection, hiddens: Sequence[HiddenTable], views: Sequenc
     ]
 
 
-def _altered(table: Name) -> ConcurrentIngestError:
-    return ConcurrentIngestError(f"{table} was altered or dropped, or a view on it was, during this run: run again")
+def _altered(table: Name, walls_found: Collection[str] = ()) -> ConcurrentIngestError:
+    told = f" ({'; '.join(walls_found)})" if walls_found else ""
+    return ConcurrentIngestError(
+        f"{table} was altered or dropped, or a view on it was, during this run{told}: run again"
+    )
 
 
 def _from_outside(inbound: Iterable[InboundKey], swapped: Collection[Name]) -> Iterator[InboundKey]:

@@ -9,7 +9,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from airflow_ingest_provider.core import catalog, hidden, in_place, merge, migrate, sequences, walls
+from airflow_ingest_provider.core import catalog, dependents, hidden, in_place, merge, migrate, sequences, walls
 from airflow_ingest_provider.core.declared import copied
 from airflow_ingest_provider.core.errors import DefinitionError, RowError
 from airflow_ingest_provider.core.formats import column_formats
@@ -22,7 +22,7 @@ from airflow_ingest_provider.core.names import Name, temporary_name
 from airflow_ingest_provider.core.plan import Planned
 from airflow_ingest_provider.core.result import TableResult
 from airflow_ingest_provider.core.routing import TableBuffer
-from airflow_ingest_provider.core.session import rolled_back
+from airflow_ingest_provider.core.session import EXCLUSION_VIOLATION, UNIQUE_VIOLATION, rolled_back, sqlstate
 from airflow_ingest_provider.core.shape import TableShape
 from airflow_ingest_provider.core.watermark import State
 
@@ -219,7 +219,7 @@ class BatchTable:
         if self._compared:
             if after_deletes:
                 self._compare_again(conn, self._compared, "again")
-            merged = in_place.merge_differing(conn, self._compared, self._shape, key)
+            merged = self._merge_compared(conn, self._compared)
         else:
             merged = merge.upsert(
                 conn,
@@ -237,10 +237,29 @@ class BatchTable:
             )
         return merged
 
+    def _merge_compared(self, conn: sa.Connection, compared: Compared) -> Merged:
+        """Write what differs: row by row, or all at once where rows exchange values of another unique key."""
+        shape, key = self._shape, self.loaded.key
+        if not shape.checks_each_row:
+            return in_place.merge_differing(conn, compared, shape, key)
+        try:
+            with conn.begin_nested():
+                return in_place.merge_differing(conn, compared, shape, key)
+        except sa.exc.DBAPIError as error:
+            if sqlstate(error) not in (UNIQUE_VIOLATION, EXCLUSION_VIOLATION) or self._acts_on_delete(conn):
+                raise
+        return in_place.rewrite_differing(conn, compared, shape, key)
+
+    def _acts_on_delete(self, conn: sa.Connection) -> bool:
+        """Whether a foreign key would do more than check, when a row is deleted and comes again at once."""
+        own = [key for key in self._shape.foreign_keys if key.target == self._shape.name]
+        inbound = dependents.inbound_keys(conn, [self._shape.oid])[self._shape.oid]
+        return any(" ON DELETE " in key.options for key in (*own, *inbound))
+
     def restore(self, conn: sa.Connection) -> None:
         """Bring back what `delete_left` took of rows that stay."""
         if self._compared and self._compare_again(conn, self._compared, "restored"):
-            in_place.merge_differing(conn, self._compared, self._shape, self.loaded.key)
+            self._merge_compared(conn, self._compared)
 
     def _compare_again(self, conn: sa.Connection, compared: Compared, name: str) -> bool:
         """Where what was deleted may have hit rows that stay, by way of other tables or triggers; whether it may."""
@@ -264,6 +283,12 @@ class BatchTable:
                     for key in self._shape.foreign_keys
                     if key.target in later
                 }
+                if self.way is Way.REPLACE:
+                    remedies |= {
+                        one.name: "mend the source; or, where rows exchange these values, declare it DEFERRABLE, since "
+                        "they are replaced in place and foreign keys act when a row is deleted"
+                        for one in (*self._shape.of_kind("u"), *self._shape.of_kind("x"))
+                    }
                 raise_row_error(error.orig, self.buffer.table, known_as=known_as, remedies=remedies)
             raise
 

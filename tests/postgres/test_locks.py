@@ -1,6 +1,7 @@
 """Tables at the other end of a foreign key are waited for in short tries, and whoever writes to them goes on."""
 
 import threading
+import time
 from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
@@ -76,6 +77,40 @@ def test_who_is_in_the_way_is_named_whatever_style_intervals_have(
         writer.exec_driver_sql("SELECT pg_sleep(1)")
         with pytest.raises(LockNotAcquired, match=r"of postgres \(for 0:00:0\d\)"):
             load(conn, child(sa.Text), [], lock_patience=timedelta(seconds=0.2))
+
+
+def test_an_index_that_is_built_concurrently_and_a_batch_do_not_wait_for_each_other(
+    conn: sa.Connection, engine: sa.Engine, other: sa.Connection
+) -> None:
+    """The index waits for all who write, and the batch's comment for the index: one of them would have to end."""
+    table = sa.Table("log", sa.MetaData(), sa.Column("id", sa.Integer))
+    load(conn, table, [(1,)])
+    building = threading.Thread(target=lambda: other.exec_driver_sql("CREATE INDEX CONCURRENTLY ON log (id)"))
+
+    def rows() -> Iterator[tuple[int]]:
+        yield from ((number,) for number in range(1000))
+        building.start()
+        with engine.connect() as watching:
+            deadline = time.monotonic() + 20
+            while not watching.scalar(sa.text("SELECT count(*) FROM pg_locks WHERE NOT granted")):
+                assert time.monotonic() < deadline
+                time.sleep(0.01)
+        yield from ((number,) for number in range(1000))
+
+    load(conn, table, rows())
+    building.join(60)
+    assert rows_of(conn, "SELECT count(*) FROM log") == [(2001,)]
+    assert rows_of(conn, "SELECT bool_and(indisvalid) FROM pg_index WHERE indrelid = 'log'::regclass") == [(True,)]
+
+
+def test_a_lock_timeout_of_the_role_is_told_as_what_it_is(conn: sa.Connection, engine: sa.Engine) -> None:
+    conn.exec_driver_sql("SET lock_timeout = '100ms'")
+    conn.commit()
+    with engine.connect() as writer:
+        writer.exec_driver_sql("UPDATE child SET value = 2")
+        with pytest.raises(LockNotAcquired, match="within the lock_timeout that the role or the database has"):
+            load(conn, child(), [(1, 1, 3)])
+    assert is_usable(conn)
 
 
 def test_readers_at_the_other_end_do_not_keep_a_table_from_being_created(

@@ -24,6 +24,41 @@ def family(ondelete: str) -> tuple[sa.MetaData, sa.Table, sa.Table]:
 ACTIONS = pytest.mark.parametrize("ondelete", ["NO ACTION", "RESTRICT", "CASCADE", "SET NULL"])
 
 
+@pytest.mark.parametrize("referring", [False, True])
+def test_rows_that_are_replaced_in_place_may_exchange_the_values_of_a_unique_constraint(
+    conn: sa.Connection, other: sa.Connection, referring: bool
+) -> None:
+    table = sa.Table(
+        "ranks",
+        sa.MetaData(),
+        sa.Column("id", sa.Integer, primary_key=True),
+        sa.Column("rank", sa.Integer, unique=True),
+        sa.Column("name", sa.Text),
+    )
+    load(conn, table, [(1, 1, "a"), (2, 2, "b"), (3, 3, "c"), (4, 9, "gone")])
+    if referring:
+        other.exec_driver_sql("CREATE TABLE medals (id int REFERENCES ranks); INSERT INTO medals VALUES (1), (2)")
+    result = load(conn, table, [(1, 2, "a"), (2, 1, "b"), (3, 3, "c"), (5, 5, "new")], **IN_PLACE).tables[0]
+    assert rows_of(conn, "SELECT * FROM ranks ORDER BY 1") == [(1, 2, "a"), (2, 1, "b"), (3, 3, "c"), (5, 5, "new")]
+    assert (result.inserted, result.updated, result.unchanged, result.deleted) == (1, 2, 1, 1)
+    with pytest.raises(RowError, match=r"constraint 'ranks_rank_key'.*declare it DEFERRABLE"):
+        load(conn, table, [(1, 7, "a"), (2, 7, "b")], **IN_PLACE)
+    assert len(rows_of(conn, "SELECT * FROM ranks")) == 4
+
+
+def test_rows_that_foreign_keys_act_on_are_never_deleted_to_exchange_values(
+    conn: sa.Connection, other: sa.Connection
+) -> None:
+    rank: sa.Column[Any] = sa.Column("rank", sa.Integer, unique=True)
+    table = sa.Table("ranks", sa.MetaData(), sa.Column("id", sa.Integer, primary_key=True), rank)
+    load(conn, table, [(1, 1), (2, 2)])
+    other.exec_driver_sql("CREATE TABLE medals (id int REFERENCES ranks ON DELETE CASCADE)")
+    other.exec_driver_sql("INSERT INTO medals VALUES (1), (2)")
+    with pytest.raises(RowError, match="where rows exchange these values, declare it DEFERRABLE"):
+        load(conn, table, [(1, 2), (2, 1)], **IN_PLACE)
+    assert rows_of(conn, "SELECT * FROM medals ORDER BY 1") == [(1,), (2,)]
+
+
 @ACTIONS
 def test_a_refresh_in_place_moves_rows_that_stay_before_what_they_referred_to_goes(
     conn: sa.Connection, other: sa.Connection, ondelete: str

@@ -652,6 +652,26 @@ def test_writers_are_held_off_before_the_rows_of_a_rebuild_are_checked(
     assert rows_of(conn, "SELECT a::text FROM t") == [("1.25",)]
 
 
+def test_a_run_that_fails_takes_back_its_own_steps_and_no_other_runs(conn: sa.Connection, other: sa.Connection) -> None:
+    other.exec_driver_sql("CREATE TABLE t (a int); INSERT INTO t VALUES (1)")
+    theirs = "_ingest_step0_0123456789abcdef0123"
+    add = f"ALTER TABLE t ADD CONSTRAINT {theirs} CHECK (a > 0) NOT VALID"
+
+    @sa.event.listens_for(conn, "before_cursor_execute")
+    def fail(connection: Any, cursor: Any, statement: str, *_: Any) -> None:
+        if "VALIDATE" in statement:
+            other.exec_driver_sql(add)
+            raise RuntimeError("killed")
+
+    table = sa.Table("t", sa.MetaData(), sa.Column("a", sa.Integer, nullable=False))
+    with pytest.raises(RuntimeError, match="killed"):
+        load(conn, table, [])
+    assert rows_of(conn, "SELECT conname::text FROM pg_constraint WHERE conrelid = 't'::regclass") == [(theirs,)]
+    sa.event.remove(conn, "before_cursor_execute", fail)
+    load(conn, table, [])
+    assert rows_of(conn, "SELECT count(*) FROM pg_constraint WHERE contype = 'c' AND conname ~ '_ingest_'") == [(0,)]
+
+
 EXTREMES = {
     "smallint": ("-32768", "0", "32767"),
     "integer": ("-2147483648", "16777217", "2147483647"),

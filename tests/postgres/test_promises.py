@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from sqlalchemy.schema import SetTableComment
 
 from airflow_ingest_provider import (
     BatchError,
@@ -249,6 +250,26 @@ def test_the_watermark_of_a_failed_batch_is_not_stored(conn: sa.Connection) -> N
     with pytest.raises(RowError):
         load(conn, people(), [(1, "a", 1)], [(2, "b", "old")])
     assert marks_passed(conn, people(), {}) == [1]
+
+
+@pytest.mark.parametrize("delete", [Delete.OFF, Delete.BEFORE_FIRST_BATCH])
+def test_a_comment_that_a_person_writes_during_a_batch_survives(
+    conn: sa.Connection, other: sa.Connection, delete: str
+) -> None:
+    load(conn, people(), [(1, "a", 1)])
+    state = "SELECT obj_description('people'::regclass)"
+
+    def rows() -> Iterator[tuple[int, str, int]]:
+        yield from ((number, "a", 1) for number in range(1000))
+        comment = f"owned by finance\n{other.scalar(sa.text(state))}"
+        other.execute(SetTableComment(sa.Table("people", sa.MetaData(), comment=comment)))
+        yield 1000, "b", 2
+
+    load(conn, people(), rows(), delete=delete)
+    comment = str(other.scalar(sa.text(state)))
+    assert comment.startswith("owned by finance\n{")
+    load(conn, people(), [(2000, "c", 3)])
+    assert str(other.scalar(sa.text(state))).startswith("owned by finance\n{")
 
 
 def test_a_persons_comment_and_foreign_state_survive(conn: sa.Connection, other: sa.Connection) -> None:
@@ -572,6 +593,21 @@ def test_a_high_watermark_that_is_not_the_first_tables_is_told(
     assert "no high watermark" not in caplog.text
     ingest(conn, metadata_of("b", "a"), lambda mark: [(mark, None, [])])
     assert "public.b has no high watermark, and public.a has" in caplog.text
+
+
+def test_a_table_that_is_new_beside_a_high_watermark_is_told(
+    conn: sa.Connection, caplog: pytest.LogCaptureFixture
+) -> None:
+    metadata = sa.MetaData()
+    first = sa.Table("a", metadata, sa.Column("id", sa.Integer, primary_key=True))
+    ingest(conn, metadata, lambda mark: [(5, None, [(first, (1,))])])
+    second = sa.Table("b", metadata, sa.Column("id", sa.Integer, primary_key=True))
+    told = "public.b: not loaded by a run before, and batches is asked for rows after the high watermark 5"
+    ingest(conn, metadata, lambda mark: [(6, None, [(second, (1,))])])
+    assert told in caplog.text
+    caplog.clear()
+    ingest(conn, metadata, lambda mark: [(7, None, [(second, (2,))])])
+    assert "not loaded by a run before" not in caplog.text
 
 
 @pytest.mark.parametrize(

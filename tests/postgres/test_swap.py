@@ -2,6 +2,7 @@
 
 import threading
 import traceback
+from collections.abc import Iterator
 from contextlib import ExitStack
 from datetime import timedelta
 from random import Random
@@ -12,7 +13,15 @@ import pyarrow as pa
 import pytest
 import sqlalchemy as sa
 
-from airflow_ingest_provider import DefinitionError, Delete, LockNotAcquired, Replace, RowError, ingest
+from airflow_ingest_provider import (
+    ConcurrentIngestError,
+    DefinitionError,
+    Delete,
+    LockNotAcquired,
+    Replace,
+    RowError,
+    ingest,
+)
 from airflow_ingest_provider.core import locks
 from airflow_ingest_provider.core import swap as swap_module
 from airflow_ingest_provider.demo.server import Server
@@ -425,6 +434,26 @@ def test_the_last_row_of_a_key_wins_in_a_refresh_that_is_swapped_after_all(conn:
     assert is_swapped
     assert dict(rows_of(conn, "SELECT id, age FROM people")) == last
     assert (result.received, result.inserted, result.superseded) == (len(rows), len(last), len(rows) - len(last))
+
+
+@pytest.mark.parametrize(
+    "wall",
+    ["CREATE PUBLICATION p FOR TABLE people", "COMMENT ON TYPE people IS 'x'", "GRANT USAGE ON TYPE people TO PUBLIC"],
+)
+def test_what_cannot_be_carried_over_and_appears_during_the_load_stops_the_run(
+    conn: sa.Connection, other: sa.Connection, wall: str
+) -> None:
+    load(conn, people(), [(1, "a", 1)])
+
+    def rows() -> Iterator[tuple[int, str, int]]:
+        yield from ((number, "b", 1) for number in range(1000))
+        other.exec_driver_sql(wall)
+
+    with pytest.raises(ConcurrentIngestError, match=r"public.people was altered .*during this run \(.*\): run again"):
+        load(conn, people(), rows(), delete=Delete.BEFORE_FIRST_BATCH, replace=Replace.AUTO)
+    assert rows_of(conn) == [(1, "a", 1)]
+    load(conn, people(), [(2, "b", 2)], delete=Delete.BEFORE_FIRST_BATCH)
+    assert rows_of(conn) == [(2, "b", 2)]
 
 
 def test_a_first_row_that_does_not_fit_is_told_as_ever(conn: sa.Connection) -> None:
