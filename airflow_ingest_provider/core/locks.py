@@ -134,10 +134,10 @@ _AFTER_ENDING = timedelta(seconds=10)
 
 
 def _let_autovacuum_yield(conn: sa.Connection, oids: Sequence[int]) -> None:
-    """Wait for the lock that VACUUM holds, where somebody does, for longer than deadlock_timeout.
+    """Wait for the lock that an autovacuum holds for longer than deadlock_timeout.
 
-    By then PostgreSQL cancels an autovacuum that somebody waits for; an attempt gives up before. Neither readers nor
-    writers queue behind this lock, which is given back at once. A VACUUM that goes on is left to the attempts.
+    By then PostgreSQL cancels it, since somebody waits; an attempt gives up before. Neither readers nor writers queue
+    behind this lock, which is given back at once. One that goes on, against wraparound, is left to the attempts.
     """
     for name in conn.scalars(_VACUUMED, {"oids": list(oids)}).all():
         _wait_for_vacuum(conn, name)
@@ -376,10 +376,12 @@ _LONG_TIMEOUT = sa.text("""
     SELECT set_config('lock_timeout', (2 * setting::int)::text, true) FROM pg_settings WHERE name = 'deadlock_timeout'
 """)
 
-# Tables, and partitions of them, on which somebody else holds the lock of VACUUM: an ordinary role does not see who.
+# Tables, and partitions of them, on which a background process holds the lock of VACUUM: as nobody's, which is all that
+# an ordinary role sees of it.
 _VACUUMED = sa.text("""
     SELECT DISTINCT format('%I.%I', n.nspname, c.relname)
-    FROM pg_locks l JOIN pg_database d ON d.oid = l.database AND d.datname = current_database()
+    FROM pg_locks l JOIN pg_stat_activity a ON a.pid = l.pid AND a.usesysid IS NULL
+    JOIN pg_database d ON d.oid = l.database AND d.datname = current_database()
     JOIN pg_class c ON c.oid = l.relation AND c.relkind IN ('r', 'p') JOIN pg_namespace n ON n.oid = c.relnamespace
     WHERE l.mode = 'ShareUpdateExclusiveLock' AND l.granted AND l.pid <> pg_backend_pid()
       AND (c.oid = ANY (CAST(:oids AS oid[])) OR EXISTS (

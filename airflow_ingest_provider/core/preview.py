@@ -69,7 +69,9 @@ def _plans(
     access = catalog.access(conn, [found.live.oid for found in planned.values()])
     refusals = {loaded: _refusal(check_role, loaded.name, access[loaded.live.oid]) for loaded in tables}
     free = [loaded for loaded in parents_first(metadata, tables)[::-1] if not refusals[loaded]]
-    if options.replaces:
+    # The high watermark is kept with the first table, which may not be there yet.
+    carries_on = tables[0].table is tables_of(metadata)[0] and tables[0].state.is_carried_on
+    if options.replaces and not carries_on:
         whole = _refusal(choose_refreshes, conn, free, on_before_visible, options)
         refusals |= dict.fromkeys(free, whole) if whole else {}
     for loaded, found in planned.items():

@@ -109,8 +109,7 @@ class IngestRun:
         elif wanted != HighWatermark.EARLIEST:
             given = wanted
         self._first_mark = watermark.resolved(given).value
-        carries_on = wanted == HighWatermark.LATEST and stored.unfinished and stored.high_watermark is not None
-        if self._deletes and carries_on:
+        if self._deletes and wanted == HighWatermark.LATEST and stored.is_carried_on:
             self._deletes = False
             logger.info(
                 "a run that replaces the rows of %s stopped before its end: carrying on from its high watermark, "

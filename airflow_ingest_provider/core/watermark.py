@@ -39,6 +39,11 @@ class State:
         return bool(_mapping(self.stored.get(_RUN)).get("unfinished"))
 
     @property
+    def is_carried_on(self) -> bool:
+        """Whether the next run goes on with that replacement, from the high watermark, and does not delete again."""
+        return self.unfinished and self.high_watermark is not None
+
+    @property
     def comment(self) -> str | None:
         """The comment that holds all of this."""
         lines = [self.text] if self.text is not None else []

@@ -27,6 +27,7 @@ from airflow_ingest_provider import (
     Upsert,
     Visibility,
     ingest,
+    ingest_plan,
 )
 from airflow_ingest_provider.core.locks import one_run_at_a_time
 from airflow_ingest_provider.core.names import Name
@@ -411,6 +412,25 @@ def test_a_run_that_does_not_delete_may_complete_an_unfinished_replacement(
     load(conn, table, [(3, "next", None)], delete=Delete.BEFORE_FIRST_BATCH)
     ids = [row[0] for row in rows_of(conn)]
     assert ids == ([3] if completes else [1, 2, 3] if batches else [1, 3])
+
+
+def test_the_plan_knows_that_an_unfinished_replacement_is_carried_on(conn: sa.Connection) -> None:
+    """The rows that are there stay then, and a definition that they do not satisfy is refused."""
+    table = people()
+
+    def failing(mark: Any) -> Any:
+        yield 1, None, [(table, (1, None, None))]
+        raise ConnectionError("the source went away")
+
+    with pytest.raises(ConnectionError):
+        ingest(conn, table.metadata, failing, delete=Delete.BEFORE_FIRST_BATCH)
+    stricter = people()
+    stricter.c.name.nullable = False
+    (plan,) = ingest_plan(conn, stricter.metadata, delete=Delete.BEFORE_FIRST_BATCH).tables
+    assert plan.replaces is None
+    assert "declared NOT NULL and 1 rows hold NULL" in str(plan.refused)
+    with pytest.raises(DefinitionError, match="declared NOT NULL and 1 rows hold NULL"):
+        load(conn, stricter, [(2, "b", None)], delete=Delete.BEFORE_FIRST_BATCH)
 
 
 # --- upsert

@@ -64,7 +64,7 @@ def test_nothing_is_done_to_tables_for_which_no_rows_come(conn: sa.Connection) -
     sent = statements_of(conn)
     ingest(conn, metadata, lambda mark: [(1, None, rows), (2, None, rows)])
     batches = "\n".join(sent[sent.index(next(one for one in sent if "IN SHARE MODE" in one)) :])
-    assert batches.count("LOCK TABLE ONLY") == batches.count('ANALYZE "public"') == 1
+    assert batches.count("IN ACCESS EXCLUSIVE MODE") == batches.count('ANALYZE "public"') == 1
     assert batches.count("CREATE TEMPORARY TABLE") == 1
     assert batches.count("COMMENT ON TABLE") == 2 * 2 + 1  # of the first table and this one; what a swap carries over
     assert rows_of(conn, "SELECT count(*), max(text) FROM b") == [(1000, "x")]
