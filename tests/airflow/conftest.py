@@ -6,7 +6,6 @@ import os
 import shutil
 import signal
 import tempfile
-import time
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -60,7 +59,6 @@ class Run:
 
 Runner = Callable[..., Run]
 Connect = Callable[..., None]
-Until = Callable[[Callable[[], bool]], None]
 
 
 @pytest.fixture(scope="session")
@@ -116,19 +114,6 @@ def errors(monkeypatch: pytest.MonkeyPatch) -> list[BaseException]:
 
     monkeypatch.setattr(IngestOperator, "execute", noting)
     return raised
-
-
-@pytest.fixture
-def until() -> Until:
-    """A function that returns once something holds, and fails the test if it does not within half a minute."""
-
-    def wait(holds: Callable[[], bool]) -> None:
-        deadline = time.monotonic() + 30
-        while not holds():
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
-
-    return wait
 
 
 def _run(dag: "DAG", conf: dict[str, Any], errors: list[BaseException]) -> Run:

@@ -13,9 +13,10 @@ from airflow.exceptions import AirflowNotFoundException  # type: ignore[attr-def
 from airflow_ingest_provider import HighWatermark, IngestError
 from airflow_ingest_provider.hooks import ingest as hook_module
 from airflow_ingest_provider.hooks.ingest import IngestHook
+from tests.waiting import until
 
 if TYPE_CHECKING:
-    from tests.airflow.conftest import Connect, Until
+    from tests.airflow.conftest import Connect
 
 numbers = sa.Table("numbers", sa.MetaData(), sa.Column("number", sa.Integer, primary_key=True))
 
@@ -176,7 +177,7 @@ def test_the_tables_become_output_assets_of_the_lineage(
     ]
 
 
-def test_cancel_ends_the_running_statement(connect: "Connect", scheme: str, dsn: str, until: "Until") -> None:
+def test_cancel_ends_the_running_statement(connect: "Connect", scheme: str, dsn: str) -> None:
     connect(extra={"sqlalchemy_scheme": scheme})
     hook = IngestHook()
 

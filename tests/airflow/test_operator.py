@@ -25,9 +25,10 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from airflow_ingest_provider import Delete, HighWatermark, Upsert, Visibility
 from airflow_ingest_provider.operators.arguments import metadata_of
 from airflow_ingest_provider.operators.ingest import IngestOperator
+from tests.waiting import until
 
 if TYPE_CHECKING:
-    from tests.airflow.conftest import Connect, Runner, Until
+    from tests.airflow.conftest import Connect, Runner
 
 metadata = sa.MetaData()
 numbers = sa.Table("numbers", metadata, sa.Column("number", sa.Integer, primary_key=True))
@@ -511,9 +512,7 @@ def sleep(conn: sa.Connection, batch_metadata: Any) -> None:
     conn.execute(sa.text("SELECT pg_sleep(60)"))
 
 
-def test_a_killed_task_cancels_its_statement(
-    run: "Runner", asleep: Callable[[], bool], until: "Until", dsn: str
-) -> None:
+def test_a_killed_task_cancels_its_statement(run: "Runner", asleep: Callable[[], bool], dsn: str) -> None:
     def kill() -> None:
         until(asleep)
         os.kill(os.getpid(), signal.SIGTERM)  # which Airflow answers with on_kill
@@ -527,9 +526,7 @@ def test_a_killed_task_cancels_its_statement(
     assert fetch(dsn, "SELECT count(*) FROM numbers") == 0
 
 
-def test_a_task_that_takes_too_long_leaves_no_statement_behind(
-    run: "Runner", asleep: Callable[[], bool], until: "Until"
-) -> None:
+def test_a_task_that_takes_too_long_leaves_no_statement_behind(run: "Runner", asleep: Callable[[], bool]) -> None:
     done = run(dag_of(on_before_visible=sleep, execution_timeout=timedelta(seconds=1)))
     assert type(done.error).__name__ == "AirflowTaskTimeout"
     until(lambda: not asleep())

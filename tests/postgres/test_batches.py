@@ -3,7 +3,6 @@
 import itertools
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -15,6 +14,7 @@ from airflow_ingest_provider import Delete, IngestError, ingest
 from airflow_ingest_provider.core import load as load_module
 from airflow_ingest_provider.demo.server import Server
 from tests.postgres.helpers import is_usable, load, people, rows_of
+from tests.waiting import until
 
 PEAK = """
 import resource, sys
@@ -143,11 +143,12 @@ def test_a_killed_task_leaves_nothing_and_its_retry_succeeds(
     copying = sa.text(
         "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND query LIKE 'COPY %'"
     )
-    deadline = time.monotonic() + 30
-    while not other.scalar(copying) and time.monotonic() < deadline:
-        time.sleep(0.01)
-    task.kill()
-    task.wait()
+    try:
+        until(lambda: task.poll() is not None or other.scalar(copying))
+        assert task.poll() is None
+    finally:
+        task.kill()
+        task.wait()
     assert rows_of(conn) == [(1, "old")]
     load(conn, table, [(2, "new")], delete=delete)
     assert rows_of(conn) == ([(1, "old"), (2, "new")] if delete == Delete.OFF else [(2, "new")])

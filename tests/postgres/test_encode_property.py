@@ -6,7 +6,6 @@ import json
 import string
 import struct
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
@@ -20,13 +19,10 @@ from psycopg.types.json import Json, Jsonb
 from psycopg.types.multirange import Multirange
 from psycopg.types.range import Range
 
-from airflow_ingest_provider.core import encode
 from airflow_ingest_provider.core.encode import ColumnFormat, RowEncoder
 from airflow_ingest_provider.core.errors import RowError
 from airflow_ingest_provider.core.shape import TypeShape
-from airflow_ingest_provider.core.values import render
-
-WAYS = ("orjson", "standard library", "value by value")
+from tests.ways import WAYS, going
 
 TYPES = """
     CREATE TYPE mood AS ENUM ('sad', 'ok', 'it''s "good", \\ {very}');
@@ -220,16 +216,6 @@ CASES = [
     Case("uuid", st.uuids().map(str)),
     Case("integer[]", st.lists(SMALL, max_size=3).map(lambda items: "{" + ",".join(map(str, items)) + "}")),
 ]
-
-
-@contextmanager
-def going(way: str) -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        if way != "orjson":
-            patch.setattr(render, "orjson", None)
-        if way == "value by value":
-            patch.setattr(encode._Column, "_as_a_whole", lambda *_: None)
-        yield
 
 
 @pytest.fixture

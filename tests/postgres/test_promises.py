@@ -32,6 +32,7 @@ from airflow_ingest_provider import (
 from airflow_ingest_provider.core.locks import one_run_at_a_time
 from airflow_ingest_provider.core.names import Name
 from tests.postgres.helpers import batches_of, is_usable, load, people, rows_of
+from tests.waiting import until
 
 
 def marks_passed(conn: sa.Connection, table: sa.Table, *runs: dict[str, Any]) -> list[Any]:
@@ -458,19 +459,27 @@ def test_without_a_primary_key_it_is_a_plain_insert(conn: sa.Connection) -> None
     assert rows_of(conn) == [(1,), (1,), (1,)]
 
 
-@pytest.mark.parametrize("rows", [[(2, "b", 2), (1, "z", 9)], [(2, "b", 2), (2, "c", 3)]])
-@pytest.mark.parametrize("delete", [Delete.OFF, Delete.BEFORE_FIRST_BATCH])
+@pytest.mark.parametrize(
+    ("rows", "delete"),
+    [
+        ([(2, "b", 2), (1, "z", 9)], Delete.OFF),
+        ([(2, "b", 2), (2, "c", 3)], Delete.OFF),
+        ([(2, "b", 2), (2, "c", 3)], Delete.BEFORE_FIRST_BATCH),
+    ],
+)
 def test_upsert_off_fails_on_a_clash_and_changes_nothing(conn: sa.Connection, rows: Any, delete: str) -> None:
     """'No upserting is performed.'"""
     load(conn, people(), [(1, "a", 1)])
-    clashes = delete == Delete.OFF or rows[0][0] == rows[1][0]
-    if not clashes:
-        load(conn, people(), rows, upsert=Upsert.OFF, delete=delete)
-        return
     with pytest.raises(RowError, match="people"):
         load(conn, people(), rows, upsert=Upsert.OFF, delete=delete)
     assert rows_of(conn) == [(1, "a", 1)]
     assert is_usable(conn)
+
+
+def test_upsert_off_takes_a_key_of_rows_that_are_replaced(conn: sa.Connection) -> None:
+    load(conn, people(), [(1, "a", 1)])
+    load(conn, people(), [(2, "b", 2), (1, "z", 9)], upsert=Upsert.OFF, delete=Delete.BEFORE_FIRST_BATCH)
+    assert rows_of(conn) == [(1, "z", 9), (2, "b", 2)]
 
 
 def test_a_deferrable_key_is_upserted_on(conn: sa.Connection) -> None:
@@ -715,8 +724,8 @@ def test_runs_into_several_tables_cannot_wait_for_each_other(engine: sa.Engine) 
     ):
         one_run_at_a_time(holder, [second], timedelta(seconds=60))
         waiting = pool.submit(one_run_at_a_time, waiter, [third, second, first], timedelta(seconds=60))
-        while not other.scalar(sa.text("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted")):
-            time.sleep(0.01)
+        waits = sa.text("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted")
+        until(lambda: other.scalar(waits))
         assert (held(first, other), held(third, other)) == (True, False)
         other.rollback()
         holder.rollback()
@@ -845,7 +854,8 @@ def test_what_postgresql_says_of_a_row_itself_comes_as_sqlalchemys_and_quotes_no
         load(conn, people(), [row], upsert=upsert)
     told = "".join(traceback.format_exception(refused.value))
     assert not [value for value in row if str(value) in told]
-    assert getattr(refused.value.orig, "sqlstate", None) or getattr(refused.value.orig, "pgcode", None) == "P0001"
+    error = refused.value.orig
+    assert (getattr(error, "sqlstate", None) or getattr(error, "pgcode", None)) == "P0001"
     assert is_usable(conn)
 
 

@@ -26,6 +26,7 @@ from airflow_ingest_provider.core import locks
 from airflow_ingest_provider.core import swap as swap_module
 from airflow_ingest_provider.demo.server import Server
 from tests.postgres.helpers import hanging, is_usable, load, oid_of, people, rows_of
+from tests.waiting import until
 
 HANGING = """
     GRANT SELECT ON people TO PUBLIC;
@@ -279,8 +280,7 @@ def test_it_is_the_swap_that_gives_way_in_a_deadlock_and_never_a_reader(
         )
         refresh.start()
         waits = sa.text("SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'v4'::regclass")
-        while not other.scalar(waits):
-            pass
+        until(lambda: other.scalar(waits))
         reading = threading.Thread(target=reader.execute, args=("SELECT count(*) FROM v5",))
         reading.start()
         for holder in reversed(holders):

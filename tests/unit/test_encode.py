@@ -9,7 +9,6 @@ import pickle
 import uuid
 from collections import OrderedDict, namedtuple
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from decimal import Decimal, FloatOperation, localcontext
 from fractions import Fraction
 from typing import Any
@@ -30,6 +29,7 @@ from airflow_ingest_provider.core.encode import ColumnFormat, RowEncoder
 from airflow_ingest_provider.core.errors import RowError
 from airflow_ingest_provider.core.shape import TypeShape
 from airflow_ingest_provider.core.values import render
+from tests.ways import WAYS, going
 
 UTC = dt.timezone.utc
 NOON = dt.datetime(2020, 1, 2, 12, 0, 0)
@@ -113,20 +113,6 @@ class Raises(NoOffset):
 
 
 Named = namedtuple("Named", ["number", "word"])
-
-
-WAYS = ("orjson", "standard library", "value by value")
-"""Every way in which a column is encoded: the same rules hold for each."""
-
-
-@contextmanager
-def going(way: str) -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        if way != "orjson":
-            patch.setattr(render, "orjson", None)
-        if way == "value by value":
-            patch.setattr(encode._Column, "_as_a_whole", lambda *_: None)
-        yield
 
 
 @pytest.fixture(params=WAYS)

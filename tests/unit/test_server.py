@@ -4,8 +4,7 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -14,6 +13,7 @@ import pytest
 
 from airflow_ingest_provider.demo import server as demo_server
 from airflow_ingest_provider.demo.errors import ServerError
+from tests.waiting import until
 
 BUSY = b"SELECT count(*) FROM generate_series(1, 1000000000000)"
 
@@ -119,11 +119,4 @@ def serving(program: str) -> Iterator[tuple[subprocess.Popen[str], Path]]:
 
 def assert_gone(folder: Path) -> None:
     """Nothing is left of the server: for a killed starter, its guard needs a moment."""
-    wait_for(lambda: not demo_server.processes(folder) and not folder.exists())
-
-
-def wait_for(condition: Callable[[], bool], patience: float = 30) -> None:
-    deadline = time.monotonic() + patience
-    while not condition():
-        assert time.monotonic() < deadline, "waited for in vain"
-        time.sleep(0.05)
+    until(lambda: not demo_server.processes(folder) and not folder.exists())
