@@ -615,25 +615,6 @@ def test_a_rebuild_of_an_indexed_table_with_wider_types_gathers_no_statistics(
     assert rows_of(conn, "SELECT n_distinct, correlation FROM pg_stats WHERE tablename = 't'") == [(-1, 1)]
 
 
-SORTED = {
-    ("integer", "bigint"): True,
-    ("bigint", "numeric"): True,
-    ("character varying(5)", "text"): True,
-    ("numeric(6,1)", "numeric(8,1)"): True,
-    ("integer", "text"): False,
-    ("bigint", "integer"): False,
-    ("real", "double precision"): False,
-    ("integer", "numeric(10,2)"): False,
-}
-
-
-@pytest.mark.parametrize(("types", "alike"), SORTED.items())
-def test_statistics_are_only_kept_by_types_that_print_and_sort_values_alike(
-    types: tuple[str, str], alike: bool
-) -> None:
-    assert widening.sorts_alike(*types) == alike
-
-
 def test_writers_are_held_off_before_the_rows_of_a_rebuild_are_checked(
     conn: sa.Connection, other: sa.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
