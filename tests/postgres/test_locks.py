@@ -177,3 +177,65 @@ def test_of_two_runs_that_wait_for_each_other_the_less_patient_one_gives_way(
     run.join()
     assert len(errors) == 1
     assert rows_of(conn, "SELECT count(*) FROM child JOIN parent ON parent.id = child.parent") == [(1001,)]
+
+
+VALIDATED = (
+    "SELECT conname::text, convalidated FROM pg_constraint WHERE contype = 'f' AND conrelid = 'referring'::regclass"
+)
+
+
+def referring() -> sa.Table:
+    """A table of the database whose foreign key to the parent is declared, and to be added in steps."""
+    metadata = sa.MetaData()
+    columns = [sa.Column("id", sa.Integer, primary_key=True), sa.Column("parent", sa.ForeignKey(parent().c.id))]
+    return sa.Table("referring", metadata, *columns)
+
+
+@pytest.fixture
+def rows_without_key(conn: sa.Connection, other: sa.Connection) -> None:
+    """The table as it is before."""
+    other.exec_driver_sql("CREATE TABLE referring (id int PRIMARY KEY, parent int)")
+    other.exec_driver_sql("INSERT INTO referring SELECT number, 1 FROM generate_series(1, 1000) number")
+
+
+@pytest.mark.usefixtures("rows_without_key")
+def test_a_writer_to_the_table_that_a_new_foreign_key_refers_to_is_named_or_ended(
+    conn: sa.Connection, engine: sa.Engine
+) -> None:
+    with engine.connect() as writer:
+        writer.exec_driver_sql("UPDATE parent SET value = 2")
+        pid = writer.scalar(sa.text("SELECT pg_backend_pid()"))
+        with pytest.raises(LockNotAcquired, match=rf"within lock_patience .* pid {pid} of postgres"):
+            load(conn, referring(), [(1001, 1)], lock_patience=timedelta(seconds=0.2))
+        assert rows_of(conn, "SELECT count(*) FROM referring") == [(1000,)]
+        assert is_usable(conn)
+        load(conn, referring(), [(1001, 1)], lock_patience=timedelta(seconds=0.2), end_blockers=True)
+        with pytest.raises(sa.exc.DBAPIError):
+            writer.exec_driver_sql("SELECT 1")
+        writer.invalidate()
+    assert rows_of(conn, "SELECT value FROM parent") == [(1,)]
+    assert rows_of(conn, "SELECT count(*) FROM referring") == [(1001,)]
+    assert rows_of(conn, VALIDATED) == [("referring_parent_fkey", True)]
+
+
+@pytest.mark.usefixtures("rows_without_key")
+@pytest.mark.parametrize("statement", ["SELECT * FROM referring", "SELECT * FROM referring FOR UPDATE"])
+def test_a_reader_is_neither_waited_for_nor_ended_while_rows_are_read_for_a_foreign_key(
+    conn: sa.Connection, engine: sa.Engine, other: sa.Connection, statement: str
+) -> None:
+    other.exec_driver_sql("ALTER TABLE referring ADD CONSTRAINT known FOREIGN KEY (parent) REFERENCES parent NOT VALID")
+    with engine.connect() as reader:
+        reader.exec_driver_sql(statement)
+        result = load(conn, referring(), [(1001, 1)], lock_patience=timedelta(seconds=0.2), end_blockers=True)
+        assert result.tables[0].migration == ("validated known",)
+        assert rows_of(conn, VALIDATED) == [("known", True)]
+        assert reader.scalar(sa.text("SELECT count(*) FROM referring")) == 1001
+
+
+@pytest.mark.xfail(raises=AssertionError, reason="the last step, with nothing to do, asks for it and awaits readers")
+@pytest.mark.usefixtures("rows_without_key")
+def test_a_foreign_key_is_validated_without_an_exclusive_lock(conn: sa.Connection, other: sa.Connection) -> None:
+    other.exec_driver_sql("ALTER TABLE referring ADD CONSTRAINT known FOREIGN KEY (parent) REFERENCES parent NOT VALID")
+    result = load(conn, referring(), [(1001, 1)])
+    assert rows_of(conn, VALIDATED) == [("known", True)]
+    assert result.lock_attempts == 0

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from airflow_ingest_provider import DefinitionError, Delete, IngestError, Replace
 from airflow_ingest_provider.demo.server import Server
-from tests.postgres.helpers import load, oid_of, people, rows_of
+from tests.postgres.helpers import load, major, oid_of, people, rows_of
 
 
 @pytest.fixture
@@ -167,3 +167,41 @@ def test_without_create_on_its_tablespace_rows_are_replaced_in_place(
     other.exec_driver_sql("DROP TABLE people")
     other.exec_driver_sql("DROP TABLESPACE roles_space")
     folder.rmdir()
+
+
+@pytest.fixture
+def without_set(plain: sa.Connection, other: sa.Connection) -> Iterator[sa.Connection]:
+    """The connection, as a member that has the owner's rights and may not become the owner."""
+    if major(other) < 16:
+        pytest.skip("PostgreSQL 16 is the first whose members may lack SET")
+    other.exec_driver_sql(
+        "CREATE ROLE ingest_group; GRANT ingest_group TO ingest_plain WITH SET FALSE, INHERIT TRUE;"
+        "GRANT CREATE ON SCHEMA public TO ingest_plain, ingest_group;"
+        "CREATE TABLE people (id int PRIMARY KEY, name text, age int); ALTER TABLE people OWNER TO ingest_group"
+    )
+    yield plain
+    other.exec_driver_sql("DROP OWNED BY ingest_group CASCADE; DROP ROLE ingest_group")
+
+
+def test_a_member_that_may_not_become_the_owner_replaces_rows_in_place(without_set: sa.Connection) -> None:
+    oid = oid_of(without_set, "people")
+    for name in ("a", "b"):
+        rows = [(number, name, 1) for number in range(600)]
+        load(without_set, people(), rows, delete=Delete.BEFORE_FIRST_BATCH)
+        assert rows_of(without_set) == rows
+    assert oid_of(without_set, "people") == oid
+    with pytest.raises(DefinitionError, match="the owner ingest_group of people, as whom role ingest_plain may not"):
+        load(without_set, people(), [], delete=Delete.BEFORE_FIRST_BATCH, replace=Replace.SWAP)
+
+
+def test_a_rebuild_by_a_member_that_may_not_become_the_owner_is_refused_before_the_load(
+    without_set: sa.Connection,
+) -> None:
+    load(without_set, people(), [(1, "a", 1)])
+    with pytest.raises(
+        DefinitionError, match=r"has to be replaced by a new table .*the owner ingest_group of people, as whom role"
+    ):
+        load(without_set, people(age=sa.BigInteger), [(2, "b", 2)])
+    assert rows_of(without_set) == [(1, "a", 1)]
+    load(without_set, people(sa.Column("email", sa.Text)), [(2, "b", 2, "b@c")])
+    assert rows_of(without_set, "SELECT id, email FROM people ORDER BY id") == [(1, None), (2, "b@c")]
