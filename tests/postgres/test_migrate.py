@@ -16,6 +16,7 @@ from typing import Any
 import psycopg
 import pytest
 import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql
 
 from airflow_ingest_provider import DefinitionError, Delete, HighWatermark, IngestPlan, Migrate, ingest, ingest_plan
 from airflow_ingest_provider.core import catalog, hidden, reflection, widening
@@ -923,3 +924,94 @@ def test_the_plan_says_whether_a_conversion_can_be(
     assert rows_of(conn, "SELECT count(*) FROM t WHERE pg_typeof(day)::text = 'text'") == [(2,)]
     with nullcontext() if refusal is None else pytest.raises(DefinitionError, match=re.escape(refusal)):
         load(conn, table, [], **options)
+
+
+DOMAINS = """
+    CREATE DOMAIN whole AS integer; CREATE DOMAIN positive AS whole CHECK (value > 0);
+    CREATE DOMAIN small AS positive CHECK (value < 100);
+    CREATE DOMAIN word AS varchar(9); CREATE DOMAIN short AS word CHECK (length(value) < 5);
+"""
+
+OVER_DOMAINS: dict[str, tuple[str, Any, str, Any]] = {
+    "to a wider type": ("small", sa.BigInteger(), "7", 7),
+    "to the type below all": ("small", sa.Integer(), "7", 7),
+    "to text": ("short", sa.Text(), "'abc'", "abc"),
+    "to the domain below": ("small", postgresql.DOMAIN("whole", sa.Integer, create_type=False), "7", 7),
+    "to the one on top": ("bigint", postgresql.DOMAIN("small", sa.Integer, create_type=False), "7", 7),
+    "to another one": ("whole", postgresql.DOMAIN("small", sa.Integer, create_type=False), "7", 7),
+}
+
+
+@pytest.mark.parametrize(("before", "after", "given", "stored"), OVER_DOMAINS.values(), ids=OVER_DOMAINS.keys())
+def test_a_domain_over_a_domain_is_migrated(
+    conn: sa.Connection, other: sa.Connection, before: str, after: Any, given: str, stored: Any
+) -> None:
+    other.exec_driver_sql(DOMAINS)
+    other.exec_driver_sql(f"CREATE TABLE t (a {before}, b int); INSERT INTO t VALUES ({given}, 1), (NULL, 2)")
+    table = sa.Table("t", sa.MetaData(), sa.Column("a", after), sa.Column("b", sa.Integer))
+    assert len(ingest(conn, table.metadata, lambda mark: [(1, None, [])]).tables[0].migration) == 1
+    with conn.begin():
+        assert conn.execute(sa.select(table).order_by(table.c.b)).all() == [(stored, 1), (None, 2)]
+    assert not ingest_plan(conn, table.metadata)
+
+
+@pytest.mark.xfail(raises=DefinitionError, reason="elements that are of a domain are not looked through")
+@pytest.mark.parametrize("before", ["small[]", "whole[]"])
+def test_an_array_of_a_domain_is_migrated(conn: sa.Connection, other: sa.Connection, before: str) -> None:
+    other.exec_driver_sql(DOMAINS)
+    other.exec_driver_sql(f"CREATE TABLE t (a {before}); INSERT INTO t VALUES ('{{7,8}}')")
+    table = sa.Table("t", sa.MetaData(), sa.Column("a", sa.ARRAY(sa.BigInteger)))
+    ingest(conn, table.metadata, lambda mark: [(1, None, [])])
+    assert rows_of(conn, "SELECT * FROM t") == [([7, 8],)]
+
+
+def test_a_value_that_a_domain_over_a_domain_refuses_is_told_before_the_load(
+    conn: sa.Connection, other: sa.Connection
+) -> None:
+    other.exec_driver_sql(DOMAINS)
+    other.exec_driver_sql("CREATE TABLE t (a bigint); INSERT INTO t VALUES (7), (-424242), (500)")
+    table = sa.Table("t", sa.MetaData(), sa.Column("a", postgresql.DOMAIN("small", sa.Integer, create_type=False)))
+    with pytest.raises(DefinitionError, match="column 'a'") as refused:
+        ingest(conn, table.metadata, lambda mark: [(1, None, [])])
+    assert "424242" not in "".join(traceback.format_exception(refused.value))
+    assert rows_of(conn, "SELECT a, pg_typeof(a)::text FROM t ORDER BY a DESC") == [
+        (500, "bigint"),
+        (7, "bigint"),
+        (-424242, "bigint"),
+    ]
+
+
+@pytest.mark.parametrize("kind", ["mood", "mood[]"])
+def test_a_label_is_not_added_to_a_type_that_is_made_anew_when_the_rebuild_fails(
+    conn: sa.Connection, other: sa.Connection, kind: str
+) -> None:
+    other.exec_driver_sql(f"CREATE TYPE mood AS ENUM ('ok', 'sad'); CREATE TABLE t (a {kind}, b int)")
+    other.exec_driver_sql("INSERT INTO t VALUES (NULL, 1)")
+    mood: Any = sa.Enum("sad", "new", "ok", name="mood")
+
+    def declared(least: int) -> sa.Table:
+        limit = sa.CheckConstraint(f"b > {least}", name="least")
+        column = sa.Column("a", sa.ARRAY(mood) if "[" in kind else mood)
+        return sa.Table("t", sa.MetaData(), column, sa.Column("b", sa.Integer), limit)
+
+    with pytest.raises(DefinitionError, match="least"):
+        ingest(conn, declared(1).metadata, lambda mark: [(1, None, [])])
+    assert rows_of(conn, "SELECT enum_range(NULL::mood)::text") == [("{ok,sad}",)]
+    ingest(conn, declared(0).metadata, lambda mark: [(1, None, [])])
+    assert rows_of(conn, "SELECT enum_range(NULL::mood)::text") == [("{sad,new,ok}",)]
+
+
+@pytest.mark.parametrize("prefix", ["", "t.", "public.t."])
+def test_a_column_with_a_dot_is_converted(conn: sa.Connection, other: sa.Connection, prefix: str) -> None:
+    other.exec_driver_sql("""CREATE TABLE t ("day.raw" text, day text); INSERT INTO t VALUES ('24.12.2025', 'x')""")
+    table = sa.Table(
+        "t", sa.MetaData(), sa.Column("day.raw", sa.Date), sa.Column("day", sa.Text), sa.Column("t.day", sa.Text)
+    )
+    ingest(
+        conn,
+        table.metadata,
+        lambda mark: [(1, None, [])],
+        conversions={f"{prefix}day.raw": "to_date(\"day.raw\", 'DD.MM.YYYY')", f"{prefix}t.day": "upper(day)"},
+    )
+    assert rows_of(conn, "SELECT * FROM t") == [(date(2025, 12, 24), "x", "X")]
+    assert not ingest_plan(conn, table.metadata)

@@ -540,3 +540,40 @@ def test_rows_of_others_that_refer_to_a_key_that_goes_are_told_by_their_foreign_
     assert rows_of(conn, "SELECT * FROM codes ORDER BY 1") == [(1,), (424242,)]
     load(conn, table, [(424242,), (3,)], **options)
     assert rows_of(conn, "SELECT * FROM codes ORDER BY 1") == [(3,), (424242,)]
+
+
+def test_a_refresh_that_leaves_most_rows_of_a_table_without_statistics_out_is_swapped(
+    conn: sa.Connection, other: sa.Connection
+) -> None:
+    """Its first rows are unchanged, and nothing says beforehand how many rows there are."""
+    other.exec_driver_sql(
+        "CREATE TABLE people (id int PRIMARY KEY, name text, age int) WITH (autovacuum_enabled = false);"
+        "INSERT INTO people SELECT n, 'name ' || n, n FROM generate_series(0, 99999) n"
+    )
+    assert rows_of(conn, "SELECT reltuples FROM pg_class WHERE relname = 'people'") == [(-1,)]
+    rows = [(n, f"name {n}", n) for n in range(5000)]
+    counts, is_swapped = refreshed(conn, rows)
+    assert (is_swapped, counts.received) == (True, 5000)
+    assert rows_of(conn) == rows
+
+
+@pytest.mark.parametrize("rows", [3, 5000])
+@pytest.mark.parametrize("statement", ["DROP TABLE people", "ALTER TABLE people RENAME TO persons"])
+def test_a_table_that_is_dropped_while_a_new_one_is_loaded_is_told_as_somebody_elses_doing(
+    conn: sa.Connection, other: sa.Connection, rows: int, statement: str
+) -> None:
+    table = sa.Table("people", sa.MetaData(), sa.Column("id", sa.Integer, primary_key=True, autoincrement=False))
+    load(conn, table, [(1,)])
+    other.exec_driver_sql("SET lock_timeout = '10s'")
+
+    def dropping() -> Iterator[tuple[int]]:
+        yield from ((number,) for number in range(rows))
+        other.exec_driver_sql(statement)
+        yield from ((number,) for number in range(rows, 2 * rows))
+
+    with pytest.raises(ConcurrentIngestError, match=r"^public\.people was (altered or )?dropped.*run again"):
+        load(conn, table, dropping(), delete=Delete.BEFORE_FIRST_BATCH, replace=Replace.SWAP)
+    assert is_usable(conn)
+    assert rows_of(conn, "SELECT to_regclass('people')") == [(None,)]
+    load(conn, table, [(1,)])
+    assert rows_of(conn) == [(1,)]

@@ -1,0 +1,168 @@
+"""Arguments that cannot work are refused before anything is created, with what was found and what was expected."""
+
+import functools
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+from airflow_ingest_provider import BatchError, DefinitionError, IngestError, ingest, ingest_plan
+from tests.postgres.helpers import batches_of, is_usable, people, rows_of
+
+CREATED = """
+    SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace
+    UNION ALL SELECT typname FROM pg_type WHERE typnamespace = 'public'::regnamespace
+    UNION ALL SELECT nspname FROM pg_namespace WHERE nspname !~ '^(pg_|information_schema$|public$)'
+"""
+
+
+@pytest.fixture(autouse=True)
+def creates_nothing(conn: sa.Connection) -> Iterator[None]:
+    """Fails the test in which something was created, or whose connection cannot go on."""
+    yield
+    assert is_usable(conn)
+    assert rows_of(conn, CREATED) == []
+
+
+def table(*parts: Any, name: str = "t") -> sa.MetaData:
+    """The metadata of a table that could be created, but for these parts; another one that can be comes before it."""
+    metadata = sa.MetaData()
+    sa.Table("first", metadata, sa.Column("id", sa.Integer, primary_key=True))
+    sa.Table(name, metadata, sa.Column("id", sa.Integer, primary_key=True), *parts)
+    return metadata
+
+
+LONG = "é" * 32
+
+DEFINITIONS: dict[str, tuple[Callable[[], sa.MetaData], str]] = {
+    "a long name of an enum type": (
+        lambda: table(sa.Column("a", sa.Enum("x", name=LONG))),
+        f"table 't': the identifier '{LONG}' takes 64 bytes; PostgreSQL keeps 1 to 63",
+    ),
+    "a long name of an enum type in an array": (
+        lambda: table(sa.Column("a", sa.ARRAY(sa.Enum("x", name="x" * 64)))),
+        r"takes 64 bytes",
+    ),
+    "a long name of a domain": (lambda: table(sa.Column("a", postgresql.DOMAIN(LONG, sa.Text))), r"takes 64 bytes"),
+    "a long name of a column": (lambda: table(sa.Column(LONG, sa.Text)), r"takes 64 bytes"),
+    "a long name of a table": (lambda: table(name=LONG), r"takes 64 bytes"),
+    "a foreign key to no table": (
+        lambda: table(sa.Column("a", sa.Integer, sa.ForeignKey("nowhere.id"))),
+        r"table 't': .*'nowhere'.*: define the table that it refers to in the metadata",
+    ),
+    "a foreign key to no column": (
+        lambda: table(sa.Column("a", sa.Integer, sa.ForeignKey("first.nothing"))),
+        r"table 't': .*'nothing'.*: define the table",
+    ),
+    "a foreign key of several columns to no table": (
+        lambda: table(sa.Column("a", sa.Integer), sa.ForeignKeyConstraint(["a", "id"], ["nowhere.a", "nowhere.b"])),
+        r"table 't': .*'nowhere'",
+    ),
+    "columns without a type": (
+        lambda: table(sa.Column("a"), sa.Column("b", sa.Text), sa.Column("c")),
+        r"table 't': columns without a type: a, c: give them one",
+    ),
+}
+
+
+@pytest.mark.parametrize(("make", "problem"), DEFINITIONS.values(), ids=DEFINITIONS.keys())
+def test_a_definition_that_cannot_be_created_is_refused(
+    conn: sa.Connection, make: Callable[[], sa.MetaData], problem: str
+) -> None:
+    with pytest.raises(DefinitionError, match=problem):
+        ingest(conn, make(), lambda mark: [(1, None, [])])
+    with pytest.raises(DefinitionError, match=problem):
+        ingest_plan(conn, make())
+
+
+@pytest.mark.xfail(raises=AssertionError, reason="a column has its type from the column that it refers to")
+def test_a_column_whose_type_is_that_of_a_column_which_is_not_there_is_told_so(conn: sa.Connection) -> None:
+    with pytest.raises(DefinitionError, match=r"table 't': .*'nowhere'.*: define the table that it refers to"):
+        ingest(conn, table(sa.Column("a", sa.ForeignKey("nowhere.id"))), lambda mark: [(1, None, [])])
+
+
+@pytest.mark.xfail(raises=sa.exc.CompileError, reason="it is not looked for within arrays")
+def test_an_array_without_a_type_is_refused(conn: sa.Connection) -> None:
+    with pytest.raises(DefinitionError, match=r"table 't': columns without a type: a: give them one"):
+        ingest(conn, table(sa.Column("a", sa.ARRAY(sa.types.NullType()))), lambda mark: [(1, None, [])])
+
+
+class Base(DeclarativeBase):
+    """What classes of the ORM come from."""
+
+
+class Person(Base):
+    __tablename__ = "person"
+    id: Mapped[int] = mapped_column(primary_key=True)
+
+
+@pytest.mark.parametrize(
+    ("given", "problem"),
+    [
+        (Person, r"metadata is the class Person: expected .*, as its `metadata` is"),
+        (Base, r"metadata is the class Base: expected .*, as its `metadata` is"),
+        (sa.MetaData, r"metadata is the class MetaData: expected a sqlalchemy.MetaData that holds the table to load$"),
+        (None, r"metadata is a NoneType: expected"),
+        ("t", r"metadata is a str: expected"),
+    ],
+)
+def test_what_is_no_metadata_is_named(conn: sa.Connection, given: Any, problem: str) -> None:
+    with pytest.raises(DefinitionError, match=problem):
+        ingest(conn, given, lambda mark: [(1, None, [])])
+
+
+def generated() -> Iterator[Any]:
+    """A generator, where a function that gives one is expected."""
+    yield 1, None, []
+
+
+@pytest.mark.parametrize(
+    ("given", "problem"),
+    [
+        (generated(), "batches is a generator: expected a function .* pass the function itself"),
+        ([(1, None, [])], "batches is a list: expected a function"),
+        (None, "batches is a NoneType: expected a function"),
+        ("batches", "batches is a str: expected a function"),
+    ],
+    ids=["generator", "list", "None", "str"],
+)
+def test_batches_that_are_no_function_are_refused(conn: sa.Connection, given: Any, problem: str) -> None:
+    with pytest.raises(BatchError, match=problem):
+        ingest(conn, people().metadata, given)
+
+
+def of_one(conn: sa.Connection) -> None: ...
+
+
+def of_four(conn: sa.Connection, table: sa.Table, metadata: Any, more: Any) -> None: ...
+
+
+def of_names(*, conn: sa.Connection, batch_metadata: Any) -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("given", "problem"),
+    [
+        (None, "on_before_visible is a NoneType: expected a function of"),
+        ("look", "on_before_visible is a str: expected a function of"),
+        (of_one, r"on_before_visible takes \(conn: .*\) -> None: expected a function of \(conn, batch_metadata\)"),
+        (of_four, r"on_before_visible takes \(conn: .*more: .*: expected a function of"),
+        (of_names, r"on_before_visible takes \(\*, conn: .*: expected a function of"),
+        (functools.partial(of_four, more=1, metadata=2, table=people()), r"on_before_visible takes \(conn: .*expected"),
+        (lambda: None, r"on_before_visible takes \(\): expected a function of"),
+    ],
+    ids=["None", "str", "one", "four", "by name", "partial", "nothing"],
+)
+def test_a_callback_that_cannot_be_called_is_refused(conn: sa.Connection, given: Any, problem: str) -> None:
+    with pytest.raises(IngestError, match=problem):
+        ingest(conn, people().metadata, batches_of(people(), [(1, "a", 1)]), given)
+
+
+@pytest.mark.parametrize("patience", [timedelta(days=24, milliseconds=1), timedelta(days=365), timedelta.max])
+def test_patience_that_postgresql_cannot_count_is_refused(conn: sa.Connection, patience: timedelta) -> None:
+    with pytest.raises(ValueError, match=r"lock_patience is .*: expected .* at most 24 days"):
+        ingest(conn, people().metadata, batches_of(people(), [(1, "a", 1)]), lock_patience=patience)

@@ -1,0 +1,124 @@
+"""Sessions with settings of their own: what is loaded and migrated is the same."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from airflow_ingest_provider import Delete, HighWatermark, Replace, ingest, ingest_plan
+from airflow_ingest_provider.demo.server import Server
+from tests.postgres.helpers import give, load, oid_of, rows_of
+
+Connect = Callable[..., sa.Connection]
+
+
+@pytest.fixture
+def connected(server: Server, database: str, dsn: str, driver: str) -> Iterator[Connect]:
+    """A function that connects with settings, given as the server's command line takes them."""
+    opened: list[sa.Connection] = []
+
+    def connect(settings: str) -> sa.Connection:
+        url = server.url(driver, database)
+        engine = sa.create_engine(url, poolclass=sa.NullPool, connect_args={"options": settings})
+        opened.append(engine.connect())
+        return opened[-1]
+
+    yield connect
+    for conn in opened:
+        conn.close()
+        conn.engine.dispose()
+
+
+def family(**options: Any) -> tuple[sa.MetaData, sa.Table, sa.Table]:
+    """A parent, and a child with a key, an enum, an index and a check; all of them in schemas that are named."""
+    metadata = sa.MetaData(schema="public")
+    parent = sa.Table("parent", metadata, sa.Column("id", sa.Integer, primary_key=True))
+    child = sa.Table(
+        "child",
+        metadata,
+        sa.Column("id", sa.Integer, primary_key=True),
+        sa.Column("parent", sa.ForeignKey(parent.c.id)),
+        sa.Column("mood", sa.Enum("ok", "sad", name="mood", schema="public")),
+        sa.Column("name", options.get("name", sa.Text), index=True),
+        sa.CheckConstraint("name <> ''", name="named"),
+        schema="elsewhere",
+    )
+    return metadata, parent, child
+
+
+CHILDREN = "SELECT id, parent, mood::text, name FROM elsewhere.child ORDER BY 1"
+
+
+@pytest.mark.parametrize("rows", [3, 700])
+def test_qualified_tables_are_loaded_along_an_empty_search_path(
+    connected: Connect, other: sa.Connection, rows: int
+) -> None:
+    conn = connected("-c search_path=")
+    metadata, parent, child = family()
+
+    def run(name: str, **options: Any) -> list[tuple[Any, ...]]:
+        children = [(number, 1, "sad", name) for number in range(rows)]
+        pairs = [(parent, (1,)), *((child, row) for row in children)]
+        ingest(conn, metadata, give(*pairs), high_watermark=HighWatermark.EARLIEST, **options)
+        assert not ingest_plan(conn, metadata)
+        return children
+
+    first = run("first")
+    assert rows_of(conn, CHILDREN) == first
+    upserted = run("upserted")
+    assert rows_of(conn, CHILDREN) == upserted
+    other.exec_driver_sql("CREATE VIEW v AS SELECT name FROM elsewhere.child")
+    other.exec_driver_sql("CREATE MATERIALIZED VIEW names AS SELECT DISTINCT name FROM elsewhere.child")
+    for replace in (Replace.AUTO, Replace.SWAP, Replace.IN_PLACE):
+        replaced = run(replace, delete=Delete.BEFORE_FIRST_BATCH, replace=replace)
+        assert rows_of(conn, CHILDREN) == replaced
+        assert rows_of(conn, "SELECT DISTINCT name FROM public.v") == [(replace,)]
+        assert rows_of(conn, "SELECT * FROM public.names") == [("swap" if replace == Replace.IN_PLACE else replace,)]
+    metadata, parent, child = family(name=sa.String(99))
+    rebuilt = run("rebuilt")
+    assert rows_of(conn, CHILDREN) == rebuilt
+    assert rows_of(conn, "SHOW search_path") == [("",)]
+
+
+@pytest.mark.parametrize("rows", [2, 700])
+@pytest.mark.parametrize("delete", [Delete.OFF, Delete.BEFORE_FIRST_BATCH])
+@pytest.mark.parametrize("key", [True, False])
+def test_null_in_an_array_is_stored_as_null_though_the_session_reads_it_as_a_word(
+    connected: Connect, rows: int, delete: str, key: bool
+) -> None:
+    conn = connected("-c array_nulls=off")
+    table = sa.Table(
+        "lists",
+        sa.MetaData(),
+        sa.Column("id", sa.Integer, primary_key=key, autoincrement=False),
+        sa.Column("numbers", sa.ARRAY(sa.Integer)),
+        sa.Column("words", sa.ARRAY(sa.Text)),
+    )
+    given = [(number, [1, None, number], ["a", None, "NULL", "null"]) for number in range(rows)]
+    for _ in range(2):
+        load(conn, table, given, delete=delete, high_watermark=HighWatermark.EARLIEST)
+        found = rows_of(conn, "SELECT DISTINCT id, numbers, words FROM lists ORDER BY id")
+        assert found == given
+    nulls = "SELECT DISTINCT numbers[2] IS NULL, words[2] IS NULL, words[3] IS NULL FROM lists"
+    assert rows_of(conn, nulls) == [(True, True, False)]
+    assert rows_of(conn, "SHOW array_nulls") == [("off",)]
+
+
+def test_a_rebuild_keeps_null_in_an_array_though_the_session_reads_it_as_a_word(
+    connected: Connect, other: sa.Connection
+) -> None:
+    conn = connected("-c array_nulls=off")
+    other.exec_driver_sql(
+        "CREATE TABLE lists (id int PRIMARY KEY, words text[]); INSERT INTO lists VALUES (1, '{a,NULL}')"
+    )
+    before = oid_of(conn, "lists")
+    table = sa.Table(
+        "lists",
+        sa.MetaData(),
+        sa.Column("id", sa.BigInteger, primary_key=True),
+        sa.Column("words", sa.ARRAY(sa.Text)),
+    )
+    load(conn, table, [(2, ["b", None])])
+    assert oid_of(conn, "lists") != before
+    assert rows_of(conn, "SELECT id, words[2] IS NULL FROM lists ORDER BY 1") == [(1, True), (2, True)]
