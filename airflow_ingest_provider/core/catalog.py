@@ -312,21 +312,24 @@ _SIZE = sa.text("""
 # to text by its output.
 # No row where a type is yet to be made.
 _ASSIGNABLE = sa.text("""
-    WITH RECURSIVE given(which, oid) AS (
-        VALUES ('before', to_regtype(:before)::oid), ('after', to_regtype(:after)::oid)
+    WITH RECURSIVE given(which, is_element, oid) AS (
+        VALUES ('before', false, to_regtype(:before)::oid), ('after', false, to_regtype(:after)::oid)
         UNION ALL
-        SELECT which, t.typbasetype FROM given JOIN pg_type t ON t.oid = given.oid WHERE t.typbasetype <> 0
+        SELECT which, is_element OR t.typbasetype = 0, CASE t.typbasetype WHEN 0 THEN t.typelem ELSE t.typbasetype END
+        FROM given JOIN pg_type t ON t.oid = given.oid
+        WHERE t.typbasetype <> 0 OR t.typcategory = 'A' AND NOT is_element
     ), bases AS (
-        SELECT max(t.oid::bigint) FILTER (WHERE which = 'before')::oid AS before,
-               max(t.oid::bigint) FILTER (WHERE which = 'after')::oid AS after
+        SELECT max(t.oid::bigint) FILTER (WHERE which = 'before' AND NOT is_element)::oid AS before,
+               max(t.oid::bigint) FILTER (WHERE which = 'after' AND NOT is_element)::oid AS after,
+               max(t.oid::bigint) FILTER (WHERE which = 'before' AND is_element)::oid AS element_before,
+               max(t.oid::bigint) FILTER (WHERE which = 'after' AND is_element)::oid AS element_after
         FROM given JOIN pg_type t ON t.oid = given.oid WHERE t.typbasetype = 0
     )
-    SELECT x.before = x.after OR a.typcategory = 'S' OR EXISTS (
+    SELECT before = after OR element_before = element_after OR a.typcategory = 'S'
+        OR element_before IS NOT NULL AND e.typcategory = 'S' OR EXISTS (
                SELECT FROM pg_cast c WHERE c.castcontext IN ('a', 'i')
-                 AND (c.castsource, c.casttarget) IN ((x.before, x.after), (b.typelem, a.typelem)))
-        OR b.typelem <> 0 AND b.typelem = a.typelem
-        OR a.typelem <> 0 AND b.typelem <> 0 AND (SELECT typcategory FROM pg_type WHERE oid = a.typelem) = 'S'
-    FROM bases x JOIN pg_type b ON b.oid = x.before JOIN pg_type a ON a.oid = x.after
+                 AND (c.castsource, c.casttarget) IN ((before, after), (element_before, element_after)))
+    FROM bases JOIN pg_type a ON a.oid = after LEFT JOIN pg_type e ON e.oid = element_after
 """)
 
 # The type's own array, and the table's columns, defaults, constraints and indexes, are not others.

@@ -18,8 +18,8 @@ def check_conversions(conversions: Mapping[str, str], tables: Sequence[tuple[sa.
 
 
 def conversions_of(conversions: Mapping[str, str], name: Name, columns: Collection[str]) -> dict[str, str]:
-    """The conversions of one table's columns."""
-    named = {_column_of(where, name, columns): expression for where, expression in conversions.items()}
+    """The conversions of one table's columns; of several for one, that which says most of where it is."""
+    named = {_column_of(where, name, columns): conversions[where] for where in sorted(conversions, key=len)}
     return {column: expression for column, expression in named.items() if column is not None}
 
 

@@ -57,9 +57,6 @@ def _check(table: sa.Table) -> None:
         raise DefinitionError(f"table {table.fullname!r} has no columns: there is nothing to load into it")
     if all(column.computed for column in table.columns):
         raise DefinitionError(f"table {table.fullname!r} has computed columns alone: there is nothing to load into it")
-    untyped = [column.name for column in table.columns if isinstance(column.type, sa.types.NullType)]
-    if untyped:
-        raise DefinitionError(f"table {table.fullname!r}: columns without a type: {', '.join(untyped)}: give them one")
     if any(str(prefix).upper() in ("TEMP", "TEMPORARY") for prefix in table._prefixes):
         raise DefinitionError(f"table {table.fullname!r} is a temporary one: expected one that outlives the run")
     identifiers = [table.name, *table.columns.keys(), *filter(None, [table.schema])]
@@ -75,16 +72,24 @@ def _check(table: sa.Table) -> None:
             f"table {table.fullname!r}: {error}: define the table that it refers to in the metadata, to be loaded as "
             "well, or in a MetaData of its own and refer to its column, as in ForeignKey(parent.c.id)"
         ) from error
+    untyped = [column.name for column in table.columns if isinstance(_unwrapped(column.type), sa.types.NullType)]
+    if untyped:
+        raise DefinitionError(f"table {table.fullname!r}: columns without a type: {', '.join(untyped)}: give them one")
 
 
 def _type_names(table: sa.Table) -> Iterator[str]:
     """The names of the enum and domain types of the table's columns."""
     for column in table.columns:
-        kind: Any = column.type
-        while isinstance(kind, sa.TypeDecorator | sa.ARRAY):
-            kind = kind.item_type if isinstance(kind, sa.ARRAY) else kind.impl_instance
+        kind = _unwrapped(column.type)
         if isinstance(kind, sa.Enum | postgresql.DOMAIN) and kind.name:
             yield kind.name
+
+
+def _unwrapped(kind: Any) -> Any:
+    """What a type is made of: the elements of an array, and what a decorator stores."""
+    while isinstance(kind, sa.TypeDecorator | sa.ARRAY):
+        kind = kind.item_type if isinstance(kind, sa.ARRAY) else kind.impl_instance
+    return kind
 
 
 def create(conn: sa.Connection, metadata: sa.MetaData, missing: Sequence[sa.Table]) -> None:

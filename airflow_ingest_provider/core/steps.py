@@ -6,6 +6,7 @@ https://www.postgresql.org/docs/current/sql-altertable.html#SQL-ALTERTABLE-NOTES
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from itertools import chain
 
 import sqlalchemy as sa
 from psycopg import sql
@@ -67,7 +68,15 @@ class Steps:
             yield self._catalog_changes(first)
         for place, difference in enumerate(self._plan.of_way(Way.STEPS)):
             yield from self._of_difference(difference, temporary_name(self.token, f"step{place}"))
-        yield self._last
+        if self._has_last:
+            yield self._last
+
+    @property
+    def _has_last(self) -> bool:
+        """Whether anything is left to do once rows were read: a constraint that was validated is as it is to be."""
+        catalog_changes = (one for one in self._plan.of_way(Way.CATALOG) if not _comes_first(one))
+        made = (one for one in self._plan.of_way(Way.STEPS) if not isinstance(one, ConstraintValidated))
+        return any(True for _ in chain(catalog_changes, made))
 
     def known_as(self, text: str) -> str:
         """A text, in which what the steps make has the names that it will have."""

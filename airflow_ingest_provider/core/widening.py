@@ -1,5 +1,7 @@
 """Which types hold the values of which others, by the way in which format_type spells them."""
 
+import re
+
 
 def widens(before: str, after: str) -> bool:
     """Whether every value of one type is the same value, in the same bytes, of the other.
@@ -45,8 +47,6 @@ _UNLIMITED = {"character varying": "text"}
 
 
 def _parsed(spelling: str) -> tuple[str, tuple[int, ...]]:
-    """format_type's spelling, taken apart: the name and its modifiers."""
-    name, bracket, rest = spelling.partition("(")
-    if not bracket or not rest.endswith(")"):
-        return spelling, ()
-    return name, tuple(int(limit) for limit in rest[:-1].split(","))
+    """format_type's spelling, taken apart: the name and its modifiers, where these are numbers at its end."""
+    parts = re.fullmatch(r"([^(]+)\((-?\d+(?:,-?\d+)*)\)", spelling)
+    return (parts[1], tuple(map(int, parts[2].split(",")))) if parts else (spelling, ())

@@ -71,3 +71,9 @@ def test_each_table_gets_its_own_conversions() -> None:
 def test_without_conversions_there_is_nothing_to_check() -> None:
     check_conversions({}, [])
     assert conversions_of({}, ORDERS, ["day"]) == {}
+
+
+def test_of_several_conversions_for_a_column_the_one_that_says_most_of_it_counts() -> None:
+    given = {"day": "1", "public.orders.day": "3", "orders.day": "2"}
+    assert conversions_of(given, ORDERS, ["day"]) == {"day": "3"}
+    assert conversions_of(given, Name("public", "items"), ["day"]) == {"day": "1"}
