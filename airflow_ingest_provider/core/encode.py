@@ -16,7 +16,7 @@ from typing import Any, cast
 
 from airflow_ingest_provider.core.errors import RowError
 from airflow_ingest_provider.core.shape import TypeShape
-from airflow_ingest_provider.core.values import MisfitError, converter, is_numpy_type, unwrap
+from airflow_ingest_provider.core.values import MisfitError, converter, is_numpy_type, spelled, unwrap
 from airflow_ingest_provider.core.values.columns import ANY_TYPE, Texts, bulks
 
 CHUNK_ROWS = 500
@@ -96,6 +96,7 @@ class _Column:
     def __init__(self, table: str, column: ColumnFormat) -> None:
         self._table = table
         self._name = column.name
+        self._type = column.type
         self._prepare = column.prepare
         self._convert = converter(column.type, column.serialize_json)
         self._bulks = bulks(column.type, column.serialize_json)
@@ -146,13 +147,21 @@ class _Column:
         try:
             for value in values:
                 texts.append(None if value is None else self._convert(value))  # noqa: PERF401 - counts for the error
-        except MisfitError as misfit:
+        except Exception as error:  # noqa: BLE001 - whatever the code of a value's own class raises
             number = len(texts)
             # Without a cause: a driver's or serializer's own message may hold the value.
-            raise self._error(str(misfit), given[number], first_row_number + number) from None
+            raise self._error(self._problem(error), given[number], first_row_number + number) from None
         fields = _escaped(texts, _NULL)
         assert fields is not None, "a converter let through what UTF-8 or PostgreSQL cannot hold"
         return fields
+
+    def _problem(self, error: Exception) -> str:
+        if isinstance(error, MisfitError):
+            return str(error)
+        return (
+            f"reading it for {spelled(self._type)} raised {type(error).__name__}: "
+            "pass a value of one of Python's own types, or a str that PostgreSQL reads"
+        )
 
     def _error(self, problem: str, value: Any, row_number: int) -> RowError:
         kind = type(value).__name__

@@ -16,6 +16,7 @@ from zoneinfo import ZoneInfo
 
 import numpy as np
 import pandas as pd
+import pendulum
 import psycopg2.extras
 import pytest
 import sqlalchemy as sa
@@ -87,6 +88,42 @@ class Shade(enum.Enum):
 class Text(str):
     def __str__(self) -> str:
         return "not the content"
+
+
+class Amount(Decimal):
+    def __str__(self) -> str:
+        return "0.1"
+
+
+class Identifier(uuid.UUID):
+    def __str__(self) -> str:
+        return "not the UUID"
+
+
+class Blob(bytes):
+    def hex(self, *_: Any) -> str:
+        return "00"
+
+    def __bytes__(self) -> bytes:
+        return b"not the content"
+
+
+class Address(ipaddress.IPv4Address):
+    def __str__(self) -> str:
+        return "9.9.9.9"
+
+
+class Interface(ipaddress.IPv4Interface):
+    def __str__(self) -> str:
+        return "9.9.9.9"
+
+
+class Bounds(Range[Any]):
+    """A range that cannot be asked."""
+
+    @property
+    def isempty(self) -> bool:
+        raise LookupError("hush-hush")
 
 
 @dataclasses.dataclass
@@ -196,6 +233,8 @@ TAKES: list[tuple[TypeShape, Any, str | tuple[str, ...]]] = [
     (FLOAT8, Decimal("-Infinity"), "-Infinity"),
     (FLOAT8, np.float64(0.25), "0.25"),
     (FLOAT8, np.float32(0.1), "0.10000000149011612"),
+    (FLOAT8, Amount("1.5"), "1.5"),
+    (FLOAT8, Amount("-Infinity"), "-Infinity"),
     (FLOAT4, 0.1, "0.1"),
     (FLOAT4, 1 / 3, "0.3333333333333333"),
     (FLOAT4, 2**24, ("16777216.0", "16777216")),
@@ -209,6 +248,7 @@ TAKES: list[tuple[TypeShape, Any, str | tuple[str, ...]]] = [
     (NUMERIC, Decimal("1E-7"), "1E-7"),
     (NUMERIC, Decimal("NaN"), "NaN"),
     (NUMERIC, Decimal("Infinity"), "Infinity"),
+    (NUMERIC, Amount("1.25"), "1.25"),
     (NUMERIC, 0.1, "0.1"),
     (NUMERIC, float("inf"), ("inf", "Infinity")),
     (NUMERIC, np.float64(0.1), "0.1"),
@@ -259,6 +299,7 @@ TAKES: list[tuple[TypeShape, Any, str | tuple[str, ...]]] = [
     (CHAR, "\\", "\\\\"),
     (CHAR, b"a", "a"),
     (CHAR, b"\0", ""),
+    (CHAR, Blob(b"a"), "a"),
     (CHAR, "", ""),
     (MOOD, "happy", "happy"),
     (MOOD, Word.YES, "sure"),
@@ -267,6 +308,8 @@ TAKES: list[tuple[TypeShape, Any, str | tuple[str, ...]]] = [
     (BYTEA, b"\x00\xff\\", "\\\\x00ff5c"),
     (BYTEA, bytearray(b"ab"), "\\\\x6162"),
     (BYTEA, memoryview(b"ab"), "\\\\x6162"),
+    (BYTEA, memoryview(b"abcd")[::2], "\\\\x6163"),
+    (BYTEA, Blob(b"ab"), "\\\\x6162"),
     # Dates and times
     (DATE, dt.date(1, 1, 1), "0001-01-01"),
     (DATE, dt.date(9999, 12, 31), "9999-12-31"),
@@ -334,9 +377,15 @@ TAKES: list[tuple[TypeShape, Any, str | tuple[str, ...]]] = [
     (INTERVAL, pd.Timedelta(days=1, microseconds=2), "+1 day +0 sec +2 usec"),
     (INTERVAL, np.timedelta64(1500, "ms"), "+0 day +1 sec +500000 usec"),
     (INTERVAL, np.timedelta64(1000, "ns"), "+0 day +0 sec +1 usec"),
+    (INTERVAL, pendulum.duration(years=1, months=2, days=3, seconds=4), "+428 day +4 sec +0 usec"),
+    (INTERVAL, pendulum.duration(days=-1, microseconds=-1), "-2 day +86399 sec +999999 usec"),
+    (INTERVAL, pendulum.duration(days=10**6, microseconds=1), "+1000000 day +0 sec +1 usec"),
+    (INTERVAL, pendulum.datetime(2020, 1, 1) - pendulum.datetime(2020, 3, 1, 5), "-61 day +68400 sec +0 usec"),
+    (array(INTERVAL), [pendulum.duration(hours=-1)], ("{-1 day +82800 sec +0 usec}", '{"-1 day +82800 sec +0 usec"}')),
     (INTERVAL, "1 year 2 months", "1 year 2 months"),
     (interval_of(0x7FFF, 2), dt.timedelta(milliseconds=10), "+0 day +0 sec +10000 usec"),
     (interval_of(0xC08), dt.timedelta(days=1, minutes=2), "+1 day +120 sec +0 usec"),  # DAY TO MINUTE
+    (interval_of(0x8), pendulum.duration(days=-3), "-3 day +0 sec +0 usec"),
     (interval_of(0x8), dt.timedelta(days=-3), "-3 day +0 sec +0 usec"),  # DAY
     (interval_of(0x6), dt.timedelta(0), "+0 day +0 sec +0 usec"),  # YEAR TO MONTH
     # Identifiers and addresses
@@ -347,7 +396,10 @@ TAKES: list[tuple[TypeShape, Any, str | tuple[str, ...]]] = [
     ),
     (UUID_, "{12345678123456781234567812345678}", "{12345678123456781234567812345678}"),
     (UUID_, uuid.UUID(int=1), ("00000000-0000-0000-0000-000000000001", "0" * 31 + "1")),
+    (UUID_, Identifier(int=2), "00000000-0000-0000-0000-000000000002"),
     (INET, ipaddress.ip_address("::1"), "::1"),
+    (INET, Address("10.0.0.1"), "10.0.0.1"),
+    (INET, Interface("10.0.0.1/8"), "10.0.0.1/8"),
     (INET, ipaddress.ip_interface("10.0.0.1/8"), "10.0.0.1/8"),
     (CIDR, ipaddress.ip_network("10.0.0.0/8"), "10.0.0.0/8"),
     (CIDR, "10/8", "10/8"),
@@ -574,11 +626,13 @@ REFUSES: list[tuple[TypeShape, Any, str]] = [
     (INTERVAL, pd.Timedelta(1, "ns"), "nanoseconds"),
     (INTERVAL, np.timedelta64(1, "ns"), "nanoseconds"),
     (INTERVAL, np.timedelta64(1, "M"), "no date or duration"),
+    (INTERVAL, pd.Timedelta(np.timedelta64(10**15, "s")), "999999999 days"),
     (INTERVAL, "00:00:01.1234567", "6 decimal places"),
     (interval_of(0x7FFF, 2), dt.timedelta(milliseconds=1), "cannot hold all of it"),
     (interval_of(0x1000, 0), dt.timedelta(milliseconds=1), "cannot hold all of it"),  # SECOND(0)
     (interval_of(0xC08), dt.timedelta(seconds=1), "cannot hold all of it"),  # DAY TO MINUTE
     (interval_of(0x408), dt.timedelta(minutes=1), "cannot hold all of it"),  # DAY TO HOUR
+    (interval_of(0x8), pendulum.duration(hours=1), "cannot hold all of it"),
     (interval_of(0x8), dt.timedelta(hours=1), "cannot hold all of it"),  # DAY
     (interval_of(0x6), dt.timedelta(days=1), "cannot hold all of it"),  # YEAR TO MONTH
     # Identifiers and addresses
@@ -642,6 +696,7 @@ REFUSES: list[tuple[TypeShape, Any, str]] = [
     # Ranges
     (INT4RANGE, Range(1.5, 2), "of a bound (float): integer would round"),
     (INT4RANGE, (1, 2), "pass a psycopg.types.range.Range"),
+    (INT4RANGE, Bounds(1, 2), "reading it for int4range raised LookupError: pass a value of one of Python's own types"),
     (INT4RANGE, range(3), "pass a psycopg.types.range.Range"),
     (TSRANGE, Range(NOON.replace(tzinfo=UTC), None), "of a bound (datetime)"),
     (INT4MULTIRANGE, Range(1, 2), "pass a list of ranges"),
@@ -783,6 +838,7 @@ SECRETS: list[tuple[TypeShape, Any]] = [
     (HSTORE, {"hush-hush": 98765}),
     (array(INT4), [1, "hush-hush\0"]),
     (PAIR, ("hush-hush", {"hush-hush": 1})),
+    (INT4RANGE, Bounds(1, 2)),
 ]
 
 

@@ -17,10 +17,10 @@ from typing import Any
 
 from airflow_ingest_provider.core.shape import TypeShape
 from airflow_ingest_provider.core.values import documents, moments, nested, numbers, scalars
-from airflow_ingest_provider.core.values.misfit import Convert, MisfitError
+from airflow_ingest_provider.core.values.misfit import Convert, MisfitError, spelled
 from airflow_ingest_provider.core.values.unwrap import is_numpy_type, unwrap
 
-__all__ = ["Convert", "MisfitError", "converter", "is_numpy_type", "unwrap"]
+__all__ = ["Convert", "MisfitError", "converter", "is_numpy_type", "spelled", "unwrap"]
 
 _FIXED: Mapping[str, Convert] = {
     "bool": scalars.boolean,

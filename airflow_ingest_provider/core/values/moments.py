@@ -163,13 +163,28 @@ def interval(type_: TypeShape) -> Convert:
             return content
         if not isinstance(value, timedelta):
             raise MisfitError("interval holds durations: pass a datetime.timedelta")
-        if getattr(value, "nanoseconds", 0):
-            raise MisfitError("interval would drop its nanoseconds: round it in the source")
-        if value and (unit is None or value % unit):
+        duration = _plain_duration(value)
+        if duration and (unit is None or duration % unit):
             raise MisfitError("the declared fields or digits cannot hold all of it: round it, or declare interval")
-        return interval_text(value)
+        return interval_text(duration)
 
     return convert
+
+
+def _plain_duration(value: timedelta) -> timedelta:
+    """The timedelta itself; of a subclass the timedelta that it equals.
+
+    Subclasses count in their own ways: pendulum's Duration has days and seconds with a sign each, and no `%`.
+    """
+    if getattr(value, "nanoseconds", 0):
+        raise MisfitError("interval would drop its nanoseconds: round it in the source")
+    if not hasattr(value, "to_pytimedelta"):
+        return timedelta.__add__(value, timedelta(0))
+    try:
+        plain: timedelta = value.to_pytimedelta()
+    except OverflowError:  # pandas' go further
+        raise MisfitError("Python's durations have up to 999999999 days: pass a str that PostgreSQL reads") from None
+    return plain
 
 
 def interval_text(value: timedelta) -> str:

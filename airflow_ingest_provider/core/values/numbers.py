@@ -58,9 +58,9 @@ def numeric(type_: TypeShape) -> Convert:
 
 
 def _decimal(value: Any, name: str) -> Decimal:
-    """The number as a Decimal, exactly; a float counts as what its repr shows."""
+    """The number as a plain Decimal, exactly; a float counts as what its repr shows."""
     if isinstance(value, Decimal):
-        return value
+        return Decimal(value)
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise MisfitError(f"{name} holds numbers: pass a Decimal, int or float")
     return Decimal(value) if isinstance(value, int) else Decimal(float.__repr__(value))
@@ -106,8 +106,9 @@ def floating(type_: TypeShape) -> Convert:
         if isinstance(value, bool) or not isinstance(value, int | Decimal):
             raise MisfitError(f"{name} holds floats: pass a float")
         if isinstance(value, Decimal) and not value.is_finite():
-            _check_special(value, str(value), name, None)
-            return str(value)
+            content = Decimal.__str__(value)
+            _check_special(value, content, name, None)
+            return content
         nearest = _nearest(value, single)
         shown = _shortest(nearest, single)
         if value != nearest and (isinstance(value, int) or value != Decimal(shown)):

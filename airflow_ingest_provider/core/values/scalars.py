@@ -1,4 +1,4 @@
-"""Texts, bytes, and types without a family."""
+"""Texts, bytes, and types without a family: what a value holds counts, whatever a subclass shows of it."""
 
 import ipaddress
 import uuid
@@ -11,11 +11,12 @@ from airflow_ingest_provider.core.names import MAX_BYTES
 from airflow_ingest_provider.core.shape import TypeShape
 from airflow_ingest_provider.core.values.misfit import VARHDRSZ, Convert, MisfitError, spelled, text
 
+# Interfaces are addresses too.
 _NETWORK = (
-    ipaddress.IPv4Address,
-    ipaddress.IPv6Address,
     ipaddress.IPv4Interface,
     ipaddress.IPv6Interface,
+    ipaddress.IPv4Address,
+    ipaddress.IPv6Address,
     ipaddress.IPv4Network,
     ipaddress.IPv6Network,
 )
@@ -51,7 +52,8 @@ def characters(type_: TypeShape) -> Convert:
 
 def single_byte(value: Any) -> str:
     """ "char": one byte. Above ASCII its text form is another before PostgreSQL 16."""
-    content = bytes(value).decode("latin-1") if isinstance(value, bytes | bytearray | memoryview) else value
+    is_bytes = isinstance(value, bytes | bytearray | memoryview)
+    content = memoryview(value).tobytes().decode("latin-1") if is_bytes else value
     if not isinstance(content, str) or len(content) > 1 or not content.isascii():
         raise MisfitError('"char" holds one byte: pass a str or bytes of one ASCII character')
     return "" if content == "\0" else str.__str__(content)
@@ -60,7 +62,7 @@ def single_byte(value: Any) -> str:
 def binary(value: Any) -> str:
     if not isinstance(value, bytes | bytearray | memoryview):
         raise MisfitError("bytea holds bytes: pass bytes (of a str: value.encode())")
-    return f"\\x{value.hex()}"
+    return f"\\x{memoryview(value).hex()}"
 
 
 def unique_id(value: Any) -> str:
@@ -68,7 +70,7 @@ def unique_id(value: Any) -> str:
         return text(value)
     if not isinstance(value, uuid.UUID):
         raise MisfitError("uuid holds UUIDs: pass a uuid.UUID, or a str of one")
-    return str(value)
+    return uuid.UUID.__str__(value)
 
 
 def network(type_: TypeShape) -> Convert:
@@ -77,9 +79,10 @@ def network(type_: TypeShape) -> Convert:
     def convert(value: Any) -> str:
         if isinstance(value, str):
             return text(value)
-        if not isinstance(value, _NETWORK):
-            raise MisfitError(f"{type_.name} holds addresses: pass one of the ipaddress module, or a str")
-        return str(value)
+        for kind in _NETWORK:
+            if isinstance(value, kind):
+                return kind.__str__(value)
+        raise MisfitError(f"{type_.name} holds addresses: pass one of the ipaddress module, or a str")
 
     return convert
 
