@@ -29,8 +29,8 @@ _NULL = "\\N"
 class ColumnFormat:
     """What a column takes.
 
-    `prepare` is applied to each value that is not None, and its result is encoded: the bind processor of a
-    SQLAlchemy type that converts in Python. For a json or jsonb column it must give a JSON value or psycopg's
+    `prepare` is applied to each value, None too, and its result is encoded: the bind processor of a SQLAlchemy
+    type that converts in Python. For a json or jsonb column it must give a JSON value or psycopg's
     Json or Jsonb, since a str would become a JSON string. `serialize_json` is the engine's json_serializer,
     where it is not the default.
     """
@@ -113,7 +113,7 @@ class _Column:
         prepared: list[Any] = []
         try:
             for value in values:
-                prepared.append(None if value is None else self._prepare(value))  # noqa: PERF401 - counts for the error
+                prepared.append(self._prepare(value))  # noqa: PERF401 - counts for the error
         except Exception as error:  # noqa: BLE001 - whatever a type's own code raises; its message may hold the value
             number = len(prepared)
             problem = f"its type's own conversion raised {type(error).__name__}: mend the value or the type"

@@ -1,6 +1,5 @@
 """What each column's values go through on their way to COPY: SQLAlchemy's part of it."""
 
-import pickle
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -10,6 +9,7 @@ from sqlalchemy.types import TypeEngine, UserDefinedType
 from airflow_ingest_provider.core.encode import ColumnFormat
 from airflow_ingest_provider.core.errors import DefinitionError
 from airflow_ingest_provider.core.shape import ColumnShape
+from airflow_ingest_provider.core.values.nested import listed
 
 Prepare = Callable[[Any], Any]
 
@@ -37,20 +37,19 @@ def _by_name(table: sa.Table, name: str) -> sa.Column[Any]:
 def _prepare(kind: TypeEngine[Any], dialect: sa.Dialect) -> Prepare | None:
     """The conversion in Python that the type asks for, and that a value needs before PostgreSQL's type takes it.
 
+    It takes None too, as SQLAlchemy's processors do: a type may have something to store for it.
+
     The processors of SQLAlchemy's own types are left out: they make what a driver wants as a parameter.
     """
-    if isinstance(kind, sa.PickleType):
-        protocol = kind.protocol
-        return lambda value: pickle.dumps(value, protocol)
-    if isinstance(kind, sa.TypeDecorator):
-        return _decorated(kind, dialect)
-    actual = kind.dialect_impl(dialect)
+    actual = kind.dialect_impl(dialect)  # the variant for PostgreSQL, where there is one
+    if isinstance(actual, sa.PickleType):
+        return _pickled(actual)
     if isinstance(actual, sa.TypeDecorator):
-        return _prepare(actual, dialect)
+        return _decorated(actual, dialect)
     if isinstance(actual, sa.Enum) and actual.enum_class is not None:
         return _bind_processor(actual, dialect)
     if isinstance(actual, sa.ARRAY):
-        return _nested(_prepare(actual.item_type, dialect))
+        return _nested(_prepare(actual.item_type, dialect), actual.dimensions)
     if isinstance(actual, UserDefinedType):
         return _bind_processor(actual, dialect)
     return None
@@ -60,28 +59,27 @@ def _bind_processor(kind: TypeEngine[Any], dialect: sa.Dialect) -> Prepare | Non
     return kind.bind_processor(dialect)
 
 
+def _pickled(kind: sa.PickleType) -> Prepare:
+    dumps, protocol = kind.pickler.dumps, kind.protocol
+    return lambda value: None if value is None else dumps(value, protocol)
+
+
 def _decorated(kind: sa.TypeDecorator[Any], dialect: sa.Dialect) -> Prepare | None:
     inner = _prepare(kind.load_dialect_impl(dialect), dialect)
     if type(kind).process_bind_param is sa.TypeDecorator.process_bind_param:
         return inner
     if inner is None:
         return lambda value: kind.process_bind_param(value, dialect)
-
-    def both(value: Any) -> Any:
-        processed = kind.process_bind_param(value, dialect)
-        return None if processed is None else inner(processed)
-
-    return both
+    return lambda value: inner(kind.process_bind_param(value, dialect))
 
 
-def _nested(prepare: Prepare | None) -> Prepare | None:
-    """The elements' conversion, for arrays of any depth."""
+def _nested(prepare: Prepare | None, dimensions: int | None) -> Prepare | None:
+    """The elements' conversion, for arrays of so many dimensions, or of any: then a list in a list is one more."""
     if prepare is None:
         return None
 
-    def each(value: Any) -> Any:
-        if isinstance(value, list | tuple):
-            return [each(element) for element in value]
-        return None if value is None else prepare(value)
+    def each(value: Any, depth: int | None) -> Any:
+        items = listed(value) if depth != 0 else None
+        return prepare(value) if items is None else [each(item, depth and depth - 1) for item in items]
 
-    return each
+    return lambda value: None if value is None else each(value, dimensions)

@@ -33,6 +33,41 @@ class Reversed(sa.TypeDecorator[str]):
         return value and value[::-1]
 
 
+class Blank(sa.TypeDecorator[str]):
+    """Text with "" for None."""
+
+    impl = sa.Text
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, dialect: sa.Dialect) -> str:
+        return value or ""
+
+
+class Pair(sa.TypeDecorator[tuple[int, int]]):
+    """A tuple of two numbers, stored as 1:2."""
+
+    impl = sa.Text
+    cache_ok = True
+
+    def process_bind_param(self, value: tuple[int, int] | None, dialect: sa.Dialect) -> str | None:
+        return value and "{}:{}".format(*value)
+
+    def process_result_value(self, value: Any, dialect: sa.Dialect) -> Any:
+        return value and tuple(map(int, value.split(":")))
+
+
+class Reprs:
+    """A pickler that is none of pickle's."""
+
+    @staticmethod
+    def dumps(value: Any, protocol: int) -> bytes:
+        return f"{protocol} {value!r}".encode()
+
+    @staticmethod
+    def loads(content: bytes) -> Any:
+        return content
+
+
 WHEN = datetime(2024, 2, 29, 23, 59, 59, 999999)
 ZONED = WHEN.replace(tzinfo=timezone(timedelta(hours=5, minutes=30)))
 TEXTS = ["", "\\N", "\\.", "tab\tnew\nreturn\rback\\slash", "quote'\"{},", "é🎉\u2028", " blanks "]
@@ -78,6 +113,11 @@ CASES: dict[str, tuple[Any, list[Any]]] = {
     "ARRAY(Enum)": (pg.ARRAY(sa.Enum(Color, name="color")), [[Color.RED, Color.BLUE]]),
     "PickleType": (sa.PickleType(), [{"any": {1, 2}}]),
     "TypeDecorator": (Reversed(), ["abc"]),
+    "TypeDecorator with_variant": (Reversed().with_variant(sa.Text(), "postgresql"), ["abc"]),
+    "PickleType with_variant": (sa.PickleType().with_variant(pg.JSONB(), "postgresql"), [[1]]),
+    "with_variant of a TypeDecorator": (sa.Text().with_variant(Reversed(), "postgresql"), ["abc"]),
+    "ARRAY(TypeDecorator)": (pg.ARRAY(Reversed()), [["abc", None], [["ab"], ["cd"]]]),
+    "ARRAY(TypeDecorator of tuples)": (pg.ARRAY(Pair(), dimensions=1), [[(1, 2), (3, 4), None], []]),
     "with_variant": (sa.String(1).with_variant(sa.Text(), "postgresql"), ["longer than one"]),
     "INT4RANGE": (pg.INT4RANGE(), [pg.Range(1, 5), pg.Range(None, 5), pg.Range(empty=True)]),
     "TSTZRANGE": (pg.TSTZRANGE(), [pg.Range(ZONED, None, bounds="()")]),
@@ -130,6 +170,36 @@ def test_values_of_another_kind_that_say_the_same_are_taken(
     table = sa.Table("t", sa.MetaData(), sa.Column("id", sa.Integer), sa.Column("value", kind))
     load(conn, table, list(enumerate(values)))
     assert [value for (value,) in rows_of(conn, "SELECT value::text FROM t ORDER BY id")] == spelling
+
+
+@pytest.mark.parametrize(
+    ("kind", "value"),
+    [
+        (Blank(), None),
+        (Blank(), "x"),
+        (pg.ARRAY(Blank()), ["x", None]),
+        (pg.ARRAY(Blank()), None),
+        (Reversed().with_variant(sa.Text(), "postgresql"), "abc"),
+        (sa.PickleType(pickler=Reprs, protocol=3), [1]),
+        (sa.PickleType(), None),
+        (sa.Enum(Color, name="color"), None),
+    ],
+)
+def test_a_type_that_converts_in_python_stores_what_sqlalchemy_stores(
+    conn: sa.Connection, kind: Any, value: Any
+) -> None:
+    table = sa.Table("t", sa.MetaData(), sa.Column("value", kind))
+    load(conn, table, [(value,)])
+    with conn.begin():
+        conn.execute(table.insert(), [{"value": value}])
+    ours, theirs = rows_of(conn, "SELECT value::text FROM t")
+    assert ours == theirs
+
+
+def test_a_type_may_have_something_for_none_in_a_column_that_is_not_null(conn: sa.Connection) -> None:
+    table = sa.Table("t", sa.MetaData(), sa.Column("value", Blank(), nullable=False))
+    load(conn, table, [(None,)])
+    assert rows_of(conn, "SELECT value FROM t") == [("",)]
 
 
 @pytest.mark.extension("hstore")
