@@ -431,6 +431,11 @@ TAKES: list[tuple[TypeShape, Any, str | tuple[str, ...]]] = [
     (JSONB, 0, "0"),
     (JSONB, 1.5, "1.5"),
     (JSONB, sa.JSON.NULL, "null"),
+    (array(JSONB), [sa.JSON.NULL, None], '{"null",NULL}'),
+    (JSON, [1e-7, 1.5e-7, -1e-5, 1.5e-5, 2e-324, 5e-324], "[1e-7,1.5e-7,-0.00001,0.000015,0.0,5e-324]"),
+    (JSON, {"1e-07": ['"1e-07', "\\", 1e-7]}, '{"1e-07":["\\\\"1e-07","\\\\\\\\",1e-7]}'),
+    (JSON, [1e22, -1.5e300], ("[1e+22,-1.5e+300]", "[1e22,-1.5e300]")),
+    (JSON, np.float64(1e-7), "1e-7"),
     (JSONB, {2: "a", None: "b", True: "c"}, '{"2":"a","null":"b","true":"c"}'),
     (JSONB, {"a": Whole.SEVEN, "b": Word.YES}, '{"a":7,"b":"sure"}'),
     (JSONB, OrderedDict(a=Named(1, "x")), '{"a":[1,"x"]}'),
@@ -665,6 +670,15 @@ REFUSES: list[tuple[TypeShape, Any, str]] = [
     (JSONB, "\ud800", "surrogate"),
     (JSON, {"\udc00": 1}, "surrogate"),
     (JSONB, pd.NaT, "pass None"),
+    (JSONB, [1, sa.JSON.NULL], "put None inside"),
+    (JSON, {"a": [{"b": sa.JSON.NULL}]}, "put None inside"),
+    (JSON, {sa.JSON.NULL: 1}, "put None inside"),
+    (INT8, sa.JSON.NULL, "null of JSON"),
+    (NUMERIC, sa.JSON.NULL, "null of JSON"),
+    (FLOAT8, sa.JSON.NULL, "null of JSON"),
+    (MONEY, sa.JSON.NULL, "null of JSON"),
+    (TEXT, sa.JSON.NULL, "null of JSON"),
+    (array(NUMERIC), [sa.JSON.NULL], "null of JSON"),
     (HSTORE, {"a": 1}, "dict of str to str or None"),
     (HSTORE, {1: "a"}, "dict of str to str or None"),
     (HSTORE, {None: "a"}, "dict of str to str or None"),
@@ -900,6 +914,7 @@ def test_serialize_json_is_used_where_the_engine_has_one(way: None) -> None:
     assert encoded(JSONB, {"a": Decimal("1.5")}, serialize_json=serialize) == ['{\\n "a": "1.5"\\n}']
     assert encoded(JSONB, sa.JSON.NULL, None, serialize_json=serialize) == ["null", "\\N"]
     assert "\\u0000" in refusal(JSONB, "\0", serialize_json=serialize).problem
+    assert "put None inside" in refusal(JSONB, [sa.JSON.NULL], serialize_json=json.dumps).problem
     assert "it must give a str" in refusal(JSONB, 1, serialize_json=lambda value: value).problem
 
 

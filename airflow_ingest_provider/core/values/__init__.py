@@ -15,6 +15,8 @@ none of it.
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from sqlalchemy import JSON
+
 from airflow_ingest_provider.core.shape import TypeShape
 from airflow_ingest_provider.core.values import documents, moments, nested, numbers, scalars
 from airflow_ingest_provider.core.values.misfit import Convert, MisfitError, spelled
@@ -51,8 +53,17 @@ def converter(type_: TypeShape, serialize_json: Callable[[Any], str] | None = No
 
     `serialize_json` is the engine's json_serializer, if it has one of its own.
     """
+    if type_.name in ("json", "jsonb"):
+        document = documents.json_value(type_, serialize_json)
+        return lambda value: document(unwrap(value))
     convert = _converter(type_, serialize_json)
-    return lambda value: convert(unwrap(value))
+    return lambda value: convert(_plain(value))
+
+
+def _plain(value: Any) -> Any:
+    if value is JSON.NULL:
+        raise MisfitError("it stands for the null of JSON, and the column holds none: pass None")
+    return unwrap(value)
 
 
 def _converter(type_: TypeShape, serialize_json: Callable[[Any], str] | None) -> Convert:
@@ -64,6 +75,4 @@ def _converter(type_: TypeShape, serialize_json: Callable[[Any], str] | None) ->
         element = converter(type_.element, serialize_json)
         made_of = {"r": nested.range_, "m": nested.multirange}.get(type_.kind, nested.array)
         return made_of(type_, element)
-    if type_.name in ("json", "jsonb"):
-        return documents.json_value(type_, serialize_json)
     return _FIXED.get(type_.name) or _BY_TYPE.get(type_.name, scalars.other)(type_)

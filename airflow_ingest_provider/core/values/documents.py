@@ -1,6 +1,7 @@
 """JSON: what json.dumps makes of the value, with orjson or without."""
 
 import json
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -8,10 +9,27 @@ from psycopg.types.json import Json, Jsonb
 from sqlalchemy import JSON
 
 from airflow_ingest_provider.core.shape import TypeShape
+from airflow_ingest_provider.core.values import render
 from airflow_ingest_provider.core.values.misfit import Convert, MisfitError, text
 
 # Compact, as orjson writes it.
-dump_json = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
+_encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
+
+_EXPONENT = re.compile(r"\de[-+]\d")
+_STRING_OR_EXPONENT = re.compile(r'"(?:[^"\\]|\\.)*"|-?[\d.]+e[-+]\d+')
+
+_MARKER = json.dumps(JSON.NULL, default=str)
+"""What JSON.NULL is written as inside of a value: it is an int with a name."""
+
+
+def dump_json(value: Any) -> str:
+    """The value as a column of such values is written as a whole, to the letter: the type json keeps its text."""
+    content = _encode(value)
+    return _STRING_OR_EXPONENT.sub(_respelled, content) if _EXPONENT.search(content) else content
+
+
+def _respelled(found: re.Match[str]) -> str:
+    return found[0] if found[0].startswith('"') else render.json_float(found[0])
 
 
 def json_value(type_: TypeShape, serialize: Callable[[Any], str] | None = None) -> Convert:
@@ -25,6 +43,8 @@ def json_value(type_: TypeShape, serialize: Callable[[Any], str] | None = None) 
         if value is JSON.NULL:
             value = None
         content = _dumped(value) if dumps is None else _serialized(value, dumps)
+        if _MARKER in content and _holds_marker(value):
+            raise MisfitError("it holds JSON.NULL, which stands for a whole value: put None inside of one")
         if type_.name == "jsonb" and holds_nul(content):
             raise MisfitError("jsonb cannot hold the character \\u0000: take it out in the source, or declare json")
         return text(content)
@@ -74,6 +94,13 @@ def _keys_are_texts(value: Any) -> bool:
     if isinstance(value, dict):
         return all(isinstance(key, str) for key in value) and all(map(_keys_are_texts, value.values()))
     return not isinstance(value, list | tuple) or all(map(_keys_are_texts, value))
+
+
+def _holds_marker(value: Any) -> bool:
+    """Whether JSON.NULL is somewhere inside."""
+    if isinstance(value, dict):
+        return any(map(_holds_marker, value)) or any(map(_holds_marker, value.values()))
+    return any(map(_holds_marker, value)) if isinstance(value, list | tuple) else value is JSON.NULL
 
 
 def _distinct(pairs: list[tuple[str, Any]]) -> None:

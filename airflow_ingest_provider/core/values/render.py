@@ -99,6 +99,17 @@ def json_column(values: Sequence[Any]) -> str | None:
     return shown[1:-1].decode() if orjson.loads(shown)[::2] == list(values) else None
 
 
+def json_float(shown: str) -> str:
+    """A float with an exponent, which its repr shows, as it is spelled in a `json_column`."""
+    if orjson is not None:
+        return str(orjson.dumps(float(shown)), "ascii")
+    mantissa, _, exponent = shown.partition("e")
+    if exponent == "-05":
+        sign = "-" if mantissa.startswith("-") else ""
+        return f"{sign}0.0000{mantissa.lstrip('-').replace('.', '')}"
+    return f"{mantissa}e{int(exponent):+d}"
+
+
 def _between_quotes(values: Sequence[Any], null: str) -> list[str]:
     """What orjson shows as strings without escapes."""
     shown = orjson.dumps(values)
