@@ -187,11 +187,15 @@ def _copy_place(error: Exception, target: Target, first_row: int) -> tuple[int |
 
 
 _REASONS = {
+    "22000": "PostgreSQL refused the value (of a range: its lower bound is above its upper one)",
     "22001": "the value is too long for the column",
     "22003": "the number is out of the column's range",
     "22007": "the text is no valid date or time",
     "22008": "the date or time is out of range",
+    "22021": "the text holds bytes that are no characters of its encoding",
+    "22026": "the text is shorter or longer than the column's type",
     "22P02": "the text is not valid for the column's type",
+    "22P05": "the text holds characters that the database's encoding lacks",
     "23502": "the column is NOT NULL and the value is None",
     "23503": "no row of the referred table has this key",
     "23505": "a row with this key is there already",

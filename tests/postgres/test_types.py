@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from psycopg.types.json import Jsonb
 from sqlalchemy.dialects import postgresql as pg
 
 from airflow_ingest_provider import Delete, RowError, ingest
@@ -248,6 +249,22 @@ def test_what_would_be_changed_is_refused(conn: sa.Connection, kind: Any, value:
         load(conn, table, [(1, None), (2, value)])
     assert (caught.value.table, caught.value.column, caught.value.row_number) == ("public.t", "value", 2)
     assert rows_of(conn, "SELECT * FROM t") == []
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "reason"),
+    [
+        (pg.BIT(3), "10", "the text is shorter or longer than the column's type, SQLSTATE 22026"),
+        (pg.INT4RANGE(), pg.Range(5, 1), "its lower bound is above its upper one), SQLSTATE 22000"),
+        (sa.Integer(), "one", "the text is not valid for the column's type, SQLSTATE 22P02"),
+        (pg.JSONB(), Jsonb(None, dumps=lambda _: "[nothing"), "not valid for the column's type, SQLSTATE 22P02"),
+    ],
+)
+def test_what_postgresql_refuses_is_said_in_words(conn: sa.Connection, kind: Any, value: Any, reason: str) -> None:
+    with pytest.raises(RowError) as caught:
+        load(conn, sa.Table("t", sa.MetaData(), sa.Column("value", kind)), [(value,)])
+    assert reason in caught.value.problem
+    assert (caught.value.column, caught.value.row_number) == ("value", 1)
 
 
 INDEXES = {

@@ -11,6 +11,9 @@ from airflow_ingest_provider.core.values.unwrap import unwrap
 _RANGE_ATTRIBUTES = ("lower", "upper", "lower_inc", "upper_inc", "isempty")
 """What the ranges of psycopg, psycopg2 and SQLAlchemy have in common."""
 
+_MAX_DIMENSIONS = 6
+"""PostgreSQL's MAXDIM."""
+
 
 def quoted(content: str) -> str:
     """The text of an array's element or a range's bound, whatever it holds."""
@@ -39,16 +42,15 @@ def array(type_: TypeShape, element: Convert) -> Convert:
         items = listed(value)
         if items is None:
             raise MisfitError(f"{name} holds arrays: pass a list")
-        try:
-            return literal(items)[0]
-        except RecursionError:
-            raise MisfitError(f"{name} holds up to six dimensions: flatten it") from None
+        return literal(items)[0]
 
-    def literal(items: Sequence[Any]) -> tuple[str, tuple[int, ...]]:
+    def literal(items: Sequence[Any], depth: int = 1) -> tuple[str, tuple[int, ...]]:
         """The text and the lengths of the dimensions below."""
+        if depth > _MAX_DIMENSIONS:
+            raise MisfitError(f"{name} holds up to {_MAX_DIMENSIONS} dimensions: flatten it")
         plain = [item if item is None else unwrap(item) for item in items]
         inner = [listed(item) if nests(item) else None for item in plain]
-        nested = [literal(item) for item in inner if item is not None]
+        nested = [literal(item, depth + 1) for item in inner if item is not None]
         if not nested:
             return "{" + between.join(map(element_text, plain)) + "}", (len(items),)
         shapes = {shape for _, shape in nested}
