@@ -2,6 +2,7 @@
 
 import datetime as dt
 import ipaddress
+import itertools
 import json
 import string
 import struct
@@ -451,3 +452,64 @@ def test_every_printable_character_and_line_end_survives(connection: psycopg.Con
         with going(way):
             store(connection, TypeShape("text"), [(way, number, c) for number, c in enumerate(characters)])
     assert stored(connection) == dict.fromkeys(WAYS, characters)
+
+
+DATES = (
+    *("2020-01-02", "20200102", "1/2/2020", "02.01.2020", "2020.002", "J2458850", "12020-01-02", "2020-01-02 BC"),
+    *("Jan 2 2020", "January 2, 2020", "2-Jan-2020", "2020-Jan-02", "Thu Jan-02-2020", "Sat 2020-01-04"),
+)
+CLOCKS = (
+    *("", "00:00", "00:00:00.000", "10:00:00", "040506", "0405", "10:00:00.5", "040506.5", "10:00 PM", "T040506"),
+    *("T0405", "24:00", "allballs", "04:05.5", "040506 PM", "00:00 am"),
+)
+ZONE_NAMES = ("", "Z", "+05", "-05", " -0530", " EST", " AMT", " ADT", " Europe/Berlin", " EST5EDT", " <+03>-3", " LMT")
+
+READS = """
+    CREATE FUNCTION reads(value text, type text) RETURNS text LANGUAGE plpgsql AS $$
+        DECLARE shown text;
+        BEGIN
+            EXECUTE format('SELECT (%L::%s)::text', value, type) INTO shown;
+            RETURN shown;
+        EXCEPTION WHEN OTHERS THEN
+            RETURN NULL;
+        END
+    $$
+"""
+
+
+def moments_as_text() -> Iterator[str]:
+    """Dates, times of day and zones, one after the other in any order."""
+    for date, clock, zone in itertools.product(DATES, CLOCKS, ZONE_NAMES):
+        parts = (f"{date} {clock}{zone}", f"{clock}{zone} {date}", f"{date}{zone} {clock}", f"{clock} {date}{zone}")
+        yield from (*parts, f"{date}T{clock}{zone}", f"{clock}{zone}")
+
+
+def test_no_text_passes_of_which_postgresql_would_drop_a_part(connection: psycopg.Connection) -> None:
+    texts = sorted(set(moments_as_text()))
+    connection.execute(READS)
+
+    def reads(type_name: str, zone: str = "UTC") -> list[str | None]:
+        query = "SELECT reads(value, %s) FROM unnest(%s::text[]) WITH ORDINALITY each(value, place) ORDER BY place"
+        connection.execute(f"SET TimeZone = '{zone}'")
+        return [shown for (shown,) in connection.execute(query, [type_name, texts])]
+
+    here, there = (reads("timestamptz AT TIME ZONE 'UTC'", zone) for zone in ("UTC", "Asia/Tokyo"))
+    timestamps, days, times = reads("timestamp"), reads("date"), reads("time")
+    for value, one, other, timestamp, day, clock in zip(texts, here, there, timestamps, days, times, strict=True):
+        has_zone = one is not None and one == other
+        if timestamp and passes("timestamp", value):
+            assert not has_zone, value
+        if day and passes("date", value):
+            assert not has_zone, value
+            assert "00:00:00" in str(timestamp), value
+        if clock and passes("time", value):
+            assert not any(zone and value.endswith(zone) for zone in ZONE_NAMES), value
+            assert not any(date in value for date in DATES), value
+
+
+def passes(type_name: str, value: str) -> bool:
+    try:
+        RowEncoder("stored", [ColumnFormat("c", TypeShape(type_name))]).encode([(value,)])
+    except RowError:
+        return False
+    return True

@@ -28,6 +28,7 @@ from airflow_ingest_provider.core.values.moments import (
     precision,
 )
 from airflow_ingest_provider.core.values.nested import delimiter, quoted
+from airflow_ingest_provider.core.values.spellings import DAY, OFFSET, clock
 
 Texts = Sequence[str | None]
 Convert = Callable[[Sequence[Any], str], Texts | None]
@@ -166,15 +167,6 @@ def _read_as(pattern: str) -> Bulk:
     return Bulk(texts, plain=False)
 
 
-_DAY = r"[0-9]{4}-[0-9]{2}-[0-9]{2}"
-_ZONE = r"(?:Z|[-+][0-9]{2}(?::?[0-9]{2})?)?"
-
-
-def _clock(type_: TypeShape) -> str:
-    places = precision(type_)
-    return "[0-9]{2}:[0-9]{2}(?::[0-9]{2}" + (f"(?:\\.[0-9]{{1,{places}}})?" if places else "") + ")?"
-
-
 def _dates(values: Sequence[Any], null: str) -> Texts:
     return render.isoformats(date, values, null)
 
@@ -205,7 +197,7 @@ def _timestamps(type_: TypeShape) -> Mapping[type, Bulk]:
         parts = render.isoformats(datetime, values, null)
         return None if loses_places(parts) else parts
 
-    strings = _read_as(f"{_DAY}(?:[ T]{_clock(type_)})?")
+    strings = _read_as(f"{DAY}(?:[ T]{clock(precision(type_))})?")
     return {datetime: Bulk(texts), date: Bulk(_dates), str: strings}
 
 
@@ -218,7 +210,7 @@ def _timestamps_with_zone(type_: TypeShape) -> Mapping[type, Bulk]:
         parts = render.isoformats(datetime, values, null)
         return None if loses_places(parts) else parts
 
-    return {datetime: Bulk(texts), str: _read_as(f"{_DAY}(?:[ T]{_clock(type_)}{_ZONE})?")}
+    return {datetime: Bulk(texts), str: _read_as(f"{DAY}(?:[ T]{clock(precision(type_))}{OFFSET})?")}
 
 
 def _offsets_are_whole_minutes(values: Sequence[Any]) -> bool:
@@ -242,11 +234,11 @@ def _times(type_: TypeShape) -> Mapping[type, Bulk]:
         parts = render.isoformats(time, values, null)
         return None if loses_places(parts) else parts
 
-    return {time: Bulk(texts), str: _read_as(_clock(type_))}
+    return {time: Bulk(texts), str: _read_as(clock(precision(type_)))}
 
 
 def _times_with_zone(type_: TypeShape) -> Mapping[type, Bulk]:
-    return {str: _read_as(_clock(type_) + _ZONE)}
+    return {str: _read_as(clock(precision(type_)) + OFFSET)}
 
 
 def _intervals(type_: TypeShape) -> Mapping[type, Bulk]:
@@ -304,7 +296,7 @@ _FIXED: Mapping[str, Mapping[type, Bulk]] = {
     "bool": {bool: Bulk(_booleans), str: _AS_THEY_ARE},
     "bytea": {bytes: Bulk(_bytes, plain=False)},
     "char": {},
-    "date": {date: Bulk(_dates), str: _read_as(_DAY)},
+    "date": {date: Bulk(_dates), str: _read_as(DAY)},
     "float4": {float: Bulk(render.floats), str: _AS_THEY_ARE},
     "float8": {float: Bulk(render.floats), str: _AS_THEY_ARE},
     "name": {},

@@ -8,6 +8,7 @@ from datetime import MAXYEAR, MINYEAR, date, datetime, time, timedelta, timezone
 from typing import Any
 
 from airflow_ingest_provider.core.shape import TypeShape
+from airflow_ingest_provider.core.values import spellings
 from airflow_ingest_provider.core.values.misfit import Convert, MisfitError, spelled, text
 
 MICROSECONDS = 6
@@ -27,15 +28,6 @@ _INTERVAL_UNITS = (
 )
 _INTERVAL_SECOND = 1 << 12
 
-# After a time of day: an offset, or a word that is not a part of a date.
-_DATE_WORDS = "[ap]\\.?m|ad|bc|on|jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec|mon|tue|wed|thu|fri|sat|sun"
-_ZONE = re.compile(
-    rf"(?::\d\d|\dT\d{{4,6}})(?:\.\d*)?\s*(?:[-+]\d|(?!{_DATE_WORDS})[a-z])",
-    re.IGNORECASE,
-)
-_TIME_OF_DAY = re.compile(r"\d:\d\d|\dT\d", re.IGNORECASE)
-_MIDNIGHT = re.compile(r".*\d[ T]+0?0:00(?::00(?:\.0*)?)?\s*", re.IGNORECASE)
-
 
 def precision(type_: TypeShape) -> int:
     """Decimal places of the seconds that a time or timestamp keeps."""
@@ -44,10 +36,7 @@ def precision(type_: TypeShape) -> int:
 
 def calendar_date(value: Any) -> str:
     if isinstance(value, str):
-        content = text(value)
-        if _TIME_OF_DAY.search(content) and not _MIDNIGHT.fullmatch(content):
-            raise MisfitError("date would drop its time of day or zone: cut it, or declare timestamp")
-        return content
+        return spellings.date_text(value)
     if isinstance(value, datetime):
         value = _standard(value, "date")
         if value.tzinfo is not None or value.time() != time.min:
@@ -60,10 +49,11 @@ def calendar_date(value: Any) -> str:
 def timestamp(type_: TypeShape) -> Convert:
     """timestamp: naive datetimes, and dates as their midnight."""
     name, places = spelled(type_), precision(type_)
+    read = spellings.timestamp_text(name, places)
 
     def convert(value: Any) -> str:
         if isinstance(value, str):
-            return _without_zone(value, name, places)
+            return read(value)
         if isinstance(value, datetime):
             value = _standard(value, name)
             if offset_of(value) is not None:
@@ -86,7 +76,7 @@ def timestamp_with_zone(type_: TypeShape) -> Convert:
 
     def convert(value: Any) -> str:
         if isinstance(value, str):
-            return _with_places(value, name, places)
+            return spellings.with_places(value, name, places)
         if not isinstance(value, datetime):
             raise MisfitError(f"{name} holds instants: pass a datetime.datetime with tzinfo")
         value = _standard(value, name)
@@ -116,10 +106,11 @@ def _readable(value: datetime, name: str) -> datetime:
 def time_of_day(type_: TypeShape) -> Convert:
     """time: naive times."""
     name, places = spelled(type_), precision(type_)
+    read = spellings.time_text(name, places)
 
     def convert(value: Any) -> str:
         if isinstance(value, str):
-            return _without_zone(value, name, places)
+            return read(value)
         if not isinstance(value, time):
             raise MisfitError(f"{name} holds times of day: pass a datetime.time")
         if value.tzinfo is not None:
@@ -133,10 +124,11 @@ def time_of_day(type_: TypeShape) -> Convert:
 def time_with_zone(type_: TypeShape) -> Convert:
     """timetz: times with a fixed offset."""
     name, places = spelled(type_), precision(type_)
+    read = spellings.time_with_zone_text(name, places)
 
     def convert(value: Any) -> str:
         if isinstance(value, str):
-            return _with_places(value, name, places)
+            return read(value)
         if not isinstance(value, time):
             raise MisfitError(f"{name} holds times of day: pass a datetime.time with tzinfo")
         offset = offset_of(value)
@@ -226,17 +218,3 @@ def _standard(value: datetime, name: str) -> datetime:
 def _check_places(microsecond: int, places: int, name: str) -> None:
     if microsecond % 10 ** (MICROSECONDS - places):
         raise MisfitError(f"{name} would round it to {places} decimal places: round it in the source")
-
-
-def _with_places(value: str, name: str, places: int) -> str:
-    content = text(value)
-    if re.search(rf"(?::\d\d|T\d{{6}})\.\d{{{places}}}\d*[1-9]", content):
-        raise MisfitError(f"{name} would round it to {places} decimal places: round it in the source")
-    return content
-
-
-def _without_zone(value: str, name: str, places: int) -> str:
-    content = _with_places(value, name, places)
-    if _ZONE.search(content):
-        raise MisfitError(f"it names a zone, which {name} would drop: take it off, or declare the type with time zone")
-    return content
