@@ -90,6 +90,7 @@ def _type(oid: int, modifier: int, types: Mapping[int, Any]) -> TypeShape:
         element=_type(inner, modifier if row.element else -1, types) if inner else None,
         labels=tuple(row.labels),
         equality=row.equality,
+        fields=tuple(_type(field, limit, types) for field, limit in zip(row.fields, row.field_modifiers, strict=True)),
     )
 
 
@@ -199,8 +200,9 @@ _COLUMNS = sa.text("""
     ORDER BY a.attnum
 """)
 
-# The columns' types and all that they are made of: domains' bases, arrays' elements, ranges' bounds. OFFSET 0 has each
-# looked up: every table of the database has two types, and the planner would read them all.
+# The columns' types and all that they are made of: domains' bases, arrays' elements, ranges' bounds, the attributes of
+# composite types. OFFSET 0 has each looked up: every table of the database has two types, and the planner would read
+# them all.
 _TYPES = sa.text("""
     WITH RECURSIVE used(oid) AS (
         SELECT atttypid FROM pg_attribute
@@ -210,7 +212,12 @@ _TYPES = sa.text("""
         FROM used
         CROSS JOIN LATERAL (SELECT * FROM pg_type WHERE oid = used.oid OFFSET 0) t
         LEFT JOIN pg_range r ON t.oid IN (r.rngtypid, r.rngmultitypid)
-        CROSS JOIN LATERAL (VALUES (t.typbasetype), (t.typelem), (r.rngsubtype)) part(oid)
+        CROSS JOIN LATERAL (
+            VALUES (t.typbasetype), (t.typelem), (r.rngsubtype)
+            UNION ALL
+            SELECT a.atttypid FROM pg_attribute a
+            WHERE t.typtype = 'c' AND a.attrelid = t.typrelid AND a.attnum > 0 AND NOT a.attisdropped
+        ) part(oid)
         WHERE part.oid <> 0
     )
     SELECT t.oid::bigint AS oid, t.typname, t.typtype::text, t.typbasetype::bigint AS typbasetype, t.typtypmod,
@@ -219,10 +226,17 @@ _TYPES = sa.text("""
            ARRAY(SELECT enumlabel::text FROM pg_enum e WHERE e.enumtypid = t.oid ORDER BY enumsortorder) AS labels,
            coalesce((SELECT n.nspname::text FROM pg_operator o JOIN pg_namespace n ON n.oid = o.oprnamespace
                      WHERE o.oprname = '=' AND o.oprleft = t.oid AND o.oprright = t.oid LIMIT 1),
-                    'pg_catalog') AS equality
+                    'pg_catalog') AS equality,
+           field.types AS fields, field.modifiers AS field_modifiers
     FROM used
     CROSS JOIN LATERAL (SELECT * FROM pg_type WHERE oid = used.oid OFFSET 0) t
     LEFT JOIN pg_range r ON t.oid IN (r.rngtypid, r.rngmultitypid)
+    CROSS JOIN LATERAL (
+        SELECT coalesce(array_agg(atttypid::bigint ORDER BY attnum), '{}') AS types,
+               coalesce(array_agg(atttypmod ORDER BY attnum), '{}') AS modifiers
+        FROM pg_attribute
+        WHERE t.typtype = 'c' AND attrelid = t.typrelid AND attnum > 0 AND NOT attisdropped
+    ) field
 """)
 
 # Keys, unique, check and exclusion constraints and foreign keys, in a stable order. NOT NULL constraints

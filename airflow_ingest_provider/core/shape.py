@@ -14,8 +14,9 @@ class TypeShape:
 
     `name` is pg_type.typname ("int4", "numeric", "mood"; of an array: "_int4"), `kind` is
     pg_type.typtype ("b" base, "e" enum, "c" composite, "r" range, "m" multirange), `modifier` is
-    atttypmod (-1: none), `element` is the type of an array's elements or of a range's bounds, and `labels` are an
-    enum's, in order. `equality` is the schema of its `=` operator: that of an extension's type may be anywhere.
+    atttypmod (-1: none), `element` is the type of an array's elements or of a range's bounds, `labels` are an
+    enum's, and `fields` the types of a composite type's attributes, in order. `equality` is the schema of its `=`
+    operator: that of an extension's type may be anywhere.
     """
 
     name: str
@@ -24,6 +25,7 @@ class TypeShape:
     element: "TypeShape | None" = None
     labels: tuple[str, ...] = ()
     equality: str = "pg_catalog"
+    fields: "tuple[TypeShape, ...]" = ()
 
     @property
     def enum(self) -> "TypeShape | None":

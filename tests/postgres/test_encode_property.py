@@ -185,6 +185,7 @@ CASES = [
     Case("jsonb", json_values(), in_json(Jsonb), reads=as_floats),
     Case("mood", st.sampled_from(["sad", "ok", 'it\'s "good", \\ {very}'])),
     Case("pair", st.tuples(st.none() | SMALL, st.none() | texts())),
+    Case("pair[]", st.lists(st.tuples(st.none() | SMALL, st.none() | texts()), max_size=3)),
     Case("point", st.tuples(st.integers(-9, 9), st.integers(-9, 9)).map(str)),
     Case("integer[]", st.lists(st.none() | SMALL, max_size=4), reads=same),
     Case("integer[]", st.lists(st.lists(SMALL, min_size=2, max_size=2), max_size=3)),
@@ -226,6 +227,12 @@ def connection(dsn: str) -> Iterator[psycopg.Connection]:
         yield connection
 
 
+FIELDS = """
+    SELECT atttypid, atttypmod FROM pg_attribute JOIN pg_type ON typrelid = attrelid
+    WHERE pg_type.oid = %s AND typtype = 'c' AND attnum > 0 AND NOT attisdropped ORDER BY attnum
+"""
+
+
 def shape(connection: psycopg.Connection) -> TypeShape:
     """The type of the column `value` of the table `stored`."""
     query = "SELECT atttypid, atttypmod FROM pg_attribute WHERE attrelid = 'stored'::regclass AND attnum = 3"
@@ -237,7 +244,8 @@ def _shape(connection: psycopg.Connection, oid: int, modifier: int) -> TypeShape
     name, kind, _, element = connection.execute(SHAPE, [oid]).fetchall()[0]
     # The modifier of an array is that of its elements.
     of = _shape(connection, element, modifier) if element else None
-    return TypeShape(name, kind=kind, modifier=modifier, element=of)
+    fields = tuple(_shape(connection, *field) for field in connection.execute(FIELDS, [oid]).fetchall())
+    return TypeShape(name, kind=kind, modifier=modifier, element=of, fields=fields)
 
 
 def store(connection: psycopg.Connection, type_: TypeShape, rows: Sequence[Sequence[Any]]) -> None:

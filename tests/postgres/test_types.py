@@ -2,6 +2,7 @@
 
 import enum
 import ipaddress
+import re
 import uuid
 from datetime import date, datetime, time, timedelta, timezone
 from decimal import Decimal
@@ -11,6 +12,7 @@ import pytest
 import sqlalchemy as sa
 from psycopg.types.json import Jsonb
 from sqlalchemy.dialects import postgresql as pg
+from sqlalchemy.types import UserDefinedType
 
 from airflow_ingest_provider import Delete, RowError, ingest
 from tests.postgres.helpers import load, rows_of
@@ -249,6 +251,64 @@ def test_what_would_be_changed_is_refused(conn: sa.Connection, kind: Any, value:
         load(conn, table, [(1, None), (2, value)])
     assert (caught.value.table, caught.value.column, caught.value.row_number) == ("public.t", "value", 2)
     assert rows_of(conn, "SELECT * FROM t") == []
+
+
+class Sale(UserDefinedType[Any]):
+    """The composite type `sale`, which SQLAlchemy has no type for."""
+
+    cache_ok = True
+
+    def __init__(self, name: str = "sale") -> None:
+        self._name = name
+
+    def get_col_spec(self, **_: Any) -> str:
+        return self._name
+
+
+MAKE_SALE = """
+    CREATE DOMAIN code AS varchar(3);
+    CREATE TYPE place AS (x numeric(5, 2), gone integer, y real);
+    ALTER TYPE place DROP ATTRIBUTE gone;
+    CREATE TYPE sale AS
+        (price numeric(5, 2), code code, at timestamp, on_day date, note jsonb, where_to place, blob bytea);
+"""
+
+
+def test_each_field_of_a_composite_type_is_stored_as_it_is(conn: sa.Connection, other: sa.Connection) -> None:
+    other.exec_driver_sql(MAKE_SALE)
+    table = sa.Table("t", sa.MetaData(), sa.Column("id", sa.Integer), sa.Column("sold", Sale("sale[]")))
+    sold = (Decimal("1.20"), 'a"\\', WHEN, date(2024, 2, 29), {"a": ['"']}, (Decimal("0.5"), 1.5), b"\x00\\")
+    load(conn, table, [(1, [sold, (None,) * 7, None]), (2, [])])
+    assert load(conn, table, []).tables[0].migration == ()
+    parts = "(sold[1]).price, (sold[1]).code, (sold[1]).at, (sold[1]).on_day, (sold[1]).note"
+    more = "((sold[1]).where_to).x, ((sold[1]).where_to).y, (sold[1]).blob, sold[2] IS NULL, sold[3] IS NULL"
+    ((*first, x, y, blob, second_is_null, third_is_null),) = rows_of(
+        conn, f"SELECT {parts}, {more} FROM t WHERE id = 1"
+    )
+    assert (*first, (x, y), bytes(blob)) == sold
+    assert (second_is_null, third_is_null) == (True, True)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "problem"),
+    [
+        (0, Decimal("1.234"), "of field 1 (Decimal): numeric(5,2) would round it to 2 decimal places"),
+        (1, "abc ", "of field 2 (str): it has 4 characters and character varying(3) holds 3"),
+        (2, ZONED, "of field 3 (datetime): timestamp without time zone would drop its zone"),
+        (3, WHEN, "of field 4 (datetime): date would drop its time of day"),
+        (5, (1, 2**24 + 1), "of field 6 (tuple): of field 2 (int): real cannot hold all of its digits"),
+        (5, (1,), "of field 6 (tuple): it has 1 fields and place has 2"),
+    ],
+)
+def test_what_a_field_of_a_composite_type_would_change_is_refused(
+    conn: sa.Connection, other: sa.Connection, field: int, value: Any, problem: str
+) -> None:
+    other.exec_driver_sql(MAKE_SALE)
+    table = sa.Table("t", sa.MetaData(), sa.Column("sold", Sale()))
+    sold: list[Any] = [None] * 7
+    sold[field] = value
+    with pytest.raises(RowError, match=re.escape(problem)):
+        load(conn, table, [(tuple(sold),)])
 
 
 @pytest.mark.parametrize(

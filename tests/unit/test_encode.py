@@ -64,7 +64,8 @@ JSON, JSONB, HSTORE, INET, CIDR = map(typed, ("json", "jsonb", "hstore", "inet",
 EXACTLY_ITS_FLOAT = Decimal("0.1000000000000000055511151231257827021181583404541015625")
 PRICE = typed("numeric", 10, 2)
 MOOD = TypeShape("mood", kind="e")
-PAIR = TypeShape("pair", kind="c")
+PAIR = TypeShape("pair", kind="c", fields=(INT4, TEXT))
+SALE = TypeShape("sale", kind="c", fields=(PRICE, typed("varchar", 3), TIMESTAMP, DATE, JSONB, array(INT4), PAIR))
 INT4RANGE = TypeShape("int4range", kind="r", element=INT4)
 TSRANGE = TypeShape("tsrange", kind="r", element=TIMESTAMP)
 NUMRANGE = TypeShape("numrange", kind="r", element=NUMERIC)
@@ -492,7 +493,7 @@ TAKES: list[tuple[TypeShape, Any, str | tuple[str, ...]]] = [
     (array(MOOD), ["happy", None], '{"happy",NULL}'),
     (array(INT4RANGE), [Range(1, 2)], '{"[\\\\"1\\\\",\\\\"2\\\\")"}'),
     (array(INT4MULTIRANGE), [Multirange([Range(1, 2)])], '{"{[\\\\"1\\\\",\\\\"2\\\\")}"}'),
-    (array(PAIR), [(1, "x")], '{"(1,x)"}'),
+    (array(PAIR), [(1, "x")], '{"(\\\\"1\\\\",\\\\"x\\\\")"}'),
     # Ranges
     (INT4RANGE, Range(1, 5), '["1","5")'),
     (INT4RANGE, Range(1, 5, "(]"), '("1","5"]'),
@@ -510,9 +511,18 @@ TAKES: list[tuple[TypeShape, Any, str | tuple[str, ...]]] = [
     (INT4MULTIRANGE_BY_RANGE, [Range(1, 2)], '{["1","2")}'),
     (INT4MULTIRANGE, "{[1,2)}", "{[1,2)}"),
     # Composites
-    (PAIR, (1, "a b"), '(1,"a b")'),
+    (PAIR, (1, "a b"), '("1","a b")'),
     (PAIR, (None, ""), '(,"")'),
-    (PAIR, Named(1, "x"), "(1,x)"),
+    (PAIR, (None, None), "(,)"),
+    (PAIR, (2.0, 'q"\\,()'), '("2","q\\\\"\\\\\\\\,()")'),
+    (PAIR, Named(1, "x"), '("1","x")'),
+    (
+        SALE,
+        (Decimal("1.20"), "abc", NOON, NOON.date(), None, None, None),
+        '("1.20","abc","2020-01-02T12:00:00","2020-01-02",,,)',
+    ),
+    (SALE, (*(None,) * 4, "{}", [1], (1, "x")), '(,,,,"\\\\"{}\\\\"","{\\\\"1\\\\"}","(\\\\"1\\\\",\\\\"x\\\\")")'),
+    (SALE, (*(None,) * 4, {"a": 1}, None, None), '(,,,,"{\\\\"a\\\\":1}",,)'),
     (PAIR, "(1,x)", "(1,x)"),
 ]
 
@@ -764,8 +774,17 @@ REFUSES: list[tuple[TypeShape, Any, str]] = [
     # Composites
     (PAIR, [1, "x"], "pass a tuple"),
     (PAIR, {"a": 1}, "pass a tuple"),
-    (PAIR, (1, {"a": 1}), "psycopg cannot send it"),
-    (PAIR, (1, "\0"), "psycopg cannot send it"),
+    (PAIR, (1, {"a": 1}), "of field 2 (dict): text holds text"),
+    (PAIR, (1, "\0"), "of field 2 (str): it holds a NUL"),
+    (PAIR, (1.5, "x"), "of field 1 (float): integer would round"),
+    (PAIR, (1,), "it has 1 fields and pair has 2: pass one for each"),
+    (PAIR, (1, "x", None), "it has 3 fields and pair has 2"),
+    (SALE, (Decimal("1.234"), *(None,) * 6), "of field 1 (Decimal): numeric(10,2) would round it"),
+    (SALE, (None, "abc ", *(None,) * 5), "of field 2 (str): it has 4 characters"),
+    (SALE, (None, None, NOON.replace(tzinfo=UTC), *(None,) * 4), "of field 3 (datetime): timestamp without"),
+    (SALE, (*(None,) * 3, NOON, *(None,) * 3), "of field 4 (datetime): date would drop its time of day"),
+    (SALE, (*(None,) * 6, (1, 2)), "of field 7 (tuple): of field 2 (int): text holds text"),
+    (array(PAIR), [(1,)], "of an element (tuple): it has 1 fields"),
 ]
 
 

@@ -70,7 +70,7 @@ def _converter(type_: TypeShape, serialize_json: Callable[[Any], str] | None) ->
     if type_.kind == "e":
         return scalars.texts_only(type_)
     if type_.kind == "c":
-        return nested.composite(type_)
+        return nested.composite(type_, [converter(field, serialize_json) for field in type_.fields])
     if type_.element is not None:
         element = converter(type_.element, serialize_json)
         made_of = {"r": nested.range_, "m": nested.multirange}.get(type_.kind, nested.array)

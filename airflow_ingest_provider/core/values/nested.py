@@ -1,11 +1,11 @@
 """Types made of other types: arrays, ranges, multiranges, composites and hstore."""
 
 from collections.abc import Sequence
+from itertools import count
 from typing import Any
 
 from airflow_ingest_provider.core.shape import TypeShape
 from airflow_ingest_provider.core.values.misfit import Convert, MisfitError, spelled, text
-from airflow_ingest_provider.core.values.scalars import other
 from airflow_ingest_provider.core.values.unwrap import unwrap
 
 _RANGE_ATTRIBUTES = ("lower", "upper", "lower_inc", "upper_inc", "isempty")
@@ -136,15 +136,24 @@ def multirange(type_: TypeShape, element: Convert) -> Convert:
     return convert
 
 
-def composite(type_: TypeShape) -> Convert:
-    """Tuples, each field as psycopg sends its Python type: the fields' own types are not known here."""
+def composite(type_: TypeShape, fields: Sequence[Convert]) -> Convert:
+    """Tuples of as many values as the type has fields, each by the rules of its field's type."""
     name = spelled(type_)
-    dumped = other(type_)
 
     def convert(value: Any) -> str:
-        if not isinstance(value, str | tuple):
+        if isinstance(value, str):
+            return text(value)
+        if not isinstance(value, tuple):
             raise MisfitError(f"{name} is a composite type: pass a tuple of its fields")
-        return dumped(value)
+        if len(value) != len(fields):
+            raise MisfitError(f"it has {len(value)} fields and {name} has {len(fields)}: pass one for each")
+        return "(" + ",".join(map(field_text, fields, value, count(1))) + ")"
+
+    def field_text(field: Convert, value: Any, number: int) -> str:
+        try:
+            return "" if value is None else quoted(field(value))
+        except MisfitError as misfit:
+            raise MisfitError(f"of field {number} ({type(value).__name__}): {misfit}") from None
 
     return convert
 
