@@ -105,13 +105,13 @@ def _connection(chosen: argparse.Namespace) -> sa.Connection:
         raise ValueError("--conn-id needs Airflow: pip install 'airflow-ingest-provider[airflow]', or pass --url")
     from airflow.exceptions import AirflowException  # type: ignore[attr-defined]  # its home moved in 3.2
 
-    from airflow_ingest_provider.hooks.ingest import IngestHook
+    from airflow_ingest_provider.hooks.ingest import IngestHook, stored_connections
 
     try:
-        engine = IngestHook(chosen.conn_id, database=chosen.database).get_sqlalchemy_engine()
+        with stored_connections():
+            return IngestHook(chosen.conn_id, database=chosen.database).get_sqlalchemy_engine().connect()
     except AirflowException as error:
         raise ValueError(str(error)) from error
-    return engine.connect()
 
 
 def _demo(chosen: argparse.Namespace) -> int:

@@ -1,7 +1,8 @@
 """From a connection id of Airflow to a SQLAlchemy connection, and `ingest` on it."""
 
-from collections.abc import Mapping
-from contextlib import suppress
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from types import MappingProxyType
 from typing import Any
@@ -51,7 +52,8 @@ class IngestHook(PostgresHook):
         except AirflowNotFoundException as error:
             raise AirflowNotFoundException(
                 f"there is no connection {conn_id!r}: expected one of type 'postgres'; add it under Admin > "
-                f"Connections, or with the variable AIRFLOW_CONN_{conn_id.upper()}"
+                f"Connections, or with the variable AIRFLOW_CONN_{conn_id.upper()}, where a script outside of a "
+                "task finds it too"
             ) from error
         if connection.conn_type not in CONNECTION_TYPES:
             raise IngestError(
@@ -184,6 +186,24 @@ class IngestHook(PostgresHook):
         collector = get_hook_lineage_collector()  # type: ignore[no-untyped-call]
         for name in names:
             collector.add_output_asset(context=self, scheme="postgres", asset_kwargs=_asset(conn, name))
+
+
+@contextmanager
+def stored_connections() -> Iterator[None]:
+    """Airflow's metadata database is searched for connections too, for the length of the block.
+
+    Outside of a task Airflow 3 looks in environment variables and secrets backends alone, unless this variable says
+    otherwise, as it does for `airflow connections get`. It is read at each search.
+    """
+    variable = "_AIRFLOW_PROCESS_CONTEXT"
+    if variable in os.environ:
+        yield
+        return
+    os.environ[variable] = "server"
+    try:
+        yield
+    finally:
+        del os.environ[variable]
 
 
 def _advice(conn_type: str) -> str:

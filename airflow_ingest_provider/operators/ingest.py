@@ -14,7 +14,7 @@ from airflow_ingest_provider.core.batches import Batch
 from airflow_ingest_provider.core.callback import do_nothing
 from airflow_ingest_provider.core.options import Delete, HighWatermark, Migrate, Replace, Upsert, Visibility
 from airflow_ingest_provider.core.result import IngestResult
-from airflow_ingest_provider.hooks.ingest import IngestHook
+from airflow_ingest_provider.hooks.ingest import IngestHook, stored_connections
 from airflow_ingest_provider.operators.arguments import (
     check_callable,
     check_metadata,
@@ -170,14 +170,15 @@ class IngestOperator(BaseOperator):
         line, `airflow-ingest plan` does the same for a metadata.
         """
         super().dry_run()
-        plan = IngestHook(self.conn_id, database=self.database).ingest_plan(
-            metadata_of(self._argument("metadata"), {}, self.op_kwargs),
-            imported_function("on_before_visible", self._argument("on_before_visible")),
-            self.delete,
-            migrate=self.migrate,
-            conversions=self.conversions,
-            replace=self.replace,
-        )
+        with stored_connections():
+            plan = IngestHook(self.conn_id, database=self.database).ingest_plan(
+                metadata_of(self._argument("metadata"), {}, self.op_kwargs),
+                imported_function("on_before_visible", self._argument("on_before_visible")),
+                self.delete,
+                migrate=self.migrate,
+                conversions=self.conversions,
+                replace=self.replace,
+            )
         self.log.info("Plan:\n%s", plan)
 
     def on_kill(self) -> None:

@@ -3,11 +3,13 @@
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import psycopg
 import pytest
+from psycopg.conninfo import conninfo_to_dict
 
 from airflow_ingest_provider import cli
 
@@ -16,32 +18,61 @@ if TYPE_CHECKING:
 
 COMMAND = "import sys; from airflow_ingest_provider.cli import main; sys.exit(main())"
 
+THINGS = """
+import sqlalchemy as sa
+things = sa.Table("things", sa.MetaData(), sa.Column("id", sa.Integer))
+"""
 
-def test_what_airflow_logs_is_not_printed_with_the_plan(connect: "Connect", dsn: str, tmp_path: Path) -> None:
-    connect()
-    (tmp_path / "definitions.py").write_text(
-        "import sqlalchemy as sa\nthings = sa.Table('things', sa.MetaData(), sa.Column('id', sa.Integer))\n"
-    )
-    with psycopg.connect(dsn) as connection:
-        connection.execute("CREATE TABLE things (id int)")
-    # In a process of its own: Airflow keeps the standard output that it finds when it is imported.
-    done = subprocess.run(
-        [
-            sys.executable,
-            "-c",
-            COMMAND,
-            "plan",
-            "--conn-id",
-            "postgres_default",
-            "--replace-rows",
-            "definitions:things",
-        ],
-        cwd=tmp_path,
+DRY_RUN = """
+from airflow.sdk import DAG
+from airflow_ingest_provider.operators.ingest import IngestOperator
+from definitions import things
+
+with DAG("dry", schedule=None) as dag:
+    IngestOperator(task_id="ingest", metadata=things, batches=print, conn_id="stored")
+dag.get_task("ingest").dry_run()
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A folder with a module `definitions`, that defines `things`."""
+    (tmp_path / "definitions.py").write_text(THINGS)
+    return tmp_path
+
+
+@pytest.fixture
+def stored(airflow: None, dsn: str) -> Iterator[None]:
+    """A connection `stored` to the test's database, where Admin > Connections keeps it."""
+    from airflow.models import Connection
+    from airflow.utils.session import create_session
+
+    found = conninfo_to_dict(dsn)
+    fields: Any = {"host": found["host"], "port": found["port"], "login": found["user"], "schema": found["dbname"]}
+    with create_session() as session:
+        session.add(Connection(conn_id="stored", conn_type="postgres", **fields))
+    yield
+    with create_session() as session:
+        session.query(Connection).filter_by(conn_id="stored").delete()
+
+
+def python(folder: Path, program: str, *arguments: str) -> "subprocess.CompletedProcess[str]":
+    """What became of a program in a process of its own, since Airflow keeps what it finds when it is imported."""
+    return subprocess.run(
+        [sys.executable, "-c", program, *arguments],
+        cwd=folder,
         env=os.environ | {"PYTHONPATH": str(Path(cli.__file__).parents[1])},
         capture_output=True,
         text=True,
-        check=True,
     )
+
+
+def test_what_airflow_logs_is_not_printed_with_the_plan(connect: "Connect", dsn: str, folder: Path) -> None:
+    connect()
+    with psycopg.connect(dsn) as connection:
+        connection.execute("CREATE TABLE things (id int)")
+    done = python(folder, COMMAND, "plan", "--conn-id", "postgres_default", "--replace-rows", "definitions:things")
+    assert done.returncode == 0
     assert done.stdout.startswith("public.things: nothing to do\n  rows: replaced by a new table")
     assert done.stdout.count("\n") == 2
     assert "rows are replaced by a new table" in done.stderr
@@ -50,3 +81,21 @@ def test_what_airflow_logs_is_not_printed_with_the_plan(connect: "Connect", dsn:
 def test_a_connection_that_is_not_there_is_one_line(airflow: None, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["plan", "--conn-id", "no_such", "sqlalchemy:MetaData"]) == 1
     assert capsys.readouterr().err.startswith("airflow-ingest: there is no connection 'no_such': expected one of")
+
+
+def test_a_plan_finds_the_connections_of_the_metadata_database(stored: None, folder: Path) -> None:
+    done = python(folder, COMMAND, "plan", "--conn-id", "stored", "definitions:things")
+    assert (done.stdout, done.returncode) == ("public.things: create\n", 2)
+
+
+def test_a_dry_run_in_a_script_finds_the_connections_of_the_metadata_database(stored: None, folder: Path) -> None:
+    done = python(folder, DRY_RUN)
+    assert done.returncode == 0
+    assert "public.things: create" in done.stdout + done.stderr
+
+
+def test_airflow_looks_where_it_did_before_once_a_plan_is_made(connect: "Connect") -> None:
+    connect()
+    before = {**os.environ}
+    cli.main(["plan", "--conn-id", "postgres_default", "sqlalchemy:MetaData"])
+    assert {**os.environ} == before

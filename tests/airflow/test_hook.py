@@ -114,7 +114,8 @@ def test_each_connect_logs_in_with_a_token_of_its_own(connect: "Connect", monkey
 
 
 def test_a_missing_connection_is_named(airflow: None) -> None:
-    with pytest.raises(AirflowNotFoundException, match=r"no connection 'no_such'.*AIRFLOW_CONN_NO_SUCH"):
+    told = r"no connection 'no_such'.*AIRFLOW_CONN_NO_SUCH, where a script outside of a task finds it too$"
+    with pytest.raises(AirflowNotFoundException, match=told):
         IngestHook("no_such").get_sqlalchemy_engine()
 
 
