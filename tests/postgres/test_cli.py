@@ -41,7 +41,7 @@ def test_a_plan_is_printed_and_told_by_the_exit_code(
     assert cli.main(["plan", "--url", url, things]) == 0
     assert capsys.readouterr().out == "public.things: nothing to do\n"
     other.exec_driver_sql("ALTER TABLE things DROP COLUMN name")
-    assert cli.main(["plan", "--url", url, "--migrate", "off", "--replace-rows", things]) == 2
+    assert cli.main(["plan", "--url", url, "--migrate", "off", "--replace-rows", things]) == 3
     printed = capsys.readouterr().out
     assert "name: added as text  ADD COLUMN  ACCESS EXCLUSIVE  all, for milliseconds" in printed
     assert "rows: replaced by a new table" in printed
@@ -67,3 +67,26 @@ def test_what_cannot_be_told_is_one_line(
 def test_standard_output_is_the_plan_alone(url: str, database: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["plan", "--url", url, f"definitions_{database}:talking"]) == 2
     assert capsys.readouterr() == ("public.things: create\n", "one moment\n")
+
+
+def test_a_plan_is_that_of_a_run_with_conversions_and_a_way_to_replace_rows(
+    url: str, database: str, other: sa.Connection, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other.exec_driver_sql("CREATE TABLE things AS SELECT 'no. 7' AS id, '' AS name")
+    arguments = ["plan", "--url", url, f"definitions_{database}:things"]
+    assert cli.main(arguments) == 3
+    assert "PostgreSQL does not assign text to integer" in capsys.readouterr().out
+    conversions = ["--conversion", "id=CAST(substr(id, 5) AS int)", "--conversion", "name=NULLIF(name, '')"]
+    assert cli.main([*arguments, *conversions]) == 2
+    assert "refused:" not in capsys.readouterr().out
+    assert cli.main([*arguments, *conversions, "--replace-rows", "--replace", "in_place"]) == 2
+    assert "rows: replaced in place" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("scheme", ["postgresql", "postgres", "postgres+psycopg"])
+def test_a_url_without_a_driver_or_of_libpqs_kind_is_psycopgs(
+    url: str, scheme: str, database: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = url.replace("postgresql+psycopg", scheme)
+    assert cli.main(["plan", "--url", given, f"definitions_{database}:things"]) == 2
+    assert capsys.readouterr().out == "public.things: create\n"

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from airflow_ingest_provider import cli
+from airflow_ingest_provider import __version__, cli
 from airflow_ingest_provider.demo import run
 
 
@@ -32,7 +32,7 @@ def test_a_folder_without_postgres_is_named(
 def test_without_its_extra_the_demo_says_what_to_install(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setitem(cli._DEMO_NEEDS, "nonesuch", "nonesuch-package")
+    monkeypatch.setattr(cli, "_DEMO_NEEDS", (*cli._DEMO_NEEDS, "nonesuch-package"))
     assert cli.main(["demo"]) == 1
     error = capsys.readouterr().err
     assert "needs nonesuch-package: pip install 'airflow-ingest-provider[demo]'" in error
@@ -52,6 +52,11 @@ def test_ctrl_c_is_told_in_a_word(monkeypatch: pytest.MonkeyPatch, capsys: pytes
     [
         (["demo", "--keep", "--dsn", "dbname=test"], "airflow-ingest demo: error: argument --dsn: not allowed with"),
         (["plan", "--url", "x", "--migrate", "of", "x:y"], "airflow-ingest plan: error: argument --migrate: invalid"),
+        (
+            ["plan", "--url", "x", "--conversion", "day", "x:y"],
+            "argument --conversion: 'day': expected COLUMN=EXPRESSION",
+        ),
+        (["plan", "--url", "x", "--replace", "on", "x:y"], "argument --replace: invalid choice: 'on'"),
         (["plan", "--url", "x"], "airflow-ingest plan: error: the following arguments are required: metadata"),
         ([], "airflow-ingest: error: the following arguments are required: COMMAND"),
     ],
@@ -63,3 +68,23 @@ def test_a_usage_error_is_not_taken_for_a_plan_with_something_to_do(
         cli.main(arguments)
     assert raised.value.code == 1
     assert error in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("url", "driver"),
+    [
+        ("postgresql+psycopg_async://localhost/test", "postgresql+psycopg_async"),
+        ("postgresql+asyncpg://localhost/test", "postgresql+asyncpg"),
+        ("mysql://localhost/test", "mysql+mysqldb"),
+    ],
+)
+def test_a_driver_that_no_run_works_with_is_named(url: str, driver: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["plan", "--url", url, "sqlalchemy:MetaData"]) == 1
+    assert f"--url uses {driver}: expected psycopg or psycopg2 with PostgreSQL" in capsys.readouterr().err
+
+
+def test_the_version_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as raised:
+        cli.main(["--version"])
+    assert raised.value.code == 0
+    assert capsys.readouterr().out == f"airflow-ingest {__version__}\n"
