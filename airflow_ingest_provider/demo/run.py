@@ -12,7 +12,7 @@ from psycopg import sql
 
 from airflow_ingest_provider.demo.airflow_process import Worker, worker
 from airflow_ingest_provider.demo.display import Display
-from airflow_ingest_provider.demo.errors import DemoError
+from airflow_ingest_provider.demo.errors import DemoError, sentence
 from airflow_ingest_provider.demo.target import Target, private_target, reach
 
 DAG_ID = "flights_incremental"
@@ -35,11 +35,14 @@ def run(*, dsn: str | None, keep: bool) -> None:
     """Show the package at work, in a private PostgreSQL or the database of `dsn`; DemoError if it fails."""
     display = Display()
     dag_file = find_example(DAG_ID)
-    with ExitStack() as stack:
-        target = _target(stack, display, dsn, keep)
-        results = _load(display, target, dag_file)
-        display.report([(name, result) for (name, _), result in zip(RUNS, results, strict=True)])
-        _say_what_is_there(display, target)
+    try:
+        with ExitStack() as stack:
+            target = _target(stack, display, dsn, keep)
+            results = _load(display, target, dag_file)
+            display.report([(name, result) for (name, _), result in zip(RUNS, results, strict=True)])
+            _say_what_is_there(display, target)
+    except psycopg.Error as error:
+        raise DemoError(f"the demo cannot go on, since PostgreSQL says: {sentence(error)}") from error
     _say_where_to_look(display, target, keep)
 
 

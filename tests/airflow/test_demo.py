@@ -36,6 +36,15 @@ def test_it_loads_half_a_year_then_the_rest_then_nothing(
         assert connection.execute("SELECT count(*) FROM nycflights13.flights").fetchone() == (336_776,)
 
 
+def test_a_database_that_goes_away_is_one_line(visitor_dsn: str, capfd: pytest.CaptureFixture[str]) -> None:
+    impatient = make_conninfo(visitor_dsn, options="-c idle_session_timeout=100ms")  # Airflow takes seconds to start
+    assert cli.main(["demo", "--dsn", impatient]) == 1
+    told = capfd.readouterr().err
+    assert told.startswith("airflow-ingest: the demo cannot go on, since PostgreSQL says: ")
+    assert "due to idle-session timeout" in told
+    assert told.count("\n") == 1
+
+
 @pytest.mark.parametrize(("there", "denied"), [(False, "permission denied for database"), (True, "nycflights13")])
 def test_a_failed_run_tells_why_and_keeps_the_log(
     there: bool, denied: str, dsn: str, visitor_dsn: str, capfd: pytest.CaptureFixture[str]

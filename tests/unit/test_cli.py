@@ -12,13 +12,14 @@ def test_a_dsn_that_nobody_answers_is_one_clear_line(tmp_path: Path, capsys: pyt
     assert cli.main(["demo", "--dsn", f"host={tmp_path} dbname=test user=me"]) == 1
     error = capsys.readouterr().err
     assert error.startswith("airflow-ingest: cannot connect: ")
+    assert "accepting connections on that socket? Expected a libpq connection string" in error
     assert "postgresql://me@localhost/test" in error
     assert error.count("\n") == 1
 
 
 def test_a_sqlalchemy_url_is_not_a_dsn(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["demo", "--dsn", "postgresql+psycopg://me@localhost/test"]) == 1
-    assert "Expected a libpq connection string" in capsys.readouterr().err
+    assert "in connection info string. Expected a libpq connection string" in capsys.readouterr().err
 
 
 def test_a_folder_without_postgres_is_named(

@@ -13,6 +13,7 @@ import pytest
 
 from airflow_ingest_provider.demo import server as demo_server
 from airflow_ingest_provider.demo.errors import ServerError
+from airflow_ingest_provider.demo.target import private_target
 from tests.waiting import until
 
 BUSY = b"SELECT count(*) FROM generate_series(1, 1000000000000)"
@@ -39,6 +40,31 @@ def test_it_listens_on_a_private_socket_and_nowhere_else() -> None:
         with psycopg.connect(server.dsn()) as connection:
             assert connection.execute("SHOW listen_addresses").fetchone() == ("",)
         assert server.folder.stat().st_mode & 0o077 == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("PGHOSTADDR", "127.0.0.1"),
+        ("PGSERVICE", "nowhere"),
+        ("PGOPTIONS", "-c nonsense"),
+        ("PGTARGETSESSIONATTRS", "read-only"),
+        ("PGREQUIREAUTH", "scram-sha-256"),
+    ],
+)
+def test_the_demos_server_is_reached_whatever_libpqs_variables_say(
+    name: str, value: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(name, value)
+    before = {**os.environ}
+    with private_target(keep=False) as target:
+        assert target.server is not None
+        assert name not in os.environ, "a process that is started here would have it"
+        with psycopg.connect(target.dsn) as connection:
+            assert connection.execute("SHOW data_directory").fetchone() == (f"{target.server.folder}/data",)
+        look = subprocess.run(f"{target.psql} -Atc 'SHOW data_directory'", shell=True, env=before, capture_output=True)
+        assert look.stdout.decode() == f"{target.server.folder}/data\n"
+    assert {**os.environ} == before
 
 
 def test_a_name_with_quotes_reaches_the_database_of_that_name() -> None:
