@@ -14,17 +14,12 @@ from airflow_ingest_provider.core.session import run
 from airflow_ingest_provider.core.shape import ColumnShape
 
 
-def find(conn: sa.Connection, schema: str | None, name: str) -> tuple[Name, int | None]:
-    """The relation's qualified name and its OID (None: there is none).
-
-    Without a schema the name is looked up as SQLAlchemy and PostgreSQL do, along the search_path; where
-    nothing is found it belongs into the first schema of the path.
-    """
-    return find_all(conn, [(schema, name)])[0]
-
-
 def find_all(conn: sa.Connection, names: Sequence[tuple[str | None, str]]) -> list[tuple[Name, int | None]]:
-    """What `find` gives, for several schemas and names in one query."""
+    """The qualified names and OIDs (None: there is none) of relations, in one query.
+
+    Without a schema a name is looked up as SQLAlchemy and PostgreSQL do, along the search_path; where nothing is
+    found it belongs into the first schema of the path.
+    """
     schemas, relations = zip(*names, strict=True)
     found = conn.execute(_RELATIONS, {"schemas": list(schemas), "names": list(relations)})
     return [(Name(row.schema or "", row.name), row.oid) for row in found]

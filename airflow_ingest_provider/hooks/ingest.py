@@ -69,6 +69,7 @@ class IngestHook(PostgresHook):
         they expire after minutes.
         """
         url = self._url()
+        load.check_dialect(f"connection {self.get_conn_id()!r}", url.get_dialect())
         given = dict(engine_kwargs or {})
         connect_args = self._connect_args(url) | given.pop("connect_args", {})
         engine = sa.create_engine(url, **({"poolclass": sa.NullPool} | given), connect_args=connect_args)
@@ -121,9 +122,11 @@ class IngestHook(PostgresHook):
                 )
             finally:
                 self._running = None
-            # The rows are committed: what goes wrong from here on must not fail the task.
-            with suppress(sa.exc.DBAPIError):
+            # What goes wrong from here on must not fail the task, whoever wrote the collector.
+            try:
                 self._add_lineage(conn, metadata)
+            except Exception:
+                self.log.warning("the rows are committed, but not in the lineage", exc_info=True)
         return result
 
     def ingest_plan(
@@ -148,9 +151,14 @@ class IngestHook(PostgresHook):
         psycopg2 lets no signal handler run before the statement has ended; psycopg 3 does.
         """
         conn = self._running
-        if conn is not None:
-            with suppress(sa.exc.InvalidRequestError):  # it came to its end in the meantime
-                load.cancel(conn)
+        if conn is None:
+            return
+        try:
+            load.cancel(conn)
+        except sa.exc.InvalidRequestError:
+            self.log.debug("the running statement came to its end before it was cancelled")
+        except Exception:  # it would hide what the task is ended by
+            self.log.warning("the running statement could not be cancelled", exc_info=True)
 
     def _url(self) -> sa.URL:
         connection = self.connection
@@ -182,9 +190,9 @@ class IngestHook(PostgresHook):
 
     def _add_lineage(self, conn: sa.Connection, metadata: sa.MetaData) -> None:
         with conn.begin():
-            names = [catalog.find(conn, table.schema, table.name)[0] for table in metadata.tables.values()]
+            found = catalog.find_tables(conn, [*metadata.tables.values()])
         collector = get_hook_lineage_collector()  # type: ignore[no-untyped-call]
-        for name in names:
+        for name, _ in found:
             collector.add_output_asset(context=self, scheme="postgres", asset_kwargs=_asset(conn, name))
 
 

@@ -7,6 +7,8 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from airflow_ingest_provider.core import callback
+
 
 def check_callable(argument: str, value: object) -> None:
     """Refuse what is neither callable nor looks like an import path, when the DAG is parsed."""
@@ -19,6 +21,28 @@ def check_callable(argument: str, value: object) -> None:
     raise ValueError(
         f"{argument} is {value!r}: expected a callable, or an import path such as 'package.module:function'"
     )
+
+
+def check_batches(value: object) -> None:
+    """Refuse what cannot be called with a high watermark, when the DAG is parsed; what else it takes is known later."""
+    check_callable("batches", value)
+    signature = _signature(value)
+    if signature is None:
+        return
+    try:
+        signature.bind_partial("high watermark")
+    except TypeError:
+        raise ValueError(
+            f"batches takes {signature}: expected a function of the high watermark, by position, and besides it of "
+            "context variables and of what op_kwargs holds, by name"
+        ) from None
+
+
+def check_on_before_visible(value: object) -> None:
+    """Refuse what the run would refuse, when the DAG is parsed."""
+    check_callable("on_before_visible", value)
+    if callable(value):
+        callback.check(value)
 
 
 def check_metadata(value: object) -> None:
@@ -89,6 +113,14 @@ def keyword_arguments(
             "besides them of context variables, of what op_kwargs holds, and of arguments with a default"
         ) from error
     return arguments
+
+
+def _signature(value: object) -> inspect.Signature | None:
+    """None for an import path, and where Python cannot tell, as for some that are written in C."""
+    try:
+        return inspect.signature(value) if callable(value) else None
+    except (TypeError, ValueError):
+        return None
 
 
 def _imported(argument: str, value: Any, example: str) -> Any:

@@ -16,8 +16,9 @@ from airflow_ingest_provider.core.options import Delete, HighWatermark, Migrate,
 from airflow_ingest_provider.core.result import IngestResult
 from airflow_ingest_provider.hooks.ingest import IngestHook, stored_connections
 from airflow_ingest_provider.operators.arguments import (
-    check_callable,
+    check_batches,
     check_metadata,
+    check_on_before_visible,
     imported_function,
     keyword_arguments,
     metadata_of,
@@ -102,8 +103,8 @@ class IngestOperator(BaseOperator):
     ) -> None:
         super().__init__(**kwargs)
         check_metadata(metadata)
-        check_callable("batches", batches)
-        check_callable("on_before_visible", on_before_visible)
+        check_batches(batches)
+        check_on_before_visible(on_before_visible)
         self.metadata = metadata
         self.batches = batches
         self.conn_id = conn_id

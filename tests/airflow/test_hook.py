@@ -1,6 +1,7 @@
 """From a connection of Airflow's to a connection to PostgreSQL, with all that it says."""
 
 import itertools
+import signal
 import threading
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
@@ -11,6 +12,7 @@ import sqlalchemy as sa
 from airflow.exceptions import AirflowNotFoundException  # type: ignore[attr-defined]
 
 from airflow_ingest_provider import HighWatermark, IngestError
+from airflow_ingest_provider.demo import server
 from airflow_ingest_provider.hooks import ingest as hook_module
 from airflow_ingest_provider.hooks.ingest import IngestHook
 from tests.waiting import until
@@ -132,6 +134,13 @@ def test_a_driver_in_the_type_belongs_into_the_extras(connect: "Connect") -> Non
         IngestHook("other").get_sqlalchemy_engine()
 
 
+@pytest.mark.parametrize("driver", ["psycopg_async", "asyncpg"])
+def test_an_async_driver_is_refused(connect: "Connect", driver: str) -> None:
+    connect("other", extra={"sqlalchemy_scheme": f"postgresql+{driver}"})
+    with pytest.raises(IngestError, match=rf"^connection 'other' uses postgresql\+{driver}: expected psycopg or psyc"):
+        IngestHook("other").ingest(numbers.metadata, three)
+
+
 @pytest.mark.parametrize("conn_id", [None, ""])
 def test_what_is_no_connection_id_is_refused(conn_id: Any) -> None:
     with pytest.raises(ValueError, match=rf"conn_id is {conn_id!r}: expected the id of a connection, such as"):
@@ -178,6 +187,34 @@ def test_the_tables_become_output_assets_of_the_lineage(
     ]
 
 
+def test_a_committed_run_does_not_fail_by_its_lineage(
+    connect: "Connect", monkeypatch: pytest.MonkeyPatch, dsn: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def broken() -> None:
+        raise KeyError("no collector")
+
+    monkeypatch.setattr(hook_module, "get_hook_lineage_collector", broken)
+    connect()
+    assert IngestHook().ingest(numbers.metadata, three).rows == 3
+    shown = capsys.readouterr()
+    assert "the rows are committed, but not in the lineage" in shown.out + shown.err
+    assert "no collector" in shown.out + shown.err
+
+
+def test_a_lineage_of_many_tables_asks_the_catalog_once(connect: "Connect", monkeypatch: pytest.MonkeyPatch) -> None:
+    metadata = sa.MetaData()
+    for name in "abc":
+        sa.Table(name, metadata, sa.Column("number", sa.Integer))
+    connect()
+    hook = IngestHook()
+    hook.ingest(metadata, lambda high_watermark: [])
+    statements: list[str] = []
+    with hook.get_sqlalchemy_engine().connect() as conn:
+        sa.event.listen(conn, "before_cursor_execute", lambda *event: statements.append(event[2]))
+        hook._add_lineage(conn, metadata)
+    assert len(statements) == 1
+
+
 def test_cancel_ends_the_running_statement(connect: "Connect", scheme: str, dsn: str) -> None:
     connect(extra={"sqlalchemy_scheme": scheme})
     hook = IngestHook()
@@ -200,6 +237,25 @@ def test_cancel_does_nothing_where_nothing_runs(connect: "Connect") -> None:
     hook.cancel()
     hook.ingest(numbers.metadata, three)
     hook.cancel()
+
+
+def test_a_cancel_that_the_server_does_not_hear_is_a_warning(
+    connect: "Connect", capsys: pytest.CaptureFixture[str]
+) -> None:
+    with server.running(durable=False) as lost:
+        connect(host=str(lost.folder), schema="postgres")
+        hook = IngestHook()
+
+        def batches(high_watermark: Any) -> Iterator[Any]:
+            lost.process.send_signal(signal.SIGINT)
+            lost.process.wait()
+            hook.cancel()  # as Airflow calls it, in a handler of signals
+            raise InterruptedError("killed")
+
+        with pytest.raises(InterruptedError):
+            hook.ingest(numbers.metadata, batches)
+    shown = capsys.readouterr()
+    assert "the running statement could not be cancelled" in shown.out + shown.err
 
 
 def sleep(conn: sa.Connection, batch_metadata: Any) -> None:

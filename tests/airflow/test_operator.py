@@ -22,7 +22,7 @@ from airflow.utils.session import create_session
 from packaging.version import Version
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-from airflow_ingest_provider import Delete, HighWatermark, Upsert, Visibility
+from airflow_ingest_provider import Delete, HighWatermark, IngestError, Upsert, Visibility
 from airflow_ingest_provider.operators.arguments import metadata_of
 from airflow_ingest_provider.operators.ingest import IngestOperator
 from tests.waiting import until
@@ -256,15 +256,25 @@ def test_op_kwargs_cannot_replace_the_high_watermark(run: "Runner") -> None:
     assert "op_kwargs holds 'high_watermark', which the run gives one_batch by position" in str(done.error)
 
 
+def of_nothing() -> list[Any]:
+    return []
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (
             {"batches": lambda high_watermark, source: []},
-            "missing a required argument: 'source'; expected a function of 1",
+            "<lambda>() cannot be called: missing a required argument: 'source'; expected a function of 1",
         ),
-        ({"batches": lambda: [None]}, "too many positional arguments; expected a function of 1 arguments by position"),
-        ({"metadata": lambda source: numbers}, "missing a required argument: 'source'; expected a function of 0"),
+        (
+            {"batches": f"{__name__}:of_nothing"},
+            "of_nothing() cannot be called: too many positional arguments; expected a function of 1 arguments by",
+        ),
+        (
+            {"metadata": lambda source: numbers},
+            "<lambda>() cannot be called: missing a required argument: 'source'; expected a function of 0",
+        ),
     ],
 )
 def test_a_function_that_cannot_be_called_with_what_there_is_is_refused(
@@ -272,7 +282,7 @@ def test_a_function_that_cannot_be_called_with_what_there_is_is_refused(
 ) -> None:
     done = run(dag_of(**arguments))
     assert isinstance(done.error, ValueError)
-    assert f"<lambda>() cannot be called: {message}" in str(done.error)
+    assert message in str(done.error)
 
 
 class FromSource(IngestOperator):
@@ -424,6 +434,35 @@ def test_a_batch_that_on_before_visible_refuses_stays_invisible(run: "Runner", d
 def test_arguments_that_cannot_work_are_refused_at_once(arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         dag_of(**arguments)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        (
+            {"on_before_visible": lambda conn: None},
+            IngestError,
+            r"on_before_visible takes \(conn\): expected a function of",
+        ),
+        ({"on_before_visible": lambda *, conn: None}, IngestError, r"on_before_visible takes \(\*, conn\): expected"),
+        ({"batches": of_nothing}, ValueError, r"batches takes \(\) -> .*: expected a function of the high watermark"),
+        (
+            {"batches": lambda *, source: []},
+            ValueError,
+            r"batches takes \(\*, source\): expected a function of the high w",
+        ),
+    ],
+)
+def test_functions_that_cannot_be_called_are_refused_at_once(
+    arguments: dict[str, Any], error: type[Exception], message: str
+) -> None:
+    with pytest.raises(error, match=message):
+        dag_of(**arguments)
+
+
+def test_what_a_function_takes_besides_is_known_when_the_task_runs() -> None:
+    dag_of(batches=lambda high_watermark, params, source: [], on_before_visible=lambda *arguments: None)
+    dag_of(batches=dict)  # whose parameters Python cannot tell
 
 
 class Base(DeclarativeBase):

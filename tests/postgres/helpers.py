@@ -71,7 +71,7 @@ def is_usable(conn: sa.Connection) -> bool:
 def hanging(conn: sa.Connection, name: str = "people") -> Any:
     """All that hangs on a relation and on the views over it, as statements; without the state in the comment."""
     with conn.begin():
-        _, oid = catalog.find(conn, "public", name)
+        ((_, oid),) = catalog.find_all(conn, [("public", name)])
         assert oid is not None
         own = [one.statement for one in attachments.attached(conn, [oid])[oid] if not one.holds_state]
         views = [

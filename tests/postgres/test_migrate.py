@@ -84,7 +84,7 @@ def planned(conn: sa.Connection, case: Case, **options: Any) -> IngestPlan:
 
 def shape_of(conn: sa.Connection, name: str) -> TableShape:
     with conn.begin():
-        _, oid = catalog.find(conn, "public", name)
+        ((_, oid),) = catalog.find_all(conn, [("public", name)])
         assert oid is not None
         return reflection.table_shape(conn, oid)
 
