@@ -23,6 +23,7 @@ from psycopg.types.range import Range
 from airflow_ingest_provider.core.encode import ColumnFormat, RowEncoder
 from airflow_ingest_provider.core.errors import RowError
 from airflow_ingest_provider.core.shape import TypeShape
+from airflow_ingest_provider.core.values import literals
 from tests.ways import WAYS, going
 
 TYPES = """
@@ -505,19 +506,87 @@ def test_no_text_passes_of_which_postgresql_would_drop_a_part(connection: psycop
     timestamps, days, times = reads("timestamp"), reads("date"), reads("time")
     for value, one, other, timestamp, day, clock in zip(texts, here, there, timestamps, days, times, strict=True):
         has_zone = one is not None and one == other
-        if timestamp and passes("timestamp", value):
+        if timestamp and passes(TypeShape("timestamp"), value):
             assert not has_zone, value
-        if day and passes("date", value):
+        if day and passes(TypeShape("date"), value):
             assert not has_zone, value
             assert "00:00:00" in str(timestamp), value
-        if clock and passes("time", value):
+        if clock and passes(TypeShape("time"), value):
             assert not any(zone and value.endswith(zone) for zone in ZONE_NAMES), value
             assert not any(date in value for date in DATES), value
 
 
-def passes(type_name: str, value: str) -> bool:
+def passes(type_: TypeShape, value: str) -> bool:
     try:
-        RowEncoder("stored", [ColumnFormat("c", TypeShape(type_name))]).encode([(value,)])
+        RowEncoder("stored", [ColumnFormat("c", type_)]).encode([(value,)])
     except RowError:
         return False
     return True
+
+
+def test_the_parts_of_a_text_are_those_that_postgresql_finds(connection: psycopg.Connection) -> None:
+    connection.execute("CREATE TYPE words AS RANGE (subtype = text, subtype_opclass = text_ops, collation = 'C')")
+    query = """
+        SELECT %(items)s::text[]::text, ARRAY[%(items)s::text[]]::text, ROW(%(low)s::text, %(high)s::text, NULL)::text,
+               words(%(low)s, %(high)s, '[]')::text, multirange(words(%(low)s, %(high)s, '[]'))::text
+    """
+
+    @settings(max_examples=60, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+    @given(st.lists(st.none() | texts(), min_size=1, max_size=4), texts(), texts())
+    def check(items: list[str | None], one: str, other: str) -> None:
+        low, high = sorted((one, other), key=str.encode)
+        shown = connection.execute(query, {"items": items, "low": low, "high": high}).fetchall()[0]
+        array, nested, row, bounds, multirange = map(str, shown)
+        assert literals.array_items(array) == literals.array_items(nested) == items
+        assert literals.composite_fields(row) == [low, high, None]
+        assert literals.range_bounds(bounds) == [low, high]
+        assert literals.ranges(multirange) == [bounds]
+
+    check()
+
+
+INTERVALS_AS_TEXT = [
+    *(
+        f"{number} {unit}"
+        for number in ("2", "15", "48", "1.5", "0.1", "-3", "60", "1.123456", ".5")
+        for unit in (*("years", "mon", "week", "d", "hours", "min", "s", "ms", "us", "decades", "qtr", "y"),)
+    ),
+    *(
+        "1 year 2 months",
+        "1 day 04:05",
+        "1 day 04:05:06.5",
+        "12 months 1.5 sec",
+        "1 year -3 hours ago",
+        "@ 1 minute ago",
+    ),
+    *("P1Y", "P15M", "PT1.5S", "P1DT2H", "P1W", "P0.5M", "PT36H", "P1Y2M3DT4H5M6.7S", "P-1D", "P0001-02-03T04:05:06"),
+    *("1-2", "1-2 3 4:05:06", "0:00:01.5", "04:05:00", "1 fortnight", "1 12:00", "24:00:00", "", "x"),
+]
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        "YEAR",
+        "MONTH",
+        "YEAR TO MONTH",
+        "DAY",
+        "HOUR",
+        "DAY TO MINUTE",
+        "SECOND(0)",
+        "DAY TO SECOND(2)",
+        "(0)",
+    ],
+)
+def test_no_text_passes_of_which_an_interval_would_drop_a_part(connection: psycopg.Connection, fields: str) -> None:
+    connection.execute(READS)
+    connection.execute(f"CREATE TABLE stored (way text, number integer, value interval {fields})")
+    type_ = shape(connection)
+    query = """
+        SELECT reads(value, 'interval'), reads(value, %s)
+        FROM unnest(%s::text[]) WITH ORDINALITY each(value, place) ORDER BY place
+    """
+    results = connection.execute(query, [f"interval {fields}", INTERVALS_AS_TEXT]).fetchall()
+    assert {whole == kept for whole, kept in results} == {True, False}
+    for value, (whole, kept) in zip(INTERVALS_AS_TEXT, results, strict=True):
+        assert kept in (None, whole) or not passes(type_, value), value

@@ -243,6 +243,16 @@ def test_vector(conn: sa.Connection) -> None:
         (pg.JSONB(), {"a": "\0"}),
         (sa.ARRAY(sa.Integer), [[1], [2, 3]]),
         (sa.Enum(Color, name="color"), "GREEN"),
+        (sa.TIMESTAMP(), "2020-01-01 10:00 PM EST"),
+        (sa.Date(), "2020-01-01 040506"),
+        (sa.Time(), "2020-01-01 10:00"),
+        (pg.INTERVAL(precision=0), "1.5 seconds"),
+        (pg.INTERVAL(fields="YEAR"), "15 months"),
+        (sa.REAL(), "16777217"),
+        (pg.ARRAY(sa.Numeric(5, 2)), "{1.239}"),
+        (pg.ARRAY(sa.String(3)), '{"abc   "}'),
+        (pg.TSRANGE(), "[2020-01-01 10:00+05,]"),
+        (pg.TSMULTIRANGE(), "{[2020-01-01 10:00+05,]}"),
     ],
 )
 def test_what_would_be_changed_is_refused(conn: sa.Connection, kind: Any, value: Any) -> None:

@@ -68,6 +68,7 @@ PAIR = TypeShape("pair", kind="c", fields=(INT4, TEXT))
 SALE = TypeShape("sale", kind="c", fields=(PRICE, typed("varchar", 3), TIMESTAMP, DATE, JSONB, array(INT4), PAIR))
 INT4RANGE = TypeShape("int4range", kind="r", element=INT4)
 TSRANGE = TypeShape("tsrange", kind="r", element=TIMESTAMP)
+TSMULTIRANGE = TypeShape("tsmultirange", kind="m", element=TIMESTAMP)
 NUMRANGE = TypeShape("numrange", kind="r", element=NUMERIC)
 INT4MULTIRANGE = TypeShape("int4multirange", kind="m", element=INT4)
 INT4MULTIRANGE_BY_RANGE = TypeShape("int4multirange", kind="m", element=INT4RANGE)
@@ -236,6 +237,8 @@ TAKES: list[tuple[TypeShape, Any, str | tuple[str, ...]]] = [
     (FLOAT8, np.float32(0.1), "0.10000000149011612"),
     (FLOAT8, Amount("1.5"), "1.5"),
     (FLOAT8, Amount("-Infinity"), "-Infinity"),
+    *((FLOAT8, text, text) for text in ("9007199254740992", "0.12345678901234567890123", "9007199254740993.0", "NaN")),
+    (FLOAT4, "16777216", "16777216"),
     (FLOAT4, 0.1, "0.1"),
     (FLOAT4, 1 / 3, "0.3333333333333333"),
     (FLOAT4, 2**24, ("16777216.0", "16777216")),
@@ -401,6 +404,11 @@ TAKES: list[tuple[TypeShape, Any, str | tuple[str, ...]]] = [
     (INTERVAL, pendulum.datetime(2020, 1, 1) - pendulum.datetime(2020, 3, 1, 5), "-61 day +68400 sec +0 usec"),
     (array(INTERVAL), [pendulum.duration(hours=-1)], ("{-1 day +82800 sec +0 usec}", '{"-1 day +82800 sec +0 usec"}')),
     (INTERVAL, "1 year 2 months", "1 year 2 months"),
+    *((INTERVAL, text, text) for text in ("1.5 years", "@ 1.5 min ago", "PT0.000001S", "1-2 3 4:05:06.5", "infinity")),
+    *((interval_of(0x7FFF, 0), text, text) for text in ("1.5 min", "PT90S", "1 day 04:05:06", "7", "0.5 month")),
+    *((interval_of(0x4), text, text) for text in ("24 months", "2", "P3Y", "1 century", "0.0 s")),  # YEAR
+    *((interval_of(0x8), text, text) for text in ("1 year 3 days", "2 weeks", "P1M3D", "1 mon -2 d 0:00")),  # DAY
+    *((interval_of(0xC08), text, text) for text in ("30 hours 5 min", "1 day 04:05", "P1DT1H")),  # DAY TO MINUTE
     (interval_of(0x7FFF, 2), dt.timedelta(milliseconds=10), "+0 day +0 sec +10000 usec"),
     (interval_of(0xC08), dt.timedelta(days=1, minutes=2), "+1 day +120 sec +0 usec"),  # DAY TO MINUTE
     (interval_of(0x8), pendulum.duration(days=-3), "-3 day +0 sec +0 usec"),
@@ -472,6 +480,12 @@ TAKES: list[tuple[TypeShape, Any, str | tuple[str, ...]]] = [
     (array(INT4), [[[1]], [[None]]], '{{{"1"}},{{NULL}}}'),
     (array(INT4), [[[[[[1]]]]]], '{{{{{{"1"}}}}}}'),
     (array(INT4), "{1,2}", "{1,2}"),
+    (array(PRICE), " [2:4]={1.2,null,1.200} ", " [2:4]={1.2,null,1.200} "),
+    (array(typed("varchar", 3)), '{"abc", abc ,"",a b}', '{"abc", abc ,"",a b}'),
+    (array(TIMESTAMP), '{"2020-01-02 10:00",infinity}', '{"2020-01-02 10:00",infinity}'),
+    (array(JSONB), '{1,"{\\"a\\": null}"}', '{1,"{\\\\"a\\\\": null}"}'),
+    (array(BYTEA), '{"\\\\x00"}', '{"\\\\\\\\x00"}'),
+    (array(SALE), '{"(1.23,abc,,,1,,)"}', '{"(1.23,abc,,,1,,)"}'),
     (array(INT4), np.array([1, 2]), '{"1","2"}'),
     (array(INT4), [np.int64(1), 2], '{"1","2"}'),
     (array(INT4), pd.Series([1, 2]), '{"1","2"}'),
@@ -504,6 +518,10 @@ TAKES: list[tuple[TypeShape, Any, str | tuple[str, ...]]] = [
     (INT4RANGE, psycopg2.extras.NumericRange(1, 5), '["1","5")'),
     (INT4RANGE, psycopg2.extras.NumericRange(empty=True), "empty"),
     (INT4RANGE, "[1,5)", "[1,5)"),
+    (TSRANGE, ' ["2020-01-02 10:00", 2020-01-03] ', ' ["2020-01-02 10:00", 2020-01-03] '),
+    (TSRANGE, "empty", "empty"),
+    (TSMULTIRANGE, "{}", "{}"),
+    (TSMULTIRANGE, "{[,2020-01-03), (2020-01-04,]}", "{[,2020-01-03), (2020-01-04,]}"),
     (TSRANGE, Range(NOON, None), '["2020-01-02T12:00:00",)'),
     (INT4MULTIRANGE, Multirange([Range(1, 2), Range(5, None)]), '{["1","2"),["5",)}'),
     (INT4MULTIRANGE, [postgresql.Range(1, 2)], '{["1","2")}'),
@@ -524,6 +542,12 @@ TAKES: list[tuple[TypeShape, Any, str | tuple[str, ...]]] = [
     (SALE, (*(None,) * 4, "{}", [1], (1, "x")), '(,,,,"\\\\"{}\\\\"","{\\\\"1\\\\"}","(\\\\"1\\\\",\\\\"x\\\\")")'),
     (SALE, (*(None,) * 4, {"a": 1}, None, None), '(,,,,"{\\\\"a\\\\":1}",,)'),
     (PAIR, "(1,x)", "(1,x)"),
+    (
+        SALE,
+        '(1.2,"a""c",2020-01-02 10:00,2020-01-02,"{""a"": 1}","{1,2}","(1,x)")',
+        '(1.2,"a""c",2020-01-02 10:00,2020-01-02,"{""a"": 1}","{1,2}","(1,x)")',
+    ),
+    (SALE, "(,,,,,,)", "(,,,,,,)"),
 ]
 
 TIMESTAMPS_WITH_ZONE = (
@@ -569,6 +593,9 @@ REFUSES: list[tuple[TypeShape, Any, str]] = [
     (FLOAT8, Decimal("0.12345678901234567890"), "all of its digits"),
     (FLOAT8, Decimal("1E-400"), "all of its digits"),
     (FLOAT8, Decimal("sNaN"), "one NaN"),
+    (FLOAT8, " 9007199254740993 ", "all of its digits"),
+    (FLOAT4, "-16777217", "all of its digits"),
+    (array(FLOAT4), ["16777217"], "of an element (str): real cannot hold all of its digits"),
     (FLOAT8, True, "pass a float"),
     (FLOAT8, Fraction(1, 2), "pass a float"),
     (FLOAT8, 1j, "pass a float"),
@@ -685,6 +712,12 @@ REFUSES: list[tuple[TypeShape, Any, str]] = [
     (INTERVAL, np.timedelta64(1, "M"), "no date or duration"),
     (INTERVAL, pd.Timedelta(np.timedelta64(10**15, "s")), "999999999 days"),
     (INTERVAL, "00:00:01.1234567", "6 decimal places"),
+    *((INTERVAL, text, "6 decimal places") for text in ("1.12345678 seconds", "PT0.00000051S", "1.0005 ms", "1.55 y")),
+    *((INTERVAL, text, "6 decimal places") for text in ("1 1.1234567", "1 fortnight 1:02:03.1234567")),
+    *((interval_of(0x7FFF, 0), text, "cannot hold") for text in ("1.5 seconds", "PT1.5S", "0:00:01.5", "1.7", "5 ms")),
+    *((interval_of(0x4), text, "cannot hold") for text in ("15 months", "1 year 3 days", "1-2", "0:01")),  # YEAR
+    *((interval_of(0x6), text, "cannot hold") for text in ("1 year 3 days", "1.5 mon")),  # YEAR TO MONTH
+    *((interval_of(0x8), text, "cannot hold") for text in ("30 hours", "1 day 5 hours", "1.5 d", "1 x")),  # DAY
     (interval_of(0x7FFF, 2), dt.timedelta(milliseconds=1), "cannot hold all of it"),
     (interval_of(0x1000, 0), dt.timedelta(milliseconds=1), "cannot hold all of it"),  # SECOND(0)
     (interval_of(0xC08), dt.timedelta(seconds=1), "cannot hold all of it"),  # DAY TO MINUTE
@@ -753,6 +786,13 @@ REFUSES: list[tuple[TypeShape, Any, str]] = [
     (array(INT4), np.array(5), "pass a list"),
     (array(INT4), range(3), "pass a list"),
     (array(TEXT), ["a\0"], "NUL"),
+    (array(PRICE), "{1.23,NULL,{1.234}}", "of an element (str): numeric(10,2) would round it"),
+    (array(typed("varchar", 3)), '{"abc   "}', "of an element (str): it has 6 characters"),
+    (array(typed("varchar", 3)), '{a\\"bc}', "of an element (str): it has 4 characters"),
+    (array(TIMESTAMP), '[3:3]={"2020-01-02 10:00+05"}', "of an element (str): it names a zone"),
+    (array(DATE), "{ 2020-01-02 , 2020-01-02 10:00 }", "of an element (str): it holds more than a date"),
+    (array(TSRANGE), '{"[\\"2020-01-02 10:00+05\\",]"}', "of an element (str): of a bound (str): it names a zone"),
+    (array(SALE), '{"(1.234,,,,,,)"}', "of an element (str): of field 1 (str): numeric(10,2) would round it"),
     (array(TEXT), ["\ud800"], "surrogate"),
     (array(TEXT), [1], "of an element (int)"),
     (array(typed("varchar", 2)), ["abc"], "3 characters"),
@@ -766,6 +806,9 @@ REFUSES: list[tuple[TypeShape, Any, str]] = [
     (INT4RANGE, Bounds(1, 2), "reading it for int4range raised LookupError: pass a value of one of Python's own types"),
     (INT4RANGE, range(3), "pass a psycopg.types.range.Range"),
     (TSRANGE, Range(NOON.replace(tzinfo=UTC), None), "of a bound (datetime)"),
+    (TSRANGE, "[2020-01-02 10:00+05,]", "of a bound (str): it names a zone"),
+    (TSRANGE, '(,"2020-01-02 10:00 ""EST""")', "of a bound (str): it names a zone"),
+    (TSMULTIRANGE, "{[2020-01-02,2020-01-03), (2020-01-04,2020-01-05z)}", "of a bound (str): it names a zone"),
     (INT4MULTIRANGE, Range(1, 2), "pass a list of ranges"),
     (INT4MULTIRANGE, [None], "pass a psycopg.types.range.Range"),
     (INT4MULTIRANGE, ["[1,2)"], "not of str"),
@@ -777,6 +820,9 @@ REFUSES: list[tuple[TypeShape, Any, str]] = [
     (PAIR, (1, {"a": 1}), "of field 2 (dict): text holds text"),
     (PAIR, (1, "\0"), "of field 2 (str): it holds a NUL"),
     (PAIR, (1.5, "x"), "of field 1 (float): integer would round"),
+    (SALE, "(1.234,,,,,,)", "of field 1 (str): numeric(10,2) would round it"),
+    (SALE, '(,"ab""c",,,,,)', "of field 2 (str): it has 4 characters"),
+    (SALE, "(,,,2020-01-02 10:00,,,)", "of field 4 (str): it holds more than a date"),
     (PAIR, (1,), "it has 1 fields and pair has 2: pass one for each"),
     (PAIR, (1, "x", None), "it has 3 fields and pair has 2"),
     (SALE, (Decimal("1.234"), *(None,) * 6), "of field 1 (Decimal): numeric(10,2) would round it"),
@@ -903,6 +949,8 @@ SECRETS: list[tuple[TypeShape, Any]] = [
     (FLOAT8, 2**60 + 98765),
     (PRICE, Decimal("98765.4321")),
     (PRICE, "98765.4321"),
+    (array(PRICE), "{98765.4321}"),
+    (INTERVAL, "98765.4321987 s"),
     (TEXT, "hush-hush\0"),
     (TEXT, "hush-hush\ud800"),
     (TEXT, b"hush-hush"),
@@ -1041,6 +1089,29 @@ def unescaped(field: str) -> str | None:
     if field == "\\N":
         return None
     return field.encode("latin-1", "backslashreplace").decode("unicode_escape")
+
+
+@pytest.mark.parametrize(
+    ("type_", "value"),
+    [
+        (array(INT4), "{1,2}"),
+        (array(TEXT), '{"a"}'),
+        (array(JSONB), "{1}"),
+        (array(NUMERIC), "{1.5}"),
+        (INT4RANGE, "[1,2)"),
+        (PAIR, "(1,x)"),
+        (FLOAT8, "1.23456789012345678"),
+        (FLOAT4, "1234567"),
+        (TIMESTAMP, "2020-01-02T03:04:05.6"),
+        (DATE, "2020-01-02"),
+    ],
+    ids=label,
+)
+def test_a_column_of_texts_that_lose_nothing_takes_the_fast_way(
+    type_: TypeShape, value: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(encode._Column, "_one_by_one", None)
+    assert len(encoded(type_, value, None, value)) == 3
 
 
 @pytest.mark.parametrize("type_", [INT4, FLOAT8, NUMERIC, PRICE, TEXT, TIMESTAMP, JSONB], ids=label)

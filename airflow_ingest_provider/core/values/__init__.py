@@ -6,7 +6,8 @@ single precision, `numeric` and `jsonb` have no negative zero, `jsonb` no order 
 
 A str in a column of another type than text, bytea or JSON is left to PostgreSQL's own input of that
 type, for sources that only have text. What that input would drop without a word is refused as far as
-the text shows it: decimal places, a time of day in front of `date`, a zone in front of `timestamp`.
+the text shows it: decimal places, a time of day for `date`, a zone for `timestamp`, a date for `time`,
+and what would be dropped of a part of an array, a range or a composite.
 
 This is the exact path, one call a value. `core.encode` proves for most columns as a whole that they need
 none of it.
@@ -18,7 +19,7 @@ from typing import Any
 from sqlalchemy import JSON
 
 from airflow_ingest_provider.core.shape import TypeShape
-from airflow_ingest_provider.core.values import documents, moments, nested, numbers, scalars
+from airflow_ingest_provider.core.values import documents, durations, moments, nested, numbers, scalars
 from airflow_ingest_provider.core.values.misfit import Convert, MisfitError, spelled
 from airflow_ingest_provider.core.values.unwrap import is_numpy_type, unwrap
 
@@ -39,7 +40,7 @@ _BY_TYPE: Mapping[str, Callable[[TypeShape], Convert]] = {
     **dict.fromkeys(("text", "varchar", "bpchar", "name", "citext", "xml"), scalars.characters),
     **dict.fromkeys(("macaddr", "macaddr8", "bit", "varbit", "tsvector", "jsonpath"), scalars.texts_only),
     **dict.fromkeys(("inet", "cidr"), scalars.network),
-    "interval": moments.interval,
+    "interval": durations.interval,
     "numeric": numbers.numeric,
     "time": moments.time_of_day,
     "timestamp": moments.timestamp,

@@ -19,15 +19,11 @@ from zoneinfo import ZoneInfo
 from airflow_ingest_provider.core.shape import TypeShape
 from airflow_ingest_provider.core.values import render
 from airflow_ingest_provider.core.values.documents import holds_nul
-from airflow_ingest_provider.core.values.misfit import VARHDRSZ, numeric_limits
-from airflow_ingest_provider.core.values.moments import (
-    FAR,
-    MICROSECONDS,
-    interval_limits,
-    interval_text,
-    precision,
-)
-from airflow_ingest_provider.core.values.nested import delimiter, quoted
+from airflow_ingest_provider.core.values.durations import interval_limits, interval_text
+from airflow_ingest_provider.core.values.misfit import MICROSECONDS, VARHDRSZ, numeric_limits
+from airflow_ingest_provider.core.values.moments import FAR, precision
+from airflow_ingest_provider.core.values.nested import READ_OTHERWISE, delimiter, quoted
+from airflow_ingest_provider.core.values.numbers import EXACT_DIGITS
 from airflow_ingest_provider.core.values.spellings import DAY, OFFSET, clock
 
 Texts = Sequence[str | None]
@@ -54,12 +50,22 @@ ANY_TYPE = object
 def bulks(type_: TypeShape, serialize_json: Callable[[Any], str] | None = None) -> Mapping[type, Bulk]:
     """Python type -> how a column of it is converted; columns of other types go value by value."""
     if type_.kind == "b" and type_.element is not None:
-        return {str: _AS_THEY_ARE, list: Bulk(_arrays(type_.element), plain=False)}
+        return {**_texts(type_), list: Bulk(_arrays(type_.element), plain=False)}
     if type_.kind == "b" and type_.name in ("json", "jsonb"):
         return {} if serialize_json else {ANY_TYPE: Bulk(_json_values(type_.name == "jsonb"), plain=False)}
     if type_.kind == "b" and type_.name in _BY_TYPE:
         return _BY_TYPE[type_.name](type_)
-    return _FIXED.get(type_.name, _TEXTS) if type_.kind == "b" else _TEXTS
+    return _FIXED.get(type_.name, _TEXTS) if type_.kind == "b" else _texts(type_)
+
+
+def _texts(type_: TypeShape) -> Mapping[type, Bulk]:
+    """Texts of a type made of others, where none of those drops a part of any text."""
+    parts = (type_.element,) if type_.element else type_.fields
+    return _TEXTS if all(map(_keeps_any_text, parts)) else {}
+
+
+def _keeps_any_text(part: TypeShape) -> bool:
+    return part.name in READ_OTHERWISE or bulks(part).get(str) is _AS_THEY_ARE
 
 
 def _as_they_are(values: Sequence[Any], _null: str) -> Texts:
@@ -127,8 +133,18 @@ def _numerics(type_: TypeShape) -> Mapping[type, Bulk]:
         Decimal: Bulk(decimals),
         int: Bulk(render.integers),
         float: Bulk(floats),
-        str: Bulk(strings, plain=False),
+        str: Bulk(strings, plain=False) if lost else _AS_THEY_ARE,
     }
+
+
+def _floats(type_: TypeShape) -> Mapping[type, Bulk]:
+    # A whole number of fewer digits is exact.
+    large = re.compile(rf"(?:^|\0)[-+\s]*[0-9]{{{EXACT_DIGITS[type_.name] + 1},}}\s*(?:\0|$)")
+
+    def strings(values: Sequence[Any], null: str) -> Texts | None:
+        return None if large.search("\0".join(_present(values, null))) else values
+
+    return {float: Bulk(render.floats), str: Bulk(strings, plain=False)}
 
 
 def _booleans(values: Sequence[Any], null: str) -> Texts:
@@ -297,14 +313,13 @@ _FIXED: Mapping[str, Mapping[type, Bulk]] = {
     "bytea": {bytes: Bulk(_bytes, plain=False)},
     "char": {},
     "date": {date: Bulk(_dates), str: _read_as(DAY)},
-    "float4": {float: Bulk(render.floats), str: _AS_THEY_ARE},
-    "float8": {float: Bulk(render.floats), str: _AS_THEY_ARE},
     "name": {},
     "uuid": {UUID: Bulk(render.uuids), str: _AS_THEY_ARE},
 }
 _BY_TYPE: Mapping[str, Callable[[TypeShape], Mapping[type, Bulk]]] = {
     **dict.fromkeys(_CODES, _integers),
     **dict.fromkeys(("varchar", "bpchar"), _characters),
+    **dict.fromkeys(EXACT_DIGITS, _floats),
     "interval": _intervals,
     "numeric": _numerics,
     "time": _times,

@@ -11,6 +11,9 @@ Convert = Callable[[Any], str]
 VARHDRSZ = 4
 """What PostgreSQL adds to the lengths and precisions that a type's modifier holds."""
 
+MICROSECONDS = 6
+"""Decimal places of a second that PostgreSQL and Python keep."""
+
 _SPELLINGS = {
     "int2": "smallint",
     "int4": "integer",

@@ -1,32 +1,17 @@
-"""Dates, times, timestamps and intervals: no zone guessed or dropped, no digit rounded.
+"""Dates, times and timestamps: no zone guessed or dropped, no digit rounded.
 
-ISO 8601 and signed units read the same under every DateStyle and IntervalStyle.
+ISO 8601 reads the same under every DateStyle.
 """
 
-import re
 from datetime import MAXYEAR, MINYEAR, date, datetime, time, timedelta, timezone
 from typing import Any
 
 from airflow_ingest_provider.core.shape import TypeShape
 from airflow_ingest_provider.core.values import spellings
-from airflow_ingest_provider.core.values.misfit import Convert, MisfitError, spelled, text
-
-MICROSECONDS = 6
-"""Decimal places of a second that PostgreSQL and Python keep."""
-
-FULL_RANGE = 0x7FFF
-"""The fields of an interval's modifier where none are named (timestamp.h, INTERVAL_FULL_RANGE)."""
+from airflow_ingest_provider.core.values.misfit import MICROSECONDS, Convert, MisfitError, spelled
 
 FAR = timedelta(hours=15)
 """PostgreSQL reads zones of less than 16 hours; Python's reach to 24."""
-
-# INTERVAL_MASK of MINUTE, HOUR and DAY, finest first: what an interval of these fields is cut to.
-_INTERVAL_UNITS = (
-    (1 << 11, timedelta(minutes=1)),
-    (1 << 10, timedelta(hours=1)),
-    (1 << 3, timedelta(days=1)),
-)
-_INTERVAL_SECOND = 1 << 12
 
 
 def precision(type_: TypeShape) -> int:
@@ -140,58 +125,6 @@ def time_with_zone(type_: TypeShape) -> Convert:
         return time.isoformat(value)
 
     return convert
-
-
-def interval(type_: TypeShape) -> Convert:
-    """interval: days, seconds and microseconds of a timedelta, each as it is."""
-    kept, unit = interval_limits(type_.modifier)
-    lost = re.compile(rf":\d+\.\d{{{kept}}}\d*[1-9]")
-
-    def convert(value: Any) -> str:
-        if isinstance(value, str):
-            content = text(value)
-            if lost.search(content):
-                raise MisfitError(f"interval would round it to {kept} decimal places: round it in the source")
-            return content
-        if not isinstance(value, timedelta):
-            raise MisfitError("interval holds durations: pass a datetime.timedelta")
-        duration = _plain_duration(value)
-        if duration and (unit is None or duration % unit):
-            raise MisfitError("the declared fields or digits cannot hold all of it: round it, or declare interval")
-        return interval_text(duration)
-
-    return convert
-
-
-def _plain_duration(value: timedelta) -> timedelta:
-    """The timedelta itself; of a subclass the timedelta that it equals.
-
-    Subclasses count in their own ways: pendulum's Duration has days and seconds with a sign each, and no `%`.
-    """
-    if getattr(value, "nanoseconds", 0):
-        raise MisfitError("interval would drop its nanoseconds: round it in the source")
-    if not hasattr(value, "to_pytimedelta"):
-        return timedelta.__add__(value, timedelta(0))
-    try:
-        plain: timedelta = value.to_pytimedelta()
-    except OverflowError:  # pandas' go further
-        raise MisfitError("Python's durations have up to 999999999 days: pass a str that PostgreSQL reads") from None
-    return plain
-
-
-def interval_text(value: timedelta) -> str:
-    return f"{value.days:+d} day {value.seconds:+d} sec {value.microseconds:+d} usec"
-
-
-def interval_limits(modifier: int) -> tuple[int, timedelta | None]:
-    """Decimal places, and the unit of the values that are kept; None where only years and months are."""
-    if modifier < 0:
-        return MICROSECONDS, timedelta(microseconds=1)
-    fields, places = modifier >> 16 & FULL_RANGE, modifier & 0xFFFF
-    places = min(places, MICROSECONDS)
-    if fields & _INTERVAL_SECOND:
-        return places, timedelta(microseconds=10 ** (MICROSECONDS - places))
-    return places, next((unit for mask, unit in _INTERVAL_UNITS if fields & mask), None)
 
 
 def offset_of(value: datetime | time) -> timedelta | None:

@@ -1,10 +1,11 @@
 """Types made of other types: arrays, ranges, multiranges, composites and hstore."""
 
-from collections.abc import Sequence
-from itertools import count
+from collections.abc import Callable, Iterable, Sequence
+from itertools import repeat
 from typing import Any
 
 from airflow_ingest_provider.core.shape import TypeShape
+from airflow_ingest_provider.core.values import literals
 from airflow_ingest_provider.core.values.misfit import Convert, MisfitError, spelled, text
 from airflow_ingest_provider.core.values.unwrap import unwrap
 
@@ -18,6 +19,23 @@ _MAX_DIMENSIONS = 6
 def quoted(content: str) -> str:
     """The text of an array's element or a range's bound, whatever it holds."""
     return '"{}"'.format(content.replace("\\", "\\\\").replace('"', '\\"'))
+
+
+READ_OTHERWISE = ("json", "jsonb", "bytea")
+"""Types whose own str is a JSON string or nothing, and not what PostgreSQL reads inside of a text."""
+
+
+def _judge(part: TypeShape, convert: Convert) -> Convert:
+    """The conversion of a part that raises MisfitError where PostgreSQL would drop something of the part's text."""
+    return str if part.name in READ_OTHERWISE else convert
+
+
+def _judged(content: str, parts: Callable[[str], Sequence[str | None]], judges: Iterable[Convert]) -> str:
+    """The text as it is, for PostgreSQL to take apart, if each of its parts may pass on its own."""
+    for judge, part in zip(judges, parts(content), strict=False):  # of malformed ones there may be too many
+        if part is not None:
+            judge(part)
+    return content
 
 
 def delimiter(element: TypeShape) -> str:
@@ -38,7 +56,7 @@ def array(type_: TypeShape, element: Convert) -> Convert:
 
     def convert(value: Any) -> str:
         if isinstance(value, str):
-            return text(value)
+            return _judged(text(value), literals.array_items, repeat(judge))
         items = listed(value)
         if items is None:
             raise MisfitError(f"{name} holds arrays: pass a list")
@@ -69,6 +87,7 @@ def array(type_: TypeShape, element: Convert) -> Convert:
         except MisfitError as misfit:
             raise MisfitError(f"of an element ({type(item).__name__}): {misfit}") from None
 
+    judge = _judge(type_.element, element_text)
     return convert
 
 
@@ -107,7 +126,7 @@ def range_(type_: TypeShape, bound: Convert) -> Convert:
 
     def convert(value: Any) -> str:
         if isinstance(value, str):
-            return text(value)
+            return _judged(text(value), literals.range_bounds, repeat(bound_text))
         if not all(hasattr(value, attribute) for attribute in _RANGE_ATTRIBUTES):
             raise MisfitError(f"{name} holds ranges: pass a psycopg.types.range.Range or sqlalchemy's Range")
         if value.isempty:
@@ -126,7 +145,7 @@ def multirange(type_: TypeShape, element: Convert) -> Convert:
 
     def convert(value: Any) -> str:
         if isinstance(value, str):
-            return text(value)
+            return _judged(text(value), literals.ranges, repeat(one))
         if not isinstance(value, Sequence) or isinstance(value, bytes | bytearray | memoryview):
             raise MisfitError(f"{name} holds sets of ranges: pass a list of ranges")
         if any(isinstance(item, str) for item in value):
@@ -142,20 +161,26 @@ def composite(type_: TypeShape, fields: Sequence[Convert]) -> Convert:
 
     def convert(value: Any) -> str:
         if isinstance(value, str):
-            return text(value)
+            return _judged(text(value), literals.composite_fields, judges)
         if not isinstance(value, tuple):
             raise MisfitError(f"{name} is a composite type: pass a tuple of its fields")
         if len(value) != len(fields):
             raise MisfitError(f"it has {len(value)} fields and {name} has {len(fields)}: pass one for each")
-        return "(" + ",".join(map(field_text, fields, value, count(1))) + ")"
+        return "(" + ",".join(field_text(item) for field_text, item in zip(texts, value, strict=True)) + ")"
 
-    def field_text(field: Convert, value: Any, number: int) -> str:
+    texts = [_field(field, number) for number, field in enumerate(fields, 1)]
+    judges = [_judge(of, field_text) for of, field_text in zip(type_.fields, texts, strict=True)]
+    return convert
+
+
+def _field(field: Convert, number: int) -> Convert:
+    def field_text(value: Any) -> str:
         try:
             return "" if value is None else quoted(field(value))
         except MisfitError as misfit:
             raise MisfitError(f"of field {number} ({type(value).__name__}): {misfit}") from None
 
-    return convert
+    return field_text
 
 
 def hstore(value: Any) -> str:

@@ -1,6 +1,7 @@
 """Numbers: no digit is lost, whatever Python type holds them."""
 
 import math
+import re
 import struct
 from decimal import Decimal, InvalidOperation
 from typing import Any
@@ -15,6 +16,10 @@ INTEGERS = {
     "oid": (0, 2**32 - 1),
 }
 """The smallest and largest value of each integer type."""
+
+
+EXACT_DIGITS = {"float4": 7, "float8": 15}
+"""Digits of whole numbers that each type holds exactly, whatever they are."""
 
 
 def integer(type_: TypeShape) -> Convert:
@@ -94,13 +99,20 @@ def _places(number: Decimal) -> float:
 
 
 def floating(type_: TypeShape) -> Convert:
-    """float4, float8: a float as it is; an int or a Decimal if that is the number, or its shortest form."""
+    """float4, float8: a float as it is; an int or a Decimal if that is the number, or its shortest form.
+
+    A text with a decimal point or an exponent stands for the number that comes closest, as it does in Python.
+    """
     name = spelled(type_)
+    whole = re.compile(rf"\s*[-+]?[0-9]{{{EXACT_DIGITS[type_.name] + 1},}}\s*")
     single = type_.name == "float4"
 
     def convert(value: Any) -> str:
         if isinstance(value, str):
-            return text(value)
+            content = text(value)
+            if whole.fullmatch(content):
+                convert(Decimal(content))
+            return content
         if isinstance(value, float):
             return float.__repr__(value)
         if isinstance(value, bool) or not isinstance(value, int | Decimal):
