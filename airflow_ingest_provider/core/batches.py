@@ -11,7 +11,7 @@ import sqlalchemy as sa
 
 from airflow_ingest_provider.core.encode import CHUNK_ROWS
 from airflow_ingest_provider.core.errors import BatchError, IngestError, kind_of
-from airflow_ingest_provider.core.sizes import approximate_size
+from airflow_ingest_provider.core.sizes import row_size
 
 Batch = tuple[Any, Any, Iterable[tuple[Any, Any]]]
 """A high watermark, the batch's metadata, and its rows: pairs of a table and a tuple or Arrow object."""
@@ -25,13 +25,14 @@ client while the last of them are sent; with 4 MB and 20 tables as much time goe
 class Chunk:
     """Rows of a batch that came one after the other, by table; then, maybe, a table and its Arrow object.
 
-    `frame_head` is an Arrow object of the first rows of that, where they were looked at. `is_wide` says that the rows
-    are few because they are wide.
+    `frame_head` is an Arrow object of the first rows of that, where they were looked at. `size` is about how many bytes
+    the rows take; `is_wide` says that they are few because they are wide.
     """
 
     groups: Sequence[tuple[Any, list[Any]]]
     frame: tuple[Any, Any] | None
     frame_head: Any = None
+    size: int = 0
     is_wide: bool = False
 
     @property
@@ -121,7 +122,9 @@ def _next_chunk(pairs: Iterator[Any]) -> Chunk | None:
             check_table(pair[0])  # what cannot be hashed is no table
         raise
     groups = append_of.groups
-    return Chunk(groups, frame, is_wide=append_of.is_wide) if groups or frame else None
+    if frame:
+        append_of.look()
+    return Chunk(groups, frame, size=append_of.size, is_wide=append_of.is_wide) if groups or frame else None
 
 
 class _Groups(dict[Any, Callable[[Any], None]]):
@@ -133,6 +136,7 @@ class _Groups(dict[Any, Callable[[Any], None]]):
     def __init__(self) -> None:
         super().__init__()
         self.groups: list[tuple[Any, list[Any]]] = []
+        self.size = 0
         self.is_wide = False
 
     def __missing__(self, table: Any) -> Callable[[Any], None]:
@@ -142,25 +146,46 @@ class _Groups(dict[Any, Callable[[Any], None]]):
         return rows.append
 
     def slices(self, pairs: Iterator[Any]) -> Iterator[Iterator[Any]]:
-        """The pairs of a chunk, to be appended slice by slice: a few, and as many more as fit if they are as wide.
+        """The pairs of a chunk, to be appended slice by slice until they are enough, or take what may be held.
 
-        One row is looked at: to look at all of them would take longer than to encode them.
+        After each a row of every table is looked at: to look at all of them would take longer than to encode them.
         """
-        yield islice(pairs, _FEW_ROWS)
-        if not self.groups:
-            return
-        fit = max(_FEW_ROWS, min(CHUNK_ROWS, MAX_BUFFER_BYTES // max(self._width(), 1)))
-        yield islice(pairs, fit - _FEW_ROWS)
-        self.is_wide = fit < CHUNK_ROWS and sum(len(rows) for _, rows in self.groups) == fit
+        read, following = 0, _FEW_ROWS
+        while following:
+            yield islice(pairs, following)
+            read += following
+            following = self._following(read)
 
-    def _width(self) -> int:
-        """About how many bytes a row takes: the wider of the last ones of two tables, where rows come in turns."""
-        return max(approximate_size(rows[-1]) for _, rows in (self.groups[0], self.groups[-1]))
+    def _following(self, read: int) -> int:
+        """How many more rows to read: none where there are enough, or no more came, or they take what may be held."""
+        if read == CHUNK_ROWS or self.look() < read:
+            return 0
+        self.is_wide = self.size >= MAX_BUFFER_BYTES
+        if self.is_wide:
+            return 0
+        following = max(2 * read, _SLICE_ROWS * len(self.groups))
+        if self.size * CHUNK_ROWS > MAX_BUFFER_BYTES * read:
+            fit = (MAX_BUFFER_BYTES - self.size) * read // self.size
+            following = min(following, max(fit, _FEW_ROWS))
+        return min(following, CHUNK_ROWS - read)
+
+    def look(self) -> int:
+        """Estimate the size by the last row of each table; how many there are."""
+        count = size = 0
+        for _, rows in self.groups:
+            came = len(rows)
+            count += came
+            size += came * row_size(rows[-1])
+        self.size = size
+        return count
 
 
 _FEW_ROWS = 8
 """Read whatever they take: 0.3 GB of memory where each is of 10 MB."""
 
+_SLICE_ROWS = 29
+"""For each table, read at least before its rows are looked at again. An odd number, so that where every second row is
+wide those are seen."""
 
 _NO_TABLE = object()
 _NONE_YET = (None, None)

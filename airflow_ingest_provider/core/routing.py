@@ -137,6 +137,7 @@ class _Router:
         self._chunks = chunks
         self._buffers = buffers
         self._recognise = recognise
+        self._unencoded = 0
 
     def next_buffer(self) -> TableBuffer | None:
         """The one with an Arrow object, or that holds most, after reading on where all hold little; None at the end."""
@@ -191,7 +192,8 @@ class _Router:
             if buffer is not None:
                 buffer.add_frame(frame)
         fullest = max(self._buffers.values(), key=lambda buffer: buffer.waiting_rows)
-        if chunk.is_wide:
+        self._unencoded += chunk.size
+        if self._unencoded >= MAX_BUFFER_BYTES:
             self._encode_all()
         elif fullest.waiting_rows >= CHUNK_ROWS:
             fullest.encode()
@@ -199,6 +201,7 @@ class _Router:
 
     def _encode_all(self) -> None:
         """Encode what waits of all tables: which of them has the wide rows is not known."""
+        self._unencoded = 0
         for buffer in self._buffers.values():
             if buffer.waiting_rows:
                 buffer.encode()

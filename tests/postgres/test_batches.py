@@ -34,16 +34,20 @@ import pyarrow as pa
 import sqlalchemy as sa
 from airflow_ingest_provider import ingest
 
-types = {"text": sa.Text, "bytes": sa.LargeBinary, "document": sa.JSON, "arrow": sa.Text}
+types = {"bytes": sa.LargeBinary, "document": sa.JSON}
 values = {"text": lambda n: str(n) * 500_000, "bytes": lambda n: b"%d" % n * 500_000, "document": lambda n: [n] * 9**5}
 kind = sys.argv[3]
-table = sa.Table("t", sa.MetaData(), sa.Column("id", sa.Integer), sa.Column("doc", types[kind]))
+wide = values.get(kind, values["text"])
+table = sa.Table("t", sa.MetaData(), sa.Column("id", sa.Integer), sa.Column("doc", types.get(kind, sa.Text)))
 other = sa.Table("o", table.metadata, sa.Column("id", sa.Integer))
+another = sa.Table("a", table.metadata, sa.Column("id", sa.Integer))
 
 def rows(count):
     for number in range(count):
         yield other, (number,)
-        yield table, (number, values[kind](number % 10))
+        yield table, (number, None if kind == "narrow first" and number % 100 < 8 else wide(number % 10))
+        if kind == "in the middle":
+            yield another, (number,)
 
 def frames(count):
     yield table, pa.table({"id": pa.array(range(count), pa.int32()), "doc": ["x" * 500_000] * count})
@@ -85,7 +89,7 @@ def test_memory_does_not_grow_with_a_batch(server: Server, database: str, dsn: s
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the unit of ru_maxrss is Linux's here")
-@pytest.mark.parametrize("kind", ["text", "bytes", "document", "arrow"])
+@pytest.mark.parametrize("kind", ["text", "bytes", "document", "arrow", "narrow first", "in the middle"])
 def test_memory_does_not_grow_with_the_width_of_rows(
     server: Server, database: str, dsn: str, driver: str, kind: str
 ) -> None:

@@ -1,9 +1,10 @@
 """Mixed rows become runs of one table each, while little of them is held."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
+import pyarrow as pa
 import pytest
 import sqlalchemy as sa
 
@@ -88,6 +89,98 @@ def test_wide_rows_are_read_few_at_a_time(wide: Any, came: int) -> None:
     assert sum(len(rows) < CHUNK_ROWS for rows in chunks) <= came // 8 + 2
     assert max(sum(row[1] is wide for row in rows) for rows in chunks) <= 32
     assert not arrived.all_read
+
+
+WIDE = "x" * 2**20
+
+
+@pytest.mark.parametrize(
+    "is_wide",
+    [
+        lambda number: number % 2 == 0,
+        lambda number: number % 2 == 1,
+        lambda number: number % 3 == 1,
+        lambda number: number % 20 == 9,
+    ],
+    ids=["every other", "every second", "the middle of three", "one of twenty"],
+)
+@pytest.mark.parametrize("tables", [1, 3, 20])
+def test_wide_rows_among_narrow_ones_are_read_few_at_a_time(is_wide: Callable[[int], bool], tables: int) -> None:
+    declared = [sa.Table(f"t{number}", sa.MetaData()) for number in range(tables)]
+    rows = [(number, WIDE if is_wide(number) else "x") for number in range(3 * CHUNK_ROWS)]
+    arrived = started((declared[row[0] % tables], row) for row in rows)
+    chunks = [[row for _, rows in chunk.groups for row in rows] for chunk in arrived.chunks]
+    assert sorted(row[0] for chunk in chunks for row in chunk) == [row[0] for row in rows]
+    assert max(sum(row[1] is WIDE for row in chunk) for chunk in chunks) <= 60
+
+
+@pytest.mark.parametrize("narrow", [7, 8, 9, 37, 100, 111, 333, 499, 500])
+@pytest.mark.parametrize("tables", [1, 3, 20])
+def test_wide_rows_that_come_after_narrow_ones_are_read_few_at_a_time(narrow: int, tables: int) -> None:
+    declared = [sa.Table(f"t{number}", sa.MetaData()) for number in range(tables)]
+    pairs = [(declared[number % tables], (WIDE if number >= narrow else "x",)) for number in range(3 * CHUNK_ROWS)]
+    chunks = [[row for _, rows in chunk.groups for row in rows] for chunk in started(pairs).chunks]
+    wide = [sum(row[0] is WIDE for row in chunk) for chunk in chunks]
+    first = next(filter(None, wide))
+    assert first <= min(max(2 * narrow, 29 * min(tables, 8)), CHUNK_ROWS // 2)
+    assert max(wide[wide.index(first) + 1 :]) == 8
+
+
+@pytest.mark.parametrize("every", [1, 7, 100])
+def test_wide_rows_do_not_wait_for_others_to_be_encoded(every: int) -> None:
+    tables = {kind: sa.Table(kind, sa.MetaData()) for kind in ("wide", "narrow")}
+    columns = [ColumnFormat("a", TypeShape("int4"), None), ColumnFormat("b", TypeShape("text"), None)]
+    buffers = {table: TableBuffer(table.name, columns) for table in tables.values()}
+    read = 0
+
+    def rows() -> Iterator[Any]:
+        nonlocal read
+        for read in range(1, 101):
+            yield tables["wide"], (read, WIDE)
+            yield from [(tables["narrow"], (read, "x"))] * every
+
+    sent = 0
+    by_name = {table.name: buffer for table, buffer in buffers.items()}
+    for run in runs(started(rows()).chunks, by_name, recogniser(buffers, print)):
+        for chunk in run.chunks:
+            assert read - sent <= 48
+            sent += chunk.count(b"\n") if run.table == "wide" else 0
+    assert sent == 100
+
+
+def test_wide_rows_between_frames_do_not_wait_for_others_to_be_encoded() -> None:
+    tables = [sa.Table(name, sa.MetaData()) for name in ("wide", "frames")]
+    columns = [ColumnFormat("a", TypeShape("text"), None)]
+    buffers = {table: TableBuffer(table.name, columns) for table in tables}
+    rows = [(tables[0], (WIDE,)), (tables[1], pa.table({"a": ["x"]}))] * 50
+    by_name = {table.name: buffer for table, buffer in buffers.items()}
+    for run in runs(started(rows).chunks, by_name, recogniser(buffers, print)):
+        assert buffers[tables[0]].waiting_rows <= 8
+        for _ in run.chunks:
+            pass
+    assert buffers[tables[0]].sent == buffers[tables[1]].sent == 50
+
+
+def containing_itself() -> list[Any]:
+    one: list[Any] = []
+    one.append(one)
+    return one
+
+
+def nested(levels: int) -> Any:
+    value: Any = "x"
+    for _ in range(levels):
+        value = {"a": [value]}
+    return value
+
+
+@pytest.mark.parametrize(
+    "value", [containing_itself(), nested(50_000), [nested(5_000)] * 100], ids=["itself", "deep", "deep and wide"]
+)
+def test_a_value_that_is_nested_too_deeply_is_read_as_it_is(value: Any) -> None:
+    """Encoding it says what is wrong with it, by table, column and row."""
+    table = sa.Table("t", sa.MetaData())
+    assert [rows for _, rows in next(started([(table, (1, value))]).chunks).groups] == [[(1, value)]]
 
 
 @pytest.mark.parametrize(("rows", "all_read"), [(0, True), (1, True), (7, True), (20, False)])
