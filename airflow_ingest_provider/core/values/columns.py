@@ -20,6 +20,7 @@ from airflow_ingest_provider.core.shape import TypeShape
 from airflow_ingest_provider.core.values import render
 from airflow_ingest_provider.core.values.documents import holds_nul
 from airflow_ingest_provider.core.values.durations import interval_limits, interval_text
+from airflow_ingest_provider.core.values.literals import array_items
 from airflow_ingest_provider.core.values.misfit import MICROSECONDS, VARHDRSZ, numeric_limits
 from airflow_ingest_provider.core.values.moments import FAR, precision
 from airflow_ingest_provider.core.values.nested import READ_OTHERWISE, delimiter, quoted
@@ -50,7 +51,7 @@ ANY_TYPE = object
 def bulks(type_: TypeShape, serialize_json: Callable[[Any], str] | None = None) -> Mapping[type, Bulk]:
     """Python type -> how a column of it is converted; columns of other types go value by value."""
     if type_.kind == "b" and type_.element is not None:
-        return {**_texts(type_), list: Bulk(_arrays(type_.element), plain=False)}
+        return {**(_texts(type_) or _array_texts(type_.element)), list: Bulk(_arrays(type_.element), plain=False)}
     if type_.kind == "b" and type_.name in ("json", "jsonb"):
         return {} if serialize_json else {ANY_TYPE: Bulk(_json_values(type_.name == "jsonb"), plain=False)}
     if type_.kind == "b" and type_.name in _BY_TYPE:
@@ -138,11 +139,11 @@ def _numerics(type_: TypeShape) -> Mapping[type, Bulk]:
 
 
 def _floats(type_: TypeShape) -> Mapping[type, Bulk]:
-    # A whole number of fewer digits is exact.
-    large = re.compile(rf"(?:^|\0)[-+\s]*[0-9]{{{EXACT_DIGITS[type_.name] + 1},}}\s*(?:\0|$)")
+    # A whole number of fewer digits is exact. The literal NUL in front lets the search skip from value to value.
+    large = re.compile(rf"\0[-+\s]*[0-9]{{{EXACT_DIGITS[type_.name] + 1},}}\s*\0")
 
     def strings(values: Sequence[Any], null: str) -> Texts | None:
-        return None if large.search("\0".join(_present(values, null))) else values
+        return None if large.search("\0".join(("", *_present(values, null), ""))) else values
 
     return {float: Bulk(render.floats), str: Bulk(strings, plain=False)}
 
@@ -281,6 +282,20 @@ def _json_values(binary: bool) -> Convert:
         return [None if value is None else part for value, part in zip(values, parts, strict=True)]
 
     return texts
+
+
+def _array_texts(element: TypeShape) -> Mapping[type, Bulk]:
+    """Literals: all that PostgreSQL will find in those of the chunk is one column, of the element's type."""
+    inner = bulks(element).get(str)
+    if inner is None:
+        return {}
+
+    def texts(values: Sequence[Any], null: str) -> Texts | None:
+        found = chain.from_iterable(map(array_items, _present(values, null)))
+        items = [item for item in found if item is not None]
+        return values if not items or inner.texts(items, "") is not None else None
+
+    return {str: Bulk(texts, plain=False)}
 
 
 def _arrays(element: TypeShape) -> Convert:

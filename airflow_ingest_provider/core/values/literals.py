@@ -7,7 +7,7 @@ https://www.postgresql.org/docs/current/rowtypes.html#ROWTYPES-IO-SYNTAX
 
 import re
 
-_ITEM = re.compile(r'"((?:[^"\\]|\\.)*)"|((?:[^",{}\\\s]|\\.)(?:[^",{}\\]|\\.)*)', re.DOTALL)
+_ITEM = re.compile(r'"((?:[^"\\]|\\.)*)"|((?:[^",{}\\\s]|\\.)(?:\s*(?:[^",{}\\\s]|\\.))*)', re.DOTALL)
 _BOUND = r'((?:[^,"\\)\]]|\\.|"(?:[^"\\]|\\.|"")*")*)'
 _RANGE = re.compile(rf"[\[(]{_BOUND},{_BOUND}[\])]", re.DOTALL)
 _FIELD = re.compile(r'(?:^|,)((?:[^,"\\)]|\\.|"(?:[^"\\]|\\.|"")*")*)', re.DOTALL)
@@ -17,11 +17,9 @@ _ESCAPE = re.compile(r'\\(.)|""', re.DOTALL)
 
 def array_items(content: str) -> list[str | None]:
     """The elements, of all dimensions; boxes apart, commas are between them."""
-    items: list[str | None] = []
-    for quoted, bare in _ITEM.findall(content[content.find("{") :]):
-        is_null = bare.strip().upper() == "NULL"
-        items.append(None if is_null else _ESCAPE.sub(r"\1", quoted or bare.strip()))
-    return items
+    found = _ITEM.findall(content[content.find("{") :])
+    items = [quoted or (None if bare.upper() == "NULL" else bare) for quoted, bare in found]
+    return [item and _ESCAPE.sub(r"\1", item) for item in items] if "\\" in content else items
 
 
 def range_bounds(content: str) -> list[str | None]:
