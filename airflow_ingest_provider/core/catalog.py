@@ -126,7 +126,7 @@ def rechecked_columns(conn: sa.Connection, oid: int) -> tuple[str, ...]:
 
 
 def needed_indexes(conn: sa.Connection, oid: int) -> Mapping[str, str]:
-    """Indexes of the table that something else needs, and what: foreign keys, replica identity, cluster mark."""
+    """Indexes of the table that something else needs, and what: parents, foreign keys, replica identity, cluster."""
     return {row.name: row.reason for row in conn.execute(_NEEDED, {"oid": oid})}
 
 
@@ -275,13 +275,15 @@ _TAKEN = sa.text("""
 # An index of a constraint has the constraint's name.
 _NEEDED = sa.text("""
     SELECT x.relname AS name, coalesce(
+               'it is part of index ' || whole.inhparent::regclass,
                (SELECT format('foreign key %s of %s refers to it', f.conname, f.conrelid::regclass)
                 FROM pg_constraint f WHERE f.contype = 'f' AND f.conindid = x.oid AND f.conrelid <> i.indrelid LIMIT 1),
                CASE WHEN i.indisreplident THEN 'it is the replica identity' END,
                CASE WHEN i.indisclustered THEN 'the table is clustered on it' END) AS reason
     FROM pg_index i
     JOIN pg_class x ON x.oid = i.indexrelid
-    WHERE i.indrelid = :oid AND (i.indisreplident OR i.indisclustered OR EXISTS (
+    LEFT JOIN pg_inherits whole ON whole.inhrelid = i.indexrelid
+    WHERE i.indrelid = :oid AND (whole.inhparent IS NOT NULL OR i.indisreplident OR i.indisclustered OR EXISTS (
           SELECT FROM pg_constraint f WHERE f.contype = 'f' AND f.conindid = x.oid AND f.conrelid <> i.indrelid))
 """)
 

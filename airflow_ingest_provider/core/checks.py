@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import sqlalchemy as sa
 
 from airflow_ingest_provider.core import catalog, hidden, walls
+from airflow_ingest_provider.core.bounds import bounds
 from airflow_ingest_provider.core.catalog import Access
 from airflow_ingest_provider.core.differences import (
     ColumnAdded,
@@ -49,6 +50,7 @@ def check(conn: sa.Connection, this: Planned, options: Options, *, rows_stay: bo
                 f"{this.live.name}: column {column!r} is no longer declared, but is used by "
                 f"{', '.join(this.facts.pinned[column])}: declare it again, or remove what uses it"
             )
+    _check_bounds(conn, this)
     _check_referred_keys(this)
     _check_enums(conn, this)
     _check_defaults(conn, this)
@@ -72,6 +74,18 @@ def _check_wanted(conn: sa.Connection, this: Planned, options: Options) -> None:
             raise DefinitionError(
                 f"{this.live.name}: {', '.join(held)} would be dropped with values, and migrate is {Migrate.SAFE!r}: "
                 f"declare what is to stay, or pass migrate={Migrate.AUTO!r}\n{this.plan}"
+            )
+
+
+def _check_bounds(conn: sa.Connection, this: Planned) -> None:
+    """Raise DefinitionError for a change that PostgreSQL only makes elsewhere, or not at all."""
+    found = bounds(conn, this.live.oid)
+    for difference in this.plan.differences:
+        against = found.against(difference)
+        if against:
+            raise DefinitionError(
+                f"{this.live.name}: {difference}: this cannot be changed here, since {against}: make the change "
+                "there first, or declare what is live"
             )
 
 

@@ -240,7 +240,8 @@ _TYPES = sa.text("""
 """)
 
 # Keys, unique, check and exclusion constraints and foreign keys, in a stable order. NOT NULL constraints
-# (18+) belong to their columns. What another constraint or parent made (conparentid) is not our own.
+# (18+) belong to their columns. A constraint that is part of another one of the table itself is none: foreign keys to
+# partitioned tables have one a partition.
 _EACH_CONSTRAINT = """
     SELECT n.nspname AS schema, c.relname AS table, k.conname, k.contype::text, k.condeferrable, k.convalidated,
            regexp_replace(pg_get_constraintdef(k.oid), ' NOT VALID$', '') AS definition,
@@ -284,7 +285,8 @@ _EACH_CONSTRAINT = """
 _CONSTRAINTS = sa.text(
     _EACH_CONSTRAINT
     + """
-    WHERE k.conrelid = ANY (CAST(:oids AS oid[])) AND k.contype IN ('p', 'u', 'c', 'x', 'f') AND k.conparentid = 0
+    WHERE k.conrelid = ANY (CAST(:oids AS oid[])) AND k.contype IN ('p', 'u', 'c', 'x', 'f')
+      AND NOT EXISTS (SELECT FROM pg_constraint whole WHERE whole.oid = k.conparentid AND whole.conrelid = k.conrelid)
     ORDER BY k.contype, definition, k.conname
     """
 )

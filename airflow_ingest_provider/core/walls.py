@@ -74,7 +74,8 @@ def rules(conn: sa.Connection, oids: Sequence[int], events: Collection[str]) -> 
 # their row types. Then there are memberships and properties that leave no dependency.
 _WALLS = sa.text("""
     SELECT wanted.oid::bigint AS table_oid, wall FROM unnest(CAST(:oids AS oid[])) wanted(oid), LATERAL (
-    WITH RECURSIVE it AS (SELECT c.oid, c.reltype, c.relkind, c.relname, c.relnamespace, c.relowner FROM pg_class c
+    WITH RECURSIVE it AS (SELECT c.oid, c.reltype, c.relkind, c.relname, c.relnamespace, c.relowner,
+                                 c.reloftype FROM pg_class c
                           WHERE c.oid = wanted.oid),
     reads AS (
         SELECT DISTINCT r.ev_class AS viewer, d.refobjid AS read
@@ -125,6 +126,8 @@ _WALLS = sa.text("""
         ELSE false END
     UNION
     SELECT 'partitioning: it is a partitioned table' FROM it WHERE relkind = 'p'
+    UNION
+    SELECT format('type %s, of which it is a table', reloftype::regtype) FROM it WHERE reloftype <> 0
     UNION
     SELECT 'inheritance of or by ' || i.inhparent::regclass || ' and ' || i.inhrelid::regclass
     FROM pg_inherits i, it WHERE it.oid IN (i.inhparent, i.inhrelid)

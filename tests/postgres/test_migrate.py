@@ -1014,3 +1014,148 @@ def test_a_column_with_a_dot_is_converted(conn: sa.Connection, other: sa.Connect
     )
     assert rows_of(conn, "SELECT * FROM t") == [(date(2025, 12, 24), "x", "X")]
     assert not ingest_plan(conn, table.metadata)
+
+
+A_PARTITION = """
+    CREATE TABLE parent (id int PRIMARY KEY); INSERT INTO parent VALUES (1);
+    CREATE TABLE whole (id int, p int REFERENCES parent, v varchar(5) NOT NULL, PRIMARY KEY (id), UNIQUE (id, p))
+        PARTITION BY RANGE (id);
+    CREATE INDEX by_v ON whole (v);
+    CREATE TABLE t PARTITION OF whole FOR VALUES FROM (0) TO (100);
+    INSERT INTO t VALUES (1, 1, 'x')
+"""
+OF_PARTITION = {
+    "id": column("id", INTEGER, primary_key=True, autoincrement=False),
+    "p": column("p", INTEGER, sa.ForeignKey("parent.id")),
+    "v": column("v", sa.String(5), nullable=False),
+}
+
+
+def a_partition(*more: Any, **columns: Any) -> sa.Table:
+    """The partition as it is declared, with some columns otherwise, or None."""
+    those = [one for one in (OF_PARTITION | columns).values() if one is not None]
+    return declared_table(Case("", (*those, *more), "", (), (), Action.NOTHING))
+
+
+def test_a_partition_keeps_what_comes_with_its_parent(conn: sa.Connection, other: sa.Connection) -> None:
+    other.exec_driver_sql(A_PARTITION)
+    before = names_of(shape_of(conn, "t"))
+    table = a_partition()
+    (result,) = ingest(conn, only(table), lambda mark: [(1, None, [(table, (1, 1, "y"))])]).tables
+    assert (result.migration, result.inserted, result.updated) == ((), 0, 1)
+    indexed = a_partition(lambda: sa.Index("by_p", "p"))
+    (result,) = ingest(conn, only(indexed), lambda mark: [(1, None, [])]).tables
+    assert result.migration == ("added index USING btree (p)",)
+    assert {*names_of(shape_of(conn, "t"))} == {*before, "by_p"}
+    assert not ingest_plan(conn, only(indexed))
+    assert "keeps: index t_v_idx, which is not declared: it is part of index by_v" in str(
+        ingest_plan(conn, only(a_partition()))
+    )
+
+
+@pytest.mark.parametrize(
+    ("more", "columns", "problem"),
+    [
+        ([column("n", INTEGER)], {}, "n: added as integer: .* its parent whole has the columns"),
+        ([], {"v": None}, "v: dropped, with its values: .* its parent whole has the column"),
+        ([], {"v": column("v", sa.Text, nullable=False)}, r"v: .* -> text: .* its parent whole has the column"),
+        ([], {"v": column("v", sa.String(5))}, "v: NULL allowed: .* its parent whole has it NOT NULL"),
+        ([], {"id": column("id", INTEGER, nullable=False)}, "dropped t_pkey: .* its parent whole has the constraint"),
+        (
+            [],
+            {"p": column("p", INTEGER, sa.ForeignKey("parent.id", name="whole_p_fkey", ondelete="CASCADE"))},
+            "dropped whole_p_fkey: .* its parent whole has the constraint",
+        ),
+    ],
+)
+def test_what_only_its_parent_can_change_of_a_partition_is_refused(
+    conn: sa.Connection, other: sa.Connection, more: Any, columns: Any, problem: str
+) -> None:
+    other.exec_driver_sql(A_PARTITION)
+    refused_as_planned(conn, only(a_partition(*more, **columns)), problem)
+
+
+def refused_as_planned(conn: sa.Connection, metadata: sa.MetaData, problem: str) -> None:
+    """The plan says so, the run raises it, and nothing has changed."""
+    before = everything(conn)
+    (plan,) = (one for one in ingest_plan(conn, metadata).tables if one.differences)
+    assert re.search(problem, plan.refused or "the plan is not refused")
+    with pytest.raises(DefinitionError, match=problem) as raised:
+        ingest(conn, metadata, lambda mark: [(1, None, [])])
+    assert "_ingest_" not in str(raised.value)
+    assert everything(conn) == before
+    assert is_usable(conn)
+
+
+FIXED = {
+    "column of a heir": (
+        "CREATE TABLE a_parent (b int); CREATE TABLE t (a int) INHERITS (a_parent)",
+        [column("a", INTEGER)],
+        "b: dropped, .* its parent a_parent has the column",
+    ),
+    "check of a heir": (
+        "CREATE TABLE a_parent (b int CONSTRAINT c CHECK (b > 0)); CREATE TABLE t () INHERITS (a_parent)",
+        [column("b", INTEGER), lambda: sa.CheckConstraint("b > 5", name="c")],
+        "dropped c: .* its parent a_parent has the constraint",
+    ),
+    "column of a typed table": (
+        "CREATE TYPE kind AS (a int, b int); CREATE TABLE t OF kind",
+        [column("a", INTEGER)],
+        "b: dropped, .* its type kind has the column",
+    ),
+    "new column of a typed table": (
+        "CREATE TYPE kind AS (a int); CREATE TABLE t OF kind",
+        [column("a", INTEGER), column("b", INTEGER)],
+        "b: added as integer: .* its type kind has the columns",
+    ),
+    "dropped partition key": (
+        "CREATE TABLE t (a int, b int) PARTITION BY LIST (b); CREATE TABLE t1 PARTITION OF t DEFAULT",
+        [column("a", INTEGER)],
+        r"b: dropped, .* it is in the partition key, LIST \(b\)",
+    ),
+    "widened partition key": (
+        "CREATE TABLE t (a varchar(5)) PARTITION BY LIST (lower(a)); CREATE TABLE t1 PARTITION OF t DEFAULT",
+        [column("a", sa.Text)],
+        r"a: character varying\(5\) -> text: .* it is in the partition key, LIST \(lower",
+    ),
+    "key beside the partition key": (
+        "CREATE TABLE t (a int, b int) PARTITION BY LIST (b); CREATE TABLE t1 PARTITION OF t DEFAULT",
+        [column("a", INTEGER, primary_key=True, autoincrement=False), column("b", INTEGER)],
+        r"added PRIMARY KEY \(a\): .* lacks the column 'b' of the partition key",
+    ),
+    "unique index beside the partition key": (
+        "CREATE TABLE t (a int, b int) PARTITION BY LIST (b); CREATE TABLE t1 PARTITION OF t DEFAULT",
+        [column("a", INTEGER), column("b", INTEGER), lambda: sa.Index("i", "a", unique=True)],
+        r"added unique index .* lacks the column 'b' of the partition key",
+    ),
+    "nullable replica identity": (
+        """CREATE TABLE t (a int NOT NULL); CREATE UNIQUE INDEX i ON t (a);
+           ALTER TABLE t REPLICA IDENTITY USING INDEX i""",
+        [column("a", INTEGER)],
+        "a: NULL allowed: .* index i of its replica identity has it",
+    ),
+}
+
+
+@pytest.mark.parametrize("fixed", FIXED.values(), ids=FIXED.keys())
+def test_what_something_else_decides_is_refused_before_anything_is_done(
+    conn: sa.Connection, other: sa.Connection, fixed: Any
+) -> None:
+    live, columns, problem = fixed
+    other.exec_driver_sql(live)
+    table = declared_table(Case("", tuple(columns), "", (), (), Action.NOTHING))
+    refused_as_planned(conn, only(table), problem)
+
+
+@pytest.mark.parametrize("rebuilt", [False, True])
+def test_a_typed_table_stays_one(conn: sa.Connection, other: sa.Connection, rebuilt: bool) -> None:
+    other.exec_driver_sql("CREATE TYPE kind AS (a int, b int); CREATE TABLE t OF kind (PRIMARY KEY (a))")
+    b = column("b", INTEGER, sa.Identity() if rebuilt else sa.FetchedValue())
+    table = sa.Table("t", sa.MetaData(), column("a", INTEGER, primary_key=True, autoincrement=False), b)
+    if rebuilt:
+        with pytest.raises(DefinitionError, match="because of type kind, of which it is a table"):
+            load(conn, table, [(1, 1)])
+    else:
+        load(conn, table, [(1, 1)], delete=Delete.BEFORE_FIRST_BATCH)
+        assert rows_of(conn, "SELECT * FROM t") == [(1, 1)]
+    assert rows_of(conn, "SELECT reloftype::regtype::text FROM pg_class WHERE oid = 't'::regclass") == [("kind",)]
