@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import sqlalchemy as sa
 
-from airflow_ingest_provider.core import catalog, hidden, walls
+from airflow_ingest_provider.core import catalog, hidden, rehearsal, walls
 from airflow_ingest_provider.core.bounds import bounds
 from airflow_ingest_provider.core.catalog import Access
 from airflow_ingest_provider.core.differences import (
@@ -56,6 +56,7 @@ def check(conn: sa.Connection, this: Planned, options: Options, *, rows_stay: bo
     _check_defaults(conn, this)
     if this.plan.action is Action.REBUILD and this.plan.target is not None:
         _check_swappable(conn, this, this.plan.target)
+        rehearsal.check(conn, this.plan, this.live)
     if rows_stay:
         _check_casts(conn, this)
         if catalog.has_rows(conn, this.live.name):

@@ -1159,3 +1159,106 @@ def test_a_typed_table_stays_one(conn: sa.Connection, other: sa.Connection, rebu
         load(conn, table, [(1, 1)], delete=Delete.BEFORE_FIRST_BATCH)
         assert rows_of(conn, "SELECT * FROM t") == [(1, 1)]
     assert rows_of(conn, "SELECT reloftype::regtype::text FROM pg_class WHERE oid = 't'::regclass") == [("kind",)]
+
+
+UNFIT = {
+    "check": ("ALTER TABLE t ADD CONSTRAINT mine CHECK (n > 5)", r"mine CHECK \(\(n > 5\)\)"),
+    "exclusion": ("ALTER TABLE t ADD CONSTRAINT mine EXCLUDE USING gist (int4range(n, n) WITH &&)", "mine EXCLUDE"),
+    "index that the cluster mark needs": (
+        "CREATE INDEX mine ON t ((n + 1)); ALTER TABLE t CLUSTER ON mine",
+        "index mine",
+    ),
+    "policy": ("CREATE POLICY mine ON t USING (n > 5)", "CREATE POLICY mine"),
+    "trigger": (
+        """CREATE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN new; END';
+           CREATE TRIGGER mine BEFORE UPDATE ON t FOR EACH ROW WHEN (new.n > 5) EXECUTE FUNCTION f()""",
+        "CREATE TRIGGER mine",
+    ),
+    "rule": ("CREATE RULE mine AS ON DELETE TO t WHERE old.n > 5 DO ALSO SELECT 1", "CREATE RULE mine"),
+    "statistics": ("CREATE STATISTICS mine ON (n + 1), id FROM t", "extended statistics public.mine"),
+    "view": ("CREATE VIEW mine AS SELECT n + 1 AS m FROM t", "view public.mine"),
+    "view of another schema": ("CREATE SCHEMA s; CREATE VIEW s.t AS SELECT n + 1 AS m FROM t", "view s.t"),
+    "view over a view": (
+        "CREATE VIEW v AS SELECT n FROM t; CREATE VIEW mine AS SELECT m.n + 1 AS m FROM v m",
+        "view public.mine",
+    ),
+    "materialized view": ("CREATE MATERIALIZED VIEW mine AS SELECT n + 1 AS m FROM t", "materialized view public.mine"),
+}
+
+
+@pytest.mark.parametrize("delete", [Delete.OFF, Delete.BEFORE_FIRST_BATCH])
+@pytest.mark.parametrize("unfit", UNFIT.values(), ids=UNFIT.keys())
+def test_what_does_not_fit_a_new_type_is_refused_by_name_before_anything_is_loaded(
+    conn: sa.Connection, other: sa.Connection, unfit: Any, delete: str
+) -> None:
+    more, problem = unfit
+    other.exec_driver_sql(f"CREATE TABLE t (id int, n int); INSERT INTO t VALUES (1, 9); {more}")
+    table = sa.Table("t", sa.MetaData(), column("id", INTEGER), column("n", sa.Text))
+    before = everything(conn)
+    problem = f"{problem}.* does not fit"
+    (plan,) = ingest_plan(conn, table.metadata, delete=delete).tables
+    assert re.search(problem, plan.refused or "it is not")
+    with pytest.raises(DefinitionError, match=problem) as raised:
+        load(conn, table, [(1, "x")], delete=delete)
+    assert "_ingest_" not in str(raised.value)
+    assert everything(conn) == before
+
+
+def test_a_view_to_which_a_new_column_is_ambiguous_is_refused_by_name(
+    conn: sa.Connection, other: sa.Connection
+) -> None:
+    other.exec_driver_sql(
+        """CREATE TABLE t (id int, v text); CREATE TABLE u (id int, y int); CREATE TABLE w (y int, x int);
+           CREATE TABLE z (x int); CREATE VIEW mine AS SELECT v, x FROM t JOIN u USING (id) JOIN w USING (y)
+           JOIN z USING (x)"""
+    )
+    table = sa.Table("t", sa.MetaData(), column("id", INTEGER), column("x", INTEGER), column("v", sa.Text))
+    refused_as_planned(conn, table.metadata, "view public.mine does not fit .* appears more than once")
+
+
+LABELS = {
+    "default": ("ALTER TABLE t ALTER m SET DEFAULT 'c'", "default 'c'::mood of column 'm' does not fit"),
+    "check": ("ALTER TABLE t ADD CONSTRAINT mine CHECK (m <> 'c')", "mine CHECK .* does not fit"),
+    "exclusion": (
+        "ALTER TABLE t ADD CONSTRAINT mine EXCLUDE USING btree (id WITH =) WHERE (m <> 'c')",
+        "mine EXCLUDE .* does not fit",
+    ),
+}
+
+
+@pytest.mark.parametrize("of", LABELS.values(), ids=LABELS.keys())
+def test_a_label_that_people_use_is_not_taken_away_from_them(
+    conn: sa.Connection, other: sa.Connection, of: tuple[str, str]
+) -> None:
+    more, problem = of
+    other.exec_driver_sql(f"CREATE TYPE mood AS ENUM ('a', 'b', 'c'); CREATE TABLE t (id int, m mood); {more}")
+    other.exec_driver_sql("INSERT INTO t VALUES (1, 'a')")
+    table = sa.Table("t", sa.MetaData(), column("id", INTEGER), column("m", sa.Enum("a", "b", name="mood")))
+    refused_as_planned(conn, table.metadata, problem)
+
+
+def test_a_new_label_is_no_hindrance_to_a_rebuild(conn: sa.Connection, other: sa.Connection) -> None:
+    other.exec_driver_sql("CREATE TYPE mood AS ENUM ('a'); CREATE TABLE t (id int, m mood); INSERT INTO t VALUES (1)")
+    mood = column("m", sa.Enum("a", "b", name="mood"), server_default="b")
+    table = sa.Table("t", sa.MetaData(), column("id", sa.BigInteger), mood)
+    assert ingest_plan(conn, table.metadata).tables[0].refused is None
+    load(conn, table, [(2, "b")])
+    assert rows_of(conn, "SELECT id, m::text FROM t ORDER BY 1") == [(1, None), (2, "b")]
+
+
+def test_what_reads_its_own_table_too_and_relations_of_its_name_is_no_hindrance(
+    conn: sa.Connection, other: sa.Connection
+) -> None:
+    other.exec_driver_sql(
+        """CREATE SCHEMA s; CREATE TABLE s.t (n int); CREATE TABLE "T x" (n int);
+           CREATE TABLE t (id int, n int); INSERT INTO t VALUES (1, 2);
+           CREATE POLICY own ON t FOR INSERT WITH CHECK (n IN (SELECT o.n FROM t o));
+           CREATE RULE again AS ON DELETE TO t WHERE old.id < 0 DO INSTEAD UPDATE t SET n = old.n WHERE t.id = old.n;
+           CREATE VIEW both_of AS SELECT a.id, b.n, c.n AS m FROM t a, s.t b, "T x" c;
+           CREATE VIEW with_name AS WITH t AS (SELECT 1 AS n) SELECT o.n, t.n AS m FROM public.t o, t;
+           CREATE VIEW over AS SELECT * FROM with_name JOIN t USING (n)"""
+    )
+    table = sa.Table("t", sa.MetaData(), column("id", sa.BigInteger), column("n", sa.BigInteger))
+    assert ingest_plan(conn, table.metadata).tables[0].refused is None
+    load(conn, table, [(3, 4)])
+    assert rows_of(conn, "SELECT * FROM t ORDER BY 1") == [(1, 2), (3, 4)]
