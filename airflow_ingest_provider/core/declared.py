@@ -335,14 +335,15 @@ def _foreign_keys(conn: sa.Connection, table: sa.Table, name: Name) -> Iterator[
 
 
 def _foreign_key_options(constraint: sa.ForeignKeyConstraint) -> str:
-    """What pg_get_constraintdef prints behind the referred columns."""
+    """What pg_get_constraintdef prints behind the referred columns, but for columns in parentheses: as declared."""
     options = ""
     if constraint.match and constraint.match.upper() != "SIMPLE":
         options += f" MATCH {constraint.match.upper()}"
     for event, declared in (("UPDATE", constraint.onupdate), ("DELETE", constraint.ondelete)):
         action, parenthesis, of_columns = (declared or "").partition("(")  # SET NULL (column)
-        if action and action.upper() != "NO ACTION":
-            options += f" ON {event} {action.upper()}{parenthesis}{of_columns}"
+        words = " ".join(action.upper().split())
+        if words and words != "NO ACTION":
+            options += f" ON {event} {words}" + f" ({of_columns}" * bool(parenthesis)
     deferred = bool(constraint.initially and constraint.initially.upper() == "DEFERRED")
     if constraint.deferrable or deferred:
         options += " DEFERRABLE"

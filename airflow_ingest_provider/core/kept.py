@@ -192,5 +192,17 @@ def same_key(one: ForeignKeyShape, other: ForeignKeyShape) -> bool:
     return (
         pairs == set(zip(other.columns, other.target_columns, strict=True))
         and one.target == other.target
-        and one.options == other.options
+        and _read(one.options) == _read(other.options)
     )
+
+
+_IDENTIFIER = re.compile(r'"((?:[^"]|"")*)"|([^\s,"]+)')
+
+
+def _read(options: str) -> tuple[str, tuple[str, ...], str]:
+    """A foreign key's options, with the columns that SET NULL and SET DEFAULT name, whether those are quoted or not."""
+    before, _, rest = options.partition("(")
+    columns, _, after = rest.rpartition(")")
+    found = _IDENTIFIER.findall(columns)
+    names = (quoted.replace('""', '"') or re.sub("[A-Z]", lambda one: one[0].lower(), bare) for quoted, bare in found)
+    return before.strip(), tuple(names), after

@@ -1,6 +1,7 @@
 """Qualified and temporary names of relations."""
 
 import hashlib
+import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
@@ -56,11 +57,13 @@ def temporary_name(token: str, purpose: str = "table") -> str:
 
 
 _TEMPORARY = "_ingest_"
+_OF_A_RUN = re.compile(_TEMPORARY + "[a-z]+[0-9]*_[0-9a-f]{12}")
+"""A token is longer, but PostgreSQL cuts it where it names a sequence after table and column."""
 
 
 def is_temporary(name: str) -> bool:
-    """Whether it is a temporary name: outside of a run, what it names was left by one that was killed."""
-    return name.startswith(_TEMPORARY)
+    """Whether it is a run's temporary name: outside of a run, what it names was left by one that was killed."""
+    return _OF_A_RUN.match(name) is not None
 
 
 def check_length(identifier: str) -> str:

@@ -96,20 +96,33 @@ class Steps:
                     yield self._validate(name)
             case ConstraintAdded(key) if self._live.kind == "p":
                 # PostgreSQL has no USING INDEX for them.
-                yield self._exclusive(statements.add_constraint(self._table, key, key.name))
+                yield self._exclusive(
+                    *self._changes(self._in_the_way(difference)), statements.add_constraint(self._table, key, key.name)
+                )
             case ConstraintAdded(key):
                 assert key.index is not None, "keys without a b-tree are left to a rebuild"
                 unique = IndexShape(name, key.index, unique=True, tablespace=key.tablespace, options=key.options)
                 yield self._index(unique, name)
             case IndexAdded(index):
                 yield self._index(index, name)
+            case ForeignKeyAdded(foreign_key) if self._live.kind == "p":
+                # There is no NOT VALID for them before PostgreSQL 18, and partitions would keep a temporary name.
+                yield self._foreign_key(foreign_key, foreign_key.name, self._in_the_way(difference), valid=True)
             case ForeignKeyAdded(foreign_key):
-                in_two = self._live.kind != "p"  # the others have no NOT VALID before PostgreSQL 18
-                yield self._foreign_key(foreign_key, name, valid=not in_two)
-                if in_two and foreign_key.validated:
+                yield self._foreign_key(foreign_key, name, (), valid=False)
+                if foreign_key.validated:
                     yield self._validate(name)
             case ConstraintValidated(known):
                 yield self._validate(known)
+
+    def _in_the_way(self, added: Difference) -> Sequence[Difference]:
+        """What has to go before a key of a partitioned table can be added, which has its name from the beginning."""
+        if self._live.kind != "p":
+            return ()
+        return [one for one in self._plan.of_way(Way.CATALOG) if _excludes(one, added)]
+
+    def _changes(self, differences: Sequence[Difference]) -> list[sql.Composable]:
+        return [statements.migrate_in_place(self._table, one, self.state.comment) for one in differences]
 
     def _exclusive(self, *steps: sql.Composable) -> Step:
         return lambda conn: exclusively(conn, [self._table], self._options, lambda: run_each(conn, steps))
@@ -120,18 +133,16 @@ class Steps:
         names, options = [self._table], self._options
         return lambda conn: exclusively(conn, names, options, lambda: run_each(conn, step), harmless=OF_WRITERS)
 
-    def _foreign_key(self, key: ForeignKeyShape, name: str, *, valid: bool) -> Step:
-        """Add a foreign key, under SHARE ROW EXCLUSIVE on both tables."""
-        step = [statements.add_foreign_key(self._table, key, name, key.target, valid=valid)]
-        names, options = {self._table, key.target}, self._options
+    def _foreign_key(self, key: ForeignKeyShape, name: str, instead: Sequence[Difference], *, valid: bool) -> Step:
+        """Add a foreign key, under SHARE ROW EXCLUSIVE on both tables, or ACCESS EXCLUSIVE where one goes for it."""
+        step = [*self._changes(instead), statements.add_foreign_key(self._table, key, name, key.target, valid=valid)]
+        names, options, harmless = {self._table, key.target}, self._options, () if instead else OF_READERS
         return lambda conn: exclusively(
-            conn, names, options, lambda: run_each(conn, step, among=len(names)), harmless=OF_READERS
+            conn, names, options, lambda: run_each(conn, step, among=len(names)), harmless=harmless
         )
 
     def _catalog_changes(self, differences: Sequence[Difference]) -> Step:
-        return self._exclusive(
-            *(statements.migrate_in_place(self._table, one, self.state.comment) for one in differences)
-        )
+        return self._exclusive(*self._changes(differences))
 
     def _index(self, index: IndexShape, name: str) -> Step:
         def build(conn: sa.Connection) -> None:
@@ -149,8 +160,9 @@ class Steps:
         yield from (
             statements.set_not_null(self._table, one.column) for one in differences if isinstance(one, NotNullAdded)
         )
+        gone = [one for difference in differences for one in self._in_the_way(difference)]
         for difference in in_order(self._plan.of_way(Way.CATALOG)):
-            if not _comes_first(difference):
+            if not _comes_first(difference) and difference not in gone:
                 yield statements.migrate_in_place(self._table, difference, self.state.comment)
         for place, difference in enumerate(differences):
             yield from self._settle(conn, difference, temporary_name(self.token, f"step{place}"))
@@ -160,10 +172,12 @@ class Steps:
         match difference:
             case NotNullAdded():
                 yield statements.drop_constraint(self._table, name)
-            case ConstraintAdded(ConstraintShape(kind="c")) | ForeignKeyAdded():
+            case ConstraintAdded(ConstraintShape(kind="c")):
                 yield statements.rename_constraint(self._table, name, wanted)
-            case ConstraintAdded() if self._live.kind == "p":
+            case ConstraintAdded() | ForeignKeyAdded() if self._live.kind == "p":
                 pass
+            case ForeignKeyAdded():
+                yield statements.rename_constraint(self._table, name, wanted)
             case ConstraintAdded(key):
                 yield statements.add_key_using_index(self._table, key, self._free_name(conn, wanted), name)
             case IndexAdded():
@@ -183,6 +197,16 @@ class Steps:
             case NotNullAdded(column):
                 return column
         return str(difference)
+
+
+def _excludes(dropped: Difference, added: Difference) -> bool:
+    """Whether one of them can only be added once the other has gone: they share a name, or are primary keys."""
+    match dropped, added:
+        case ForeignKeyDropped(old_key), ForeignKeyAdded(new_key):
+            return old_key.name == new_key.name
+        case ConstraintDropped(old), ConstraintAdded(new):
+            return new.kind != "c" and (old.name == new.name or old.kind == new.kind == "p")
+    return False
 
 
 def in_order(differences: Sequence[Difference]) -> list[Difference]:

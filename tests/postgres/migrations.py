@@ -786,18 +786,18 @@ CASES = {
         (column("a", INTEGER), lambda: sa.Index("i", "a")),
         "1",
         (1,),
-        ("dropped index _ingest_step0_x: USING btree (a)", "added index USING btree (a)"),
+        ("dropped index _ingest_step0_0123456789abcdef0123: USING btree (a)", "added index USING btree (a)"),
         STEPS,
-        ("CREATE INDEX _ingest_step0_x ON t (a)",),
+        ("CREATE INDEX _ingest_step0_0123456789abcdef0123 ON t (a)",),
     ),
     "check that a killed run left": Case(
         "a int",
         (column("a", INTEGER, nullable=False),),
         "1",
         (1,),
-        ("a: NOT NULL", "dropped _ingest_step0_x: CHECK ((a IS NOT NULL))"),
+        ("a: NOT NULL", "dropped _ingest_step0_0123456789abcdef0123: CHECK ((a IS NOT NULL))"),
         STEPS,
-        ("ALTER TABLE t ADD CONSTRAINT _ingest_step0_x CHECK (a IS NOT NULL) NOT VALID",),
+        ("ALTER TABLE t ADD CONSTRAINT _ingest_step0_0123456789abcdef0123 CHECK (a IS NOT NULL) NOT VALID",),
     ),
     **{
         f"index by {kind}": Case(

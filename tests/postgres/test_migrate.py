@@ -18,7 +18,16 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 
-from airflow_ingest_provider import DefinitionError, Delete, HighWatermark, IngestPlan, Migrate, ingest, ingest_plan
+from airflow_ingest_provider import (
+    DefinitionError,
+    Delete,
+    HighWatermark,
+    IngestPlan,
+    Migrate,
+    Replace,
+    ingest,
+    ingest_plan,
+)
 from airflow_ingest_provider.core import catalog, hidden, reflection, widening
 from airflow_ingest_provider.core.names import Name, is_temporary
 from airflow_ingest_provider.core.plan import Action
@@ -1262,3 +1271,76 @@ def test_what_reads_its_own_table_too_and_relations_of_its_name_is_no_hindrance(
     assert ingest_plan(conn, table.metadata).tables[0].refused is None
     load(conn, table, [(3, 4)])
     assert rows_of(conn, "SELECT * FROM t ORDER BY 1") == [(1, 2), (3, 4)]
+
+
+def test_a_table_called_like_what_runs_make_is_loaded_as_any_other(conn: sa.Connection, other: sa.Connection) -> None:
+    columns = [column("id", INTEGER, sa.Identity(), primary_key=True), column("v", sa.Text, index=True)]
+    table = sa.Table("_ingest_log", sa.MetaData(), *columns, sa.CheckConstraint("id > 0", name="_ingest_check"))
+    load(conn, table, [(1, "a")])
+    for options in ({}, {"delete": Delete.BEFORE_FIRST_BATCH, "replace": Replace.SWAP}):
+        before = replace(shape_of(conn, "_ingest_log"), oid=0)
+        (result,) = load(conn, table, [(1, "b"), (2, "c")], **options).tables
+        assert result.migration == ()
+        assert replace(shape_of(conn, "_ingest_log"), oid=0) == before
+    other.exec_driver_sql("DROP TABLE _ingest_log")
+
+
+@pytest.mark.parametrize(
+    ("column_name", "action"),
+    [
+        ("p", "SET NULL(p)"),
+        ("p", "set default  ( P )"),
+        ("user", 'SET NULL ("user")'),
+        ('a "b", (c)', 'SET NULL ("a ""b"", (c)", q)'),
+    ],
+)
+def test_a_foreign_key_that_sets_some_columns_is_known_however_they_are_spelled(
+    conn: sa.Connection, column_name: str, action: str
+) -> None:
+    if major(conn) < 15:
+        pytest.skip("PostgreSQL 15 is the first that sets some columns")
+
+    def declared() -> sa.MetaData:
+        metadata = sa.MetaData()
+        keys = [sa.Column(name, sa.Integer, primary_key=True, autoincrement=False) for name in "xy"]
+        sa.Table("parent", metadata, *keys)
+        refers = sa.ForeignKeyConstraint([column_name, "q"], ["parent.x", "parent.y"], ondelete=action)
+        sa.Table("t", metadata, column(column_name, INTEGER), column("q", INTEGER), refers)
+        return metadata
+
+    ingest(conn, declared(), lambda mark: [(1, None, [])])
+    assert not ingest_plan(conn, declared())
+    with conn.begin():
+        conn.exec_driver_sql("ALTER TABLE t DROP CONSTRAINT " + shape_of_key(conn))
+    ingest(conn, declared(), lambda mark: [(1, None, [])])
+    assert not ingest_plan(conn, declared())
+
+
+def shape_of_key(conn: sa.Connection) -> str:
+    """The quoted name of the only foreign key of the table."""
+    name = conn.scalar(sa.text("SELECT quote_ident(conname) FROM pg_constraint WHERE contype = 'f'"))
+    return str(name)
+
+
+def test_keys_of_a_partitioned_table_have_their_names_on_its_partitions_too_and_change(
+    conn: sa.Connection, other: sa.Connection
+) -> None:
+    def declared(key: tuple[str, ...], **options: Any) -> sa.MetaData:
+        metadata = sa.MetaData()
+        sa.Table("parent", metadata, sa.Column("id", sa.Integer, primary_key=True))
+        refers = sa.ForeignKey("parent.id", name="up", **options)
+        columns = [column("a", INTEGER, nullable=False), column("b", INTEGER, refers, nullable=False)]
+        sa.Table("t", metadata, *columns, sa.PrimaryKeyConstraint(*key), postgresql_partition_by="RANGE (a)")
+        return metadata
+
+    other.exec_driver_sql(
+        """CREATE TABLE parent (id int PRIMARY KEY); INSERT INTO parent VALUES (1);
+           CREATE TABLE t (a int NOT NULL, b int NOT NULL) PARTITION BY RANGE (a);
+           CREATE TABLE t1 PARTITION OF t FOR VALUES FROM (0) TO (9); INSERT INTO t VALUES (1, 1)"""
+    )
+    for metadata in (declared(("a",)), declared(("b", "a"), ondelete="CASCADE")):
+        ingest(conn, metadata, lambda mark: [(1, None, [])])
+        assert not ingest_plan(conn, metadata)
+        assert rows_of(conn, "SELECT conname::text FROM pg_constraint WHERE contype = 'f'") == [("up",), ("up",)]
+    assert (primary := shape_of(conn, "t").primary_key)
+    assert primary.columns == ("b", "a")
