@@ -153,6 +153,11 @@ def size(conn: sa.Connection, oid: int) -> int:
     return int(conn.scalar(_SIZE, {"oid": oid}) or 0)
 
 
+def time_zone(conn: sa.Connection) -> str:
+    """The session's TimeZone."""
+    return str(conn.scalar(sa.text("SELECT current_setting('TimeZone')")))
+
+
 def is_assignable(conn: sa.Connection, before: str, after: str) -> bool:
     """Whether PostgreSQL assigns values of one type to a column of the other, without a cast that asks for it."""
     return bool(conn.scalar(_ASSIGNABLE, {"before": before, "after": after}))

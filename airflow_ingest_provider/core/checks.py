@@ -9,9 +9,11 @@ from airflow_ingest_provider.core.bounds import bounds
 from airflow_ingest_provider.core.catalog import Access
 from airflow_ingest_provider.core.differences import (
     ColumnAdded,
+    ConstraintAdded,
     ConstraintDropped,
     Difference,
     EnumChanged,
+    ForeignKeyAdded,
     IndexDropped,
     NotNullAdded,
     TypeChanged,
@@ -20,7 +22,7 @@ from airflow_ingest_provider.core.errors import DefinitionError
 from airflow_ingest_provider.core.names import Name
 from airflow_ingest_provider.core.options import Migrate, Options
 from airflow_ingest_provider.core.plan import Action, Planned
-from airflow_ingest_provider.core.shape import ConstraintShape, IndexShape, TableShape
+from airflow_ingest_provider.core.shape import ConstraintShape, ForeignKeyShape, IndexShape, TableShape
 from airflow_ingest_provider.core.widening import holds_all
 
 
@@ -51,6 +53,7 @@ def check(conn: sa.Connection, this: Planned, options: Options, *, rows_stay: bo
                 f"{', '.join(this.facts.pinned[column])}: declare it again, or remove what uses it"
             )
     _check_bounds(conn, this)
+    _check_names(this)
     _check_referred_keys(this)
     _check_enums(conn, this)
     _check_defaults(conn, this)
@@ -88,6 +91,26 @@ def _check_bounds(conn: sa.Connection, this: Planned) -> None:
                 f"{this.live.name}: {difference}: this cannot be changed here, since {against}: make the change "
                 "there first, or declare what is live"
             )
+
+
+def _check_names(this: Planned) -> None:
+    """Raise DefinitionError for a constraint to be added that is called as one of another kind that stays."""
+    live, target = this.live, this.plan.target
+    assert target is not None, "a table that is there has a target"
+    foreign_keys = {one.name for one in live.foreign_keys} & {one.name for one in target.foreign_keys}
+    others = {one.name for one in live.constraints} & {one.name for one in target.constraints}
+    for difference in this.plan.differences:
+        match difference:
+            case ConstraintAdded(ConstraintShape(name)) if name in foreign_keys:
+                what = "foreign key"
+            case ForeignKeyAdded(ForeignKeyShape(name)) if name in others:
+                what = "constraint"
+            case _:
+                continue
+        raise DefinitionError(
+            f"{live.name}: {difference}: its name {name!r} is that of a {what} that stays: declare it by another name, "
+            "or rename what is there"
+        )
 
 
 def _check_referred_keys(this: Planned) -> None:

@@ -17,7 +17,14 @@ from sqlalchemy.dialects import postgresql
 from airflow_ingest_provider.core import catalog, reflection, statements
 from airflow_ingest_provider.core.errors import DefinitionError, kind_of
 from airflow_ingest_provider.core.names import Name, check_length, temporary_name
-from airflow_ingest_provider.core.session import DATATYPE_MISMATCH, rolled_back, run, run_all, sqlstate
+from airflow_ingest_provider.core.session import (
+    DATATYPE_MISMATCH,
+    INVALID_FOREIGN_KEY,
+    rolled_back,
+    run,
+    run_all,
+    sqlstate,
+)
 from airflow_ingest_provider.core.shape import ColumnShape, ConstraintShape, ForeignKeyShape, IndexShape, TableShape
 
 
@@ -106,13 +113,12 @@ def create(conn: sa.Connection, metadata: sa.MetaData, missing: Sequence[sa.Tabl
         with conn.begin_nested():
             _create(conn, metadata, missing, ())
     except sa.exc.DBAPIError as error:
-        if sqlstate(error) not in (_UNDEFINED_COLUMN, _INVALID_FOREIGN_KEY, DATATYPE_MISMATCH):
+        if sqlstate(error) not in (_UNDEFINED_COLUMN, INVALID_FOREIGN_KEY, DATATYPE_MISMATCH):
             raise
         _create(conn, metadata, missing, keys)
 
 
 _UNDEFINED_COLUMN = "42703"
-_INVALID_FOREIGN_KEY = "42830"
 
 References = tuple[tuple[str, ...], tuple[str, ...]]
 """The columns of a foreign key, and what it refers to, as it is declared."""

@@ -101,9 +101,12 @@ class ColumnAdded(Difference):
 class ColumnDropped(CatalogDifference):
     statement = "DROP COLUMN"
     column: ColumnShape
+    statistics: tuple[Name, ...] = ()
+    """Extended statistics that go with it."""
 
     def __str__(self) -> str:
-        return f"{self.column.name}: dropped, with its values"
+        gone = f" and extended statistics {', '.join(map(str, self.statistics))}" if self.statistics else ""
+        return f"{self.column.name}: dropped, with its values{gone}"
 
 
 @dataclass(frozen=True)
@@ -126,6 +129,8 @@ class TypeChanged(Difference):
     conversion: str | None = None
     sequence: Name | None = None
     """The sequence of a serial column that goes, since the new type counts no integers."""
+    time_zone: str | None = None
+    """The session's, by which values become others where one type has a time zone and the other has none."""
 
     @property
     def way(self) -> Way:  # type: ignore[override]
@@ -136,7 +141,13 @@ class TypeChanged(Difference):
     def risk(self) -> str | None:
         if self.conversion or holds_all(self.before, self.after.type):
             return None
-        return f"refused if a value of {self.column} would change as {self.after.type}"
+        zone = f", in the session's TimeZone {self.time_zone}" if self.time_zone and self.has_zone_once else ""
+        return f"refused if a value of {self.column} would change as {self.after.type}{zone}"
+
+    @property
+    def has_zone_once(self) -> bool:
+        """Whether one of the two types has a time zone, and the other has none."""
+        return ("with time zone" in self.before) != ("with time zone" in self.after.type)
 
     def __str__(self) -> str:
         made = f", made by {self.conversion}" if self.conversion else ""

@@ -14,7 +14,7 @@ from airflow_ingest_provider.core.shape import TableShape
 
 @dataclass(frozen=True)
 class Heir:
-    """The sequence of a new identity column, which takes the place of the live column's."""
+    """The sequence of a new identity column, which takes the place of that of the live identity or serial column."""
 
     table: int
     before: Name
@@ -28,7 +28,7 @@ def heirs_of(hidden: HiddenTable, new: TableShape, taken: Collection[str]) -> It
     """The sequences of the hidden table that inherit; `new` is the hidden table as it is, its sequences included."""
     for name, called in sequence_names(hidden, new, taken):
         before, after = hidden.live.column(name), new.column(name)
-        if before and after and before.identity and before.sequence and after.sequence:
+        if before and after and (before.identity or before.serial) and before.sequence and after.sequence:
             same = hidden.shape.column(name) == before
             yield Heir(hidden.live.oid, before.sequence, after.sequence, called, same)
 

@@ -18,7 +18,6 @@ from airflow_ingest_provider.core.options import Options
 from airflow_ingest_provider.core.plan import TablePlan
 from airflow_ingest_provider.core.session import (
     DATATYPE_MISMATCH,
-    FEATURE_NOT_SUPPORTED,
     INSUFFICIENT_PRIVILEGE,
     UNDEFINED_OBJECT,
     UNIQUE_VIOLATION,
@@ -28,7 +27,7 @@ from airflow_ingest_provider.core.session import (
     sqlstate,
 )
 from airflow_ingest_provider.core.shape import ColumnShape, ForeignKeyShape, TableShape
-from airflow_ingest_provider.core.steps import create_index
+from airflow_ingest_provider.core.steps import create_index, fitting
 from airflow_ingest_provider.core.widening import sorts_alike
 
 
@@ -299,21 +298,6 @@ def _has_same_values(hidden: HiddenTable, column: ColumnShape) -> bool:
         return False
     # Labels of an enum that was made anew may be sorted otherwise.
     return sorts_alike(before.type, column.type) and not (hidden.retired and column.value.enum)
-
-
-@contextmanager
-def fitting(key: ForeignKeyShape, table: Name) -> Iterator[None]:
-    """Raise DefinitionError where the table's foreign key cannot be on the columns that there will be."""
-    try:
-        yield
-    except sa.exc.DBAPIError as error:
-        if sqlstate(error) not in (DATATYPE_MISMATCH, FEATURE_NOT_SUPPORTED):
-            raise
-        raise DefinitionError(
-            f"foreign key {key.name} of {table} ({', '.join(key.columns)}) to {key.target} "
-            f"({', '.join(key.target_columns)}) does not fit the columns as they are declared, computed or of types "
-            "without a common equality: drop it, or change the definition"
-        ) from error
 
 
 def create_statistics(conn: sa.Connection, table: Name, statistics: Iterable[StatisticsObject], parts: Name) -> None:

@@ -176,6 +176,8 @@ def _planned(conn: sa.Connection, live: TableShape, declared: TableShape, facts:
         inbound=reflection.inbound_keys(conn, [live.oid])[live.oid],
         bytes=catalog.size(conn, live.oid),
         carried=dependents.described(conn, live.oid),
+        statistics=tuple((one.name, one.columns) for one in dependents.statistics_objects(conn, [live.oid])[live.oid]),
+        time_zone=catalog.time_zone(conn),
     )
     return Planned(plan(live, declared, facts), live, declared, facts)
 

@@ -61,6 +61,7 @@ class Facts:
     type PostgreSQL reads all rows, where a rebuild can be had instead. `needed` are indexes that something else needs,
     and what; `inbound` the foreign keys of other tables to this one, each with its table. `bytes` is the size of the
     table with its indexes, `carried` what else hangs on it. `conversions` are expressions of the caller's for values.
+    `statistics` are extended statistics with the columns that they go with, `time_zone` is the session's.
     """
 
     text: str | None = None
@@ -73,6 +74,8 @@ class Facts:
     bytes: int = 0
     carried: tuple[str, ...] = ()
     conversions: Mapping[str, str] = field(default_factory=dict)
+    statistics: tuple[tuple[Name, tuple[str, ...]], ...] = ()
+    time_zone: str | None = None
 
 
 @dataclass(frozen=True)
@@ -271,7 +274,8 @@ def _columns(live: TableShape, declared: TableShape, facts: Facts) -> Iterator[D
     recomputed = any(before and before.generated and _computation(before, after) for before, after in staying)
     # What is computed goes first: PostgreSQL does not drop a column that another is computed from.
     for column in sorted(dropped, key=lambda column: not column.generated):
-        yield ColumnDropped(column, by_rebuild=recomputed and column.name in facts.computed_from)
+        statistics = tuple(name for name, columns in facts.statistics if column.name in columns)
+        yield ColumnDropped(column, statistics, by_rebuild=recomputed and column.name in facts.computed_from)
     kept_live = [column.name for column in live.columns if column.name in wanted]
     kept_declared = [column.name for column in declared.columns if column.name in there]
     if kept_live != kept_declared:
@@ -313,6 +317,7 @@ def _values(before: ColumnShape, after: ColumnShape, facts: Facts) -> Iterator[D
             pinned,
             facts.conversions.get(after.name),
             sequence=before.sequence if stops else None,
+            time_zone=facts.time_zone,
         )
     elif old and new and not _is_part(old.labels, new.labels):
         yield EnumChanged(after.name, after.type.removesuffix("[]"), old.labels, new.labels)

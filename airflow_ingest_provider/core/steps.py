@@ -6,6 +6,7 @@ https://www.postgresql.org/docs/current/sql-altertable.html#SQL-ALTERTABLE-NOTES
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from itertools import chain
 
 import sqlalchemy as sa
@@ -27,11 +28,18 @@ from airflow_ingest_provider.core.differences import (
     TypeChanged,
     Way,
 )
+from airflow_ingest_provider.core.errors import DefinitionError
 from airflow_ingest_provider.core.locks import OF_READERS, OF_WRITERS, exclusively, hold_writers, run_each
 from airflow_ingest_provider.core.names import Name, free_name, is_temporary, temporary_name
 from airflow_ingest_provider.core.options import Options
 from airflow_ingest_provider.core.plan import TablePlan
-from airflow_ingest_provider.core.session import run
+from airflow_ingest_provider.core.session import (
+    DATATYPE_MISMATCH,
+    FEATURE_NOT_SUPPORTED,
+    INVALID_FOREIGN_KEY,
+    run,
+    sqlstate,
+)
 from airflow_ingest_provider.core.shape import ConstraintShape, ForeignKeyShape, IndexShape, TableShape
 from airflow_ingest_provider.core.watermark import State
 
@@ -137,9 +145,12 @@ class Steps:
         """Add a foreign key, under SHARE ROW EXCLUSIVE on both tables, or ACCESS EXCLUSIVE where one goes for it."""
         step = [*self._changes(instead), statements.add_foreign_key(self._table, key, name, key.target, valid=valid)]
         names, options, harmless = {self._table, key.target}, self._options, () if instead else OF_READERS
-        return lambda conn: exclusively(
-            conn, names, options, lambda: run_each(conn, step, among=len(names)), harmless=harmless
-        )
+
+        def add(conn: sa.Connection) -> None:
+            with fitting(key, self._table):
+                exclusively(conn, names, options, lambda: run_each(conn, step, among=len(names)), harmless=harmless)
+
+        return add
 
     def _catalog_changes(self, differences: Sequence[Difference]) -> Step:
         return self._exclusive(*self._changes(differences))
@@ -197,6 +208,30 @@ class Steps:
             case NotNullAdded(column):
                 return column
         return str(difference)
+
+
+@contextmanager
+def fitting(key: ForeignKeyShape, table: Name) -> Iterator[None]:
+    """Raise DefinitionError where the table's foreign key cannot be on the columns that there will be."""
+    try:
+        yield
+    except sa.exc.DBAPIError as error:
+        why = _UNFIT.get(sqlstate(error) or "")
+        if why is None:
+            raise
+        raise DefinitionError(
+            f"foreign key {key.name} of {table} ({', '.join(key.columns)}) to {key.target} "
+            f"({', '.join(key.target_columns)}) does not fit the columns as they are declared, {why}: drop it, or "
+            "change the definition"
+        ) from error
+
+
+_COMPUTED = "computed or of types without a common equality"
+_UNFIT = {
+    DATATYPE_MISMATCH: _COMPUTED,
+    FEATURE_NOT_SUPPORTED: _COMPUTED,
+    INVALID_FOREIGN_KEY: "since no primary key or unique constraint is on those that it refers to",
+}
 
 
 def _excludes(dropped: Difference, added: Difference) -> bool:

@@ -12,7 +12,7 @@ from airflow_ingest_provider.core import attachments, catalog, dependents, matvi
 from airflow_ingest_provider.core.dependents import Dependent, InboundKey
 from airflow_ingest_provider.core.errors import ConcurrentIngestError, DefinitionError, RowError
 from airflow_ingest_provider.core.heirs import hang_on, heirs_of, move_sequences, sequence_names
-from airflow_ingest_provider.core.hidden import HiddenTable, fitting, name_statistics
+from airflow_ingest_provider.core.hidden import HiddenTable, name_statistics
 from airflow_ingest_provider.core.locks import OF_READERS, exclusively, shorten
 from airflow_ingest_provider.core.matviews import Built
 from airflow_ingest_provider.core.names import Name, free_name, temporary_name
@@ -20,6 +20,7 @@ from airflow_ingest_provider.core.options import Options
 from airflow_ingest_provider.core.proof import Observed
 from airflow_ingest_provider.core.session import FOREIGN_KEY_VIOLATION, run, run_all, sqlstate
 from airflow_ingest_provider.core.shape import TableShape
+from airflow_ingest_provider.core.steps import fitting
 
 _INVALID_TABLE_DEFINITION = "42P16"
 _DEPENDENT_OBJECTS_STILL_EXIST = "2BP01"
@@ -184,7 +185,7 @@ def _drop_old(conn: sa.Connection, prepared: Sequence[Prepared], replaced: Seque
     tables = sql.SQL(", ").join(one.old.sql for one in prepared)
     referred = {key.target for one in prepared for key in one.hidden.live.foreign_keys}
     shorten(conn, among=len(referred))
-    with _explained([one.table for one in prepared]):
+    with _explained(prepared, replaced):
         run_all(conn, [*views, sql.SQL("DROP TABLE {}").format(tables)])
 
 
@@ -206,7 +207,7 @@ def _comments(table: Name, shape: TableShape) -> Iterator[sql.Composable]:
 
 
 @contextmanager
-def _explained(tables: Collection[Name]) -> Iterator[None]:
+def _explained(prepared: Sequence[Prepared], replaced: Sequence[Replaced]) -> Iterator[None]:
     """What still depends on an old relation, as an error that names it."""
     try:
         yield
@@ -215,8 +216,13 @@ def _explained(tables: Collection[Name]) -> Iterator[None]:
             raise
         diagnosis = getattr(error.orig, "diag", None)
         detail = (diagnosis and diagnosis.message_detail) or str(error.orig)
+        known_as = {one.old.name: one.table.name for one in prepared}
+        known_as |= {one.name.name: one.view.name.name for one in replaced}
+        for passing, name in known_as.items():
+            detail = detail.replace(passing, name)
+        tables = ", ".join(str(one.table) for one in prepared)
         raise DefinitionError(
-            f"{', '.join(map(str, tables))} cannot be replaced by a new table, which cannot be because of what is not "
+            f"{tables} cannot be replaced by a new table, which cannot be because of what is not "
             f"understood: {detail}: remove it and put it back afterwards"
         ) from None
 

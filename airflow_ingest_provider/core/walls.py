@@ -185,6 +185,11 @@ _WALLS = sa.text("""
     SELECT format('foreign key %s of %s, which has a PERIOD', k.conname, k.conrelid::regclass) FROM pg_constraint k, it
     WHERE k.contype = 'f' AND it.oid IN (k.conrelid, k.confrelid) AND to_jsonb(k) ->> 'conperiod' = 'true'
     UNION
+    SELECT format('foreign key %s of %s, which is partitioned', k.conname, k.conrelid::regclass)
+    FROM pg_constraint k JOIN it ON it.oid = k.confrelid JOIN pg_class c ON c.oid = k.conrelid
+    WHERE k.contype = 'f' AND k.conrelid <> it.oid AND c.relkind = 'p'
+      AND current_setting('server_version_num')::int < 180000  -- has no NOT VALID for them
+    UNION
     SELECT format('schema %s, in which role %s may not create relations', c.relnamespace::regnamespace, current_user)
     FROM (SELECT oid FROM dropped UNION
           SELECT v.ev_class FROM hanging h JOIN pg_rewrite v ON h.classid = 'pg_rewrite'::regclass AND v.oid = h.objid

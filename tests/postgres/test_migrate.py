@@ -1344,3 +1344,113 @@ def test_keys_of_a_partitioned_table_have_their_names_on_its_partitions_too_and_
         assert rows_of(conn, "SELECT conname::text FROM pg_constraint WHERE contype = 'f'") == [("up",), ("up",)]
     assert (primary := shape_of(conn, "t").primary_key)
     assert primary.columns == ("b", "a")
+
+
+def test_an_identity_in_the_place_of_a_serial_has_what_hung_on_its_sequence(
+    conn: sa.Connection, other: sa.Connection
+) -> None:
+    other.exec_driver_sql(
+        """CREATE TABLE t (a serial PRIMARY KEY, b int); INSERT INTO t (b) VALUES (1);
+           GRANT USAGE ON SEQUENCE t_a_seq TO PUBLIC; COMMENT ON SEQUENCE t_a_seq IS 'its sequence'"""
+    )
+    hung = "SELECT relacl::text, obj_description(oid) FROM pg_class WHERE relname = 't_a_seq'"
+    before = rows_of(conn, hung)
+    table = sa.Table("t", sa.MetaData(), column("a", INTEGER, sa.Identity(), primary_key=True), column("b", INTEGER))
+    load(conn, table, [])
+    assert rows_of(conn, hung) == before
+    assert not ingest_plan(conn, table.metadata)
+    assert rows_of(conn, "INSERT INTO t (b) VALUES (7) RETURNING a") == [(2,)]
+
+
+def test_the_plan_names_statistics_that_go_with_a_column(conn: sa.Connection, other: sa.Connection) -> None:
+    other.exec_driver_sql("CREATE TABLE t (a int, b int, c int); CREATE STATISTICS s ON b, c FROM t")
+    table = sa.Table("t", sa.MetaData(), column("a", INTEGER), column("b", INTEGER))
+    dropped = "c: dropped, with its values and extended statistics public.s"
+    assert ingest_plan(conn, table.metadata).tables[0].lines == (dropped,)
+    assert load(conn, table, []).tables[0].migration == (dropped,)
+    assert rows_of(conn, "SELECT count(*) FROM pg_statistic_ext") == [(0,)]
+
+
+def test_the_plan_names_the_time_zone_in_which_timestamps_are_converted(
+    conn: sa.Connection, other: sa.Connection
+) -> None:
+    other.exec_driver_sql("CREATE TABLE t (at timestamp, day date); INSERT INTO t VALUES ('2026-01-01', '2026-01-01')")
+    table = sa.Table("t", sa.MetaData(), column("at", sa.DateTime(timezone=True)), column("day", sa.DateTime))
+    with conn.begin():
+        conn.exec_driver_sql("SET TimeZone = 'America/New_York'")
+    assert ingest_plan(conn, table.metadata).tables[0].risks == (
+        "refused if a value of at would change as timestamp with time zone, in the session's TimeZone America/New_York",
+        "refused if a value of day would change as timestamp without time zone",
+    )
+    load(conn, table, [])
+    assert rows_of(conn, "SELECT at AT TIME ZONE 'UTC' = '2026-01-01 05:00' FROM t") == [(True,)]
+
+
+def test_a_partitioned_table_that_refers_to_one_that_is_to_be_rebuilt_is_a_wall_before_18(
+    conn: sa.Connection, other: sa.Connection
+) -> None:
+    other.exec_driver_sql("CREATE TABLE t (a int PRIMARY KEY); INSERT INTO t VALUES (1)")
+    other.exec_driver_sql("CREATE TABLE divided (a int CONSTRAINT up REFERENCES t) PARTITION BY LIST (a)")
+    table = sa.Table("t", sa.MetaData(), column("a", sa.BigInteger, primary_key=True, autoincrement=False))
+    if major(conn) >= 18:
+        load(conn, table, [(2,)])
+        assert rows_of(conn, "SELECT a FROM t ORDER BY 1") == [(1,), (2,)]
+    else:
+        refused_as_planned(conn, table.metadata, "because of foreign key up of divided, which is partitioned")
+
+
+CLASHES = {
+    "unique": ("UNIQUE", lambda: sa.UniqueConstraint("b", name="mine")),
+    "check": ("CHECK", lambda: sa.CheckConstraint("b > 1", name="mine")),
+    "foreign key": ("a foreign key", lambda: sa.ForeignKeyConstraint(["b"], ["parent.id"], name="checked")),
+}
+
+
+@pytest.mark.parametrize("clash", CLASHES.values(), ids=CLASHES.keys())
+def test_a_constraint_called_as_one_of_people_that_stays_is_refused(
+    conn: sa.Connection, other: sa.Connection, clash: Any
+) -> None:
+    word, constraint = clash
+    other.exec_driver_sql(
+        """CREATE TABLE parent (id int PRIMARY KEY);
+           CREATE TABLE t (a int CONSTRAINT mine REFERENCES parent, b int CONSTRAINT checked CHECK (b > 0))"""
+    )
+    table = declared_table(
+        Case("", (column("a", INTEGER), column("b", INTEGER), constraint), "", (), (), Action.NOTHING)
+    )
+    refused_as_planned(conn, only(table), f"added {word} .* name '(mine|checked)' is that of a .* that stays")
+
+
+@pytest.mark.parametrize(
+    ("kind", "referred", "problem"),
+    [(sa.Text, "id", "without a common equality"), (sa.Integer, "k", "no primary key or unique constraint")],
+)
+def test_a_foreign_key_that_cannot_be_is_refused_by_its_name(
+    conn: sa.Connection, other: sa.Connection, kind: Any, referred: str, problem: str
+) -> None:
+    other.exec_driver_sql("CREATE TABLE parent (id int PRIMARY KEY, k int)")
+    metadata = sa.MetaData()
+    sa.Table("parent", metadata, column("id", INTEGER, primary_key=True), column("k", INTEGER))
+    for keys in ([], [sa.ForeignKey(f"parent.{referred}")]):
+        table = sa.Table("t", metadata, column("a", kind, *keys), extend_existing=True)
+        if not keys:
+            ingest(conn, only(table), lambda mark: [(1, None, [])])
+    with pytest.raises(
+        DefinitionError, match=rf"foreign key t_a_fkey of public.t .* does not fit .*{problem}"
+    ) as raised:
+        ingest(conn, only(table), lambda mark: [(1, None, [])])
+    assert "_ingest_" not in str(raised.value)
+    assert names_of(shape_of(conn, "t")) == []
+
+
+def test_what_stands_against_dropping_an_old_view_is_told_by_names_that_are_known(
+    conn: sa.Connection, other: sa.Connection
+) -> None:
+    other.exec_driver_sql(
+        """CREATE TABLE t (n int); CREATE VIEW v AS SELECT sum(n) AS s FROM t;
+           CREATE FUNCTION of_row(v) RETURNS int LANGUAGE sql AS 'SELECT 1'"""
+    )
+    table = sa.Table("t", sa.MetaData(), column("n", sa.BigInteger))
+    with pytest.raises(DefinitionError, match=r"function of_row\(v\) depends on type v") as raised:
+        load(conn, table, [(1,)])
+    assert "_ingest_" not in str(raised.value)
