@@ -88,8 +88,8 @@ def _check_bounds(conn: sa.Connection, this: Planned) -> None:
         against = found.against(difference)
         if against:
             raise DefinitionError(
-                f"{this.live.name}: {difference}: this cannot be changed here, since {against}: make the change "
-                "there first, or declare what is live"
+                f"{this.live.name}: {difference}: this cannot be changed here, since {against}: declare what is live, "
+                "or change that first"
             )
 
 

@@ -125,6 +125,13 @@ def inbound_keys(conn: sa.Connection, oids: Sequence[int]) -> dict[int, tuple[In
     return {oid: tuple(InboundKey(**vars(key), table=table) for table, key in keys) for oid, keys in found.items()}
 
 
+def partial_keys(conn: sa.Connection, oids: Sequence[int]) -> dict[int, dict[str, tuple[str, ...]]]:
+    """For each table the constraints that its foreign keys to partitioned tables have for each partition, by name, with
+    their columns."""
+    found = by_table(conn.execute(_PARTIAL_KEYS, {"oids": list(oids)}))
+    return {oid: {row.name: tuple(row.columns) for row in found[oid]} for oid in oids}
+
+
 def statistics_objects(conn: sa.Connection, oids: Sequence[int]) -> dict[int, tuple[StatisticsObject, ...]]:
     """The extended statistics of each table, by name."""
     found = by_table(conn.execute(_STATISTICS, {"oids": list(oids)}))
@@ -222,6 +229,16 @@ _DEPENDENTS = sa.text("""
     JOIN pg_class c ON c.oid = v.oid
     JOIN pg_namespace n ON n.oid = c.relnamespace
     ORDER BY v.depth, c.oid
+""")
+
+# Those that PostgreSQL makes for a foreign key of the same table.
+_PARTIAL_KEYS = sa.text("""
+    SELECT k.conrelid::bigint AS table_oid, k.conname AS name,
+           ARRAY(SELECT a.attname::text FROM unnest(k.conkey) WITH ORDINALITY key(num, place)
+                 JOIN pg_attribute a ON a.attrelid = k.conrelid AND a.attnum = key.num ORDER BY place) AS columns
+    FROM pg_constraint k JOIN pg_constraint whole ON whole.oid = k.conparentid AND whole.conrelid = k.conrelid
+    WHERE k.contype = 'f' AND k.conrelid = ANY (CAST(:oids AS oid[]))
+    ORDER BY k.oid
 """)
 
 # Statistics of expressions alone have no kinds to name. The columns are those that they cannot do without.

@@ -3,7 +3,7 @@
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, count
 
 import sqlalchemy as sa
 from psycopg import sql
@@ -15,7 +15,7 @@ from airflow_ingest_provider.core.heirs import hang_on, heirs_of, move_sequences
 from airflow_ingest_provider.core.hidden import HiddenTable, name_statistics
 from airflow_ingest_provider.core.locks import OF_READERS, exclusively, shorten
 from airflow_ingest_provider.core.matviews import Built
-from airflow_ingest_provider.core.names import Name, free_name, temporary_name
+from airflow_ingest_provider.core.names import Name, default_name, free_name, temporary_name
 from airflow_ingest_provider.core.options import Options
 from airflow_ingest_provider.core.proof import Observed
 from airflow_ingest_provider.core.session import FOREIGN_KEY_VIOLATION, run, run_all, sqlstate
@@ -49,6 +49,9 @@ class Prepared:
     on_sequences: tuple[str, ...]
     """The statements that hang on the sequences of identity columns what hangs on the live ones."""
     inbound: tuple[InboundKey, ...]
+    partial_keys: Mapping[str, tuple[str, ...]]
+    """What the new table's foreign keys to partitioned tables have for each partition under passing names, and the
+    columns."""
     taken: frozenset[str]
     """Names that other relations of the schema have, of those that the new table's parts are to have."""
 
@@ -109,6 +112,9 @@ def _prepare(conn: sa.Connection, hiddens: Sequence[HiddenTable], views: Sequenc
     taken = catalog.taken_names(conn, {one.live.oid: list(_wanted(one, new[one.live.oid])) for one in hiddens})
     heirs = [heir for one in hiddens for heir in heirs_of(one, new[one.live.oid], taken[one.live.oid])]
     on_sequences = hang_on(conn, heirs)
+    # From 18 on their names come from that of their foreign key.
+    by_table = (conn.dialect.server_version_info or (0,)) < (18,) and any(one.shape.foreign_keys for one in hiddens)
+    partial_keys = dependents.partial_keys(conn, new_oids) if by_table else {}
     return [
         Prepared(
             hidden,
@@ -118,6 +124,7 @@ def _prepare(conn: sa.Connection, hiddens: Sequence[HiddenTable], views: Sequenc
             revokes[new[oid].oid],
             tuple(on_sequences.get(oid, ())),
             tuple(_from_outside(seen[oid].inbound, names)),
+            partial_keys.get(new[oid].oid, {}),
             taken[oid],
         )
         for oid, hidden in zip(oids, hiddens, strict=True)
@@ -353,8 +360,20 @@ def _give_names(prepared: Prepared) -> Iterator[sql.Composable]:
     for place, index in enumerate(hidden.shape.indexes, start=len(hidden.shape.constraints)):
         free = free_name(index.name, prepared.taken)
         yield statements.rename("INDEX", table.sibling(hidden.temporary(place)), free)
+    yield from _name_partial_keys(prepared)
     yield from name_statistics(hidden.name, hidden.of_columns_that_stay(prepared.live.statistics))
     for column, name in sequence_names(hidden, prepared.new, prepared.taken):
         now = prepared.new.column(column)
         if now is not None and now.sequence is not None:
             yield statements.rename("SEQUENCE", now.sequence, name.name)
+
+
+def _name_partial_keys(prepared: Prepared) -> Iterator[sql.Composable]:
+    """Give them the names that PostgreSQL gives them where a table has its own from the beginning."""
+    hidden, table = prepared.hidden, prepared.table
+    known = {*hidden.shape.part_names, *prepared.partial_keys}
+    for passing, columns in prepared.partial_keys.items():
+        names = (default_name(table.name, columns, f"fkey{number or ''}") for number in count())
+        name = next(name for name in names if name not in known)
+        known.add(name)
+        yield statements.rename_constraint(table, passing, name)
