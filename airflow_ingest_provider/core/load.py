@@ -3,6 +3,7 @@
 import io
 import re
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
@@ -79,7 +80,7 @@ def copy_rows(conn: sa.Connection, target: Target, chunks: Iterator[bytes], firs
         sql.SQL(", ").join(map(sql.Identifier, target.columns)),
         sql.SQL("binary" if binary else "text"),
     )
-    source = _Source(chunks, conn.info)
+    source = _Source(chunks, conn)
     try:
         with _raw(conn).cursor() as cursor:
             if conn.dialect.driver == "psycopg2":
@@ -214,12 +215,30 @@ def _raw(conn: sa.Connection) -> Any:
     return conn.connection.driver_connection
 
 
+@contextmanager
+def _unlocked(raw: Any) -> Iterator[None]:
+    """In the block, psycopg 3 raises an error where the connection is used, instead of waiting for the COPY to end.
+
+    It would wait for ever where the source of the COPY is what uses it, or closes a cursor or the connection itself.
+    """
+    lock = getattr(raw, "lock", None)
+    if lock is None:
+        yield
+        return
+    lock.release()
+    try:
+        yield
+    finally:
+        lock.acquire()
+
+
 class _Source(io.RawIOBase):
     """Chunks, to be iterated or read as a file, that remembers what their source raised."""
 
-    def __init__(self, chunks: Iterator[bytes], info: Mapping[Any, Any]) -> None:
+    def __init__(self, chunks: Iterator[bytes], conn: sa.Connection) -> None:
         self._chunks = chunks
-        self._info = info
+        self._info = conn.info
+        self._raw = _raw(conn)
         self._left = b""
         self.error: BaseException | None = None
 
@@ -227,7 +246,8 @@ class _Source(io.RawIOBase):
         try:
             if self._info.get(_CANCELLED):
                 raise IngestError("the run was cancelled: nothing of this batch was kept; run again to carry on")
-            return next(self._chunks)
+            with _unlocked(self._raw):
+                return next(self._chunks)
         except StopIteration:
             raise
         except BaseException as error:

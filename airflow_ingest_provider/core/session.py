@@ -134,7 +134,7 @@ def check_left_alone(conn: sa.Connection) -> None:
 class Reserved:
     """A connection that the source of a batch's rows cannot use while they are read.
 
-    PostgreSQL takes no statement during a COPY: psycopg 3 would wait for ever, and psycopg2 loses the connection.
+    PostgreSQL takes no statement during a COPY, and psycopg2 loses the connection.
     """
 
     def __init__(self, conn: sa.Connection) -> None:
@@ -163,7 +163,8 @@ class Reserved:
             self._conn.connection.rollback()
 
 
-_USES = ("before_cursor_execute", "commit", "rollback")
+_USES = ("before_execute", "before_cursor_execute", "set_connection_execution_options", "commit", "rollback")
+"""Not the second alone: by then there may be a cursor of the server's, which psycopg2 would close there."""
 
 
 @contextmanager

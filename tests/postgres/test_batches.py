@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import psycopg
 import pyarrow as pa
 import pytest
 import sqlalchemy as sa
@@ -252,14 +253,43 @@ def test_a_query_of_a_source_that_fails_leaves_the_connection_outside_a_transact
     assert is_usable(conn)
 
 
+def stream(conn: sa.Connection) -> None:
+    conn.execution_options(stream_results=True).scalar(sa.text("SELECT 1"))
+
+
+def stream_once(conn: sa.Connection) -> None:
+    conn.execute(sa.text("SELECT 1"), execution_options={"yield_per": 10})
+
+
+def stream_text(conn: sa.Connection) -> None:
+    conn.exec_driver_sql("SELECT 1", execution_options={"stream_results": True})
+
+
+def inspect(conn: sa.Connection) -> None:
+    sa.inspect(conn).get_table_names()
+
+
 @pytest.mark.parametrize("key", [True, False])
 @pytest.mark.parametrize(
-    "use", [query, transaction, sa.Connection.commit, sa.Connection.rollback, sa.Connection.begin_nested]
+    "use",
+    [
+        query,
+        stream,
+        stream_once,
+        stream_text,
+        inspect,
+        transaction,
+        sa.Connection.commit,
+        sa.Connection.rollback,
+        sa.Connection.begin_nested,
+    ],
 )
 @pytest.mark.parametrize("frame", [True, False])
 def test_rows_that_use_the_connection_while_they_are_read_are_told_so(
-    conn: sa.Connection, use: Callable[[sa.Connection], None], key: bool, frame: bool
+    conn: sa.Connection, use: Callable[[sa.Connection], None], key: bool, frame: bool, driver: str
 ) -> None:
+    if use is stream_text and driver == "psycopg2":
+        pytest.skip("psycopg2 closes the cursor on the server, and loses the connection")
     id_ = sa.Column("id", sa.Integer, primary_key=key, autoincrement=False)
     table = sa.Table("people", sa.MetaData(), id_)
     load(conn, table, [(-1,)])
@@ -277,3 +307,41 @@ def test_rows_that_use_the_connection_while_they_are_read_are_told_so(
     assert is_usable(conn)
     assert rows_of(conn) == [(-1,)]
     load(conn, table, [(1,)])
+
+
+def with_block(conn: sa.Connection) -> None:
+    with conn:
+        pass
+
+
+@pytest.mark.parametrize("use", [sa.Connection.close, with_block])
+def test_rows_that_close_the_connection_while_they_are_read_are_told_so(
+    conn: sa.Connection, other: sa.Connection, use: Callable[[sa.Connection], None]
+) -> None:
+    table = people()
+    load(conn, table, [(-1, "a", 1)])
+
+    def rows() -> Iterator[Any]:
+        yield from ((table, (number, "a", 1)) for number in range(5000))
+        use(conn)
+
+    with pytest.raises(IngestError, match="the rows of a batch used conn while they were read"):
+        ingest(conn, table.metadata, lambda mark: [(2, None, rows())])
+    assert conn.closed
+    assert rows_of(other) == [(-1, "a", 1)]
+
+
+@pytest.mark.parametrize("driver", ["psycopg"])  # psycopg2 loses the connection, and says so
+def test_rows_that_use_the_connection_of_the_driver_are_told_so(conn: sa.Connection) -> None:
+    table = people()
+    raw = conn.connection.driver_connection
+    assert raw is not None
+
+    def rows() -> Iterator[Any]:
+        yield from ((table, (number, "a", 1)) for number in range(5000))
+        raw.cursor().execute("SELECT 1")
+
+    with pytest.raises(psycopg.OperationalError, match="another command is already in progress"):
+        ingest(conn, table.metadata, lambda mark: [(2, None, rows())])
+    assert is_usable(conn)
+    assert rows_of(conn) == []
