@@ -99,6 +99,37 @@ def test_memory_does_not_grow_with_the_width_of_rows(
     assert peak_kilobytes(url, 200, WIDE, kind) < 100 * 1024
 
 
+@pytest.mark.parametrize("slow", ["frames", "high watermark", "callback"])
+def test_a_server_that_ends_idle_transactions_lets_a_slow_source_go_on(
+    engine: sa.Engine, other: sa.Connection, slow: str
+) -> None:
+    table = people()
+    idle = sa.text(
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND state = 'idle in transaction' "
+        "AND clock_timestamp() > state_change + interval '0.2 s'"
+    )
+
+    def wait(at: str) -> None:
+        deadline = time.monotonic() + 10
+        while at == slow and not other.scalar(idle) and time.monotonic() < deadline:
+            time.sleep(0.01)
+
+    def frames() -> Iterator[Any]:
+        for number in range(3):
+            yield table, pa.table({"id": [number], "name": ["a"], "age": [number]})
+            wait("frames")
+
+    def mark() -> int:
+        wait("high watermark")
+        return 1
+
+    impatient = {"options": "-c idle_in_transaction_session_timeout=50"}
+    with sa.create_engine(engine.url, poolclass=sa.NullPool, connect_args=impatient).connect() as conn:
+        ingest(conn, table.metadata, lambda _: [(mark, None, frames())], lambda *_: wait("callback"))
+        assert rows_of(conn, "SELECT count(*) FROM people") == [(3,)]
+        assert rows_of(conn, "SHOW idle_in_transaction_session_timeout") == [("50ms",)]
+
+
 @pytest.mark.parametrize("key", [True, False])
 def test_rows_of_several_tables_may_come_mixed(conn: sa.Connection, key: bool) -> None:
     metadata = sa.MetaData()
