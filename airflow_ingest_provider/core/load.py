@@ -48,6 +48,18 @@ def check_connection(conn: object) -> None:
             "conn is in AUTOCOMMIT mode, in which nothing can be rolled back: expected the default isolation level; "
             "pass conn.execution_options(isolation_level='READ COMMITTED')"
         )
+    streaming = [option for option in ("stream_results", "yield_per") if conn.get_execution_options().get(option)]
+    if streaming:
+        raise IngestError(
+            f"conn reads all results through cursors of the server, by its execution option {' and '.join(streaming)}: "
+            "expected one that does not, since most of a run's statements have none; pass "
+            f"conn.execution_options({', '.join(f'{option}=None' for option in streaming)})"
+        )
+    if getattr(_raw(conn), "prepare_threshold", None) == 0:
+        raise IngestError(
+            "conn prepares every statement, by its prepare_threshold of 0: expected one that does not, since a run "
+            "sends several in one round trip; pass connect_args={'prepare_threshold': None} to create_engine"
+        )
 
 
 def check_dialect(given: str, dialect: sa.Dialect | type[sa.Dialect]) -> None:

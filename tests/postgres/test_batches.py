@@ -110,9 +110,8 @@ def test_a_server_that_ends_idle_transactions_lets_a_slow_source_go_on(
     )
 
     def wait(at: str) -> None:
-        deadline = time.monotonic() + 10
-        while at == slow and not other.scalar(idle) and time.monotonic() < deadline:
-            time.sleep(0.01)
+        if at == slow:
+            until(lambda: bool(other.scalar(idle)))
 
     def frames() -> Iterator[Any]:
         for number in range(3):

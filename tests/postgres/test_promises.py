@@ -676,6 +676,30 @@ def test_an_autocommit_connection_is_refused(engine: sa.Engine) -> None:
         load(conn, people(), [(1, "a", 1)])
 
 
+@pytest.mark.parametrize("option", ["stream_results", "yield_per"])
+def test_a_connection_that_streams_all_results_is_refused(engine: sa.Engine, option: str) -> None:
+    with engine.execution_options(**{option: 10}).connect() as conn:
+        with pytest.raises(IngestError, match=rf"pass conn\.execution_options\({option}=None\)"):
+            load(conn, people(), [(1, "a", 1)])
+        load(conn.execution_options(**{option: None}), people(), [(1, "a", 1)])
+
+
+@pytest.mark.parametrize("driver", ["psycopg"])
+def test_a_connection_that_prepares_every_statement_is_refused(engine: sa.Engine) -> None:
+    every = sa.create_engine(engine.url, poolclass=sa.NullPool, connect_args={"prepare_threshold": 0})
+    with every.connect() as conn, pytest.raises(IngestError, match="'prepare_threshold': None"):
+        load(conn, people(), [(1, "a", 1)])
+
+
+@pytest.mark.parametrize("threshold", [1, None])
+@pytest.mark.parametrize("driver", ["psycopg"])
+def test_a_connection_that_prepares_some_statements_is_served(engine: sa.Engine, threshold: int | None) -> None:
+    some = sa.create_engine(engine.url, poolclass=sa.NullPool, connect_args={"prepare_threshold": threshold})
+    with some.connect() as conn:
+        for number in range(3):
+            load(conn, people(), [(number, "a", 1)], [(number, "b", 1)])
+
+
 @pytest.mark.parametrize("isolation", ["REPEATABLE READ", "SERIALIZABLE"])
 def test_an_engine_of_another_isolation_level_is_served(engine: sa.Engine, isolation: str) -> None:
     with engine.execution_options(isolation_level=isolation).connect() as conn:
