@@ -12,11 +12,11 @@ from psycopg import sql
 from airflow_ingest_provider.core import catalog, watermark
 from airflow_ingest_provider.core.checks import check_role
 from airflow_ingest_provider.core.errors import ConcurrentIngestError
+from airflow_ingest_provider.core.loaded import LoadedTable
 from airflow_ingest_provider.core.locks import one_run_at_a_time, released
 from airflow_ingest_provider.core.names import Name
 from airflow_ingest_provider.core.options import Options
 from airflow_ingest_provider.core.session import explained, run_all, set_maintenance_work_mem, transaction
-from airflow_ingest_provider.core.target import LoadedTable
 from airflow_ingest_provider.core.watermark import State
 
 logger = logging.getLogger(__name__)

@@ -73,7 +73,7 @@ def check_dialect(given: str, dialect: sa.Dialect | type[sa.Dialect]) -> None:
 
 
 @dataclass(frozen=True)
-class Target:
+class Destination:
     """Where a COPY goes: the relation, the columns, and how messages call the table that the rows are for."""
 
     relation: Name
@@ -81,15 +81,17 @@ class Target:
     table: str
 
 
-def copy_rows(conn: sa.Connection, target: Target, chunks: Iterator[bytes], first_row: int, *, binary: bool) -> int:
+def copy_rows(
+    conn: sa.Connection, destination: Destination, chunks: Iterator[bytes], first_row: int, *, binary: bool
+) -> int:
     """Stream encoded rows into a relation, in the open transaction; how many PostgreSQL wrote.
 
     `first_row` is the number of the first row within its batch. Raises RowError for a row that PostgreSQL refuses, and
     what else it says as SQLAlchemy does; what the source of the chunks raises passes through as it is.
     """
     statement = sql.SQL("COPY {} ({}) FROM STDIN WITH (FORMAT {}, ENCODING 'UTF8')").format(
-        target.relation.sql,
-        sql.SQL(", ").join(map(sql.Identifier, target.columns)),
+        destination.relation.sql,
+        sql.SQL(", ").join(map(sql.Identifier, destination.columns)),
         sql.SQL("binary" if binary else "text"),
     )
     source = _Source(chunks, conn)
@@ -105,11 +107,11 @@ def copy_rows(conn: sa.Connection, target: Target, chunks: Iterator[bytes], firs
     except Exception as error:
         if source.error is not None:
             raise source.error from None  # psycopg2 hides it behind a QueryCanceled of its own
-        raise_row_error(error, target.table, _copy_place(error, target, first_row))
+        raise_row_error(error, destination.table, _copy_place(error, destination, first_row))
         if _sqlstate(error) == _QUERY_CANCELED:
             raise IngestError(
-                f"{target.table}: PostgreSQL ended the COPY ({_first_line(error)}): nothing of this batch was kept; "
-                "where that is a statement_timeout, raise it for the role, since a COPY takes as long as its source"
+                f"{destination.table}: PostgreSQL ended the COPY ({_first_line(error)}): nothing of this batch was "
+                "kept; where that is a statement_timeout, raise it for the role, since a COPY takes as long as its source"
             ) from None
         if not isinstance(error, conn.dialect.loaded_dbapi.Error):
             raise
@@ -192,15 +194,15 @@ def _first_line(error: Exception) -> str:
     return str(error).partition("\n")[0].strip()
 
 
-def _copy_place(error: Exception, target: Target, first_row: int) -> tuple[int | None, str | None]:
+def _copy_place(error: Exception, destination: Destination, first_row: int) -> tuple[int | None, str | None]:
     """Row number and column from the CONTEXT of a failed COPY, which quotes no names: so they are looked for whole."""
     diagnosis = getattr(error, "diag", None)
     context = (diagnosis and diagnosis.context) or ""
-    line = re.search(rf"^COPY {re.escape(target.relation.name)}, line (\d+)", context, re.MULTILINE)
+    line = re.search(rf"^COPY {re.escape(destination.relation.name)}, line (\d+)", context, re.MULTILINE)
     if line is None:
         return None, None
     rest = context[line.end() :]
-    named = [name for name in target.columns if re.match(rf", column {re.escape(name)}(:|$)", rest, re.MULTILINE)]
+    named = [name for name in destination.columns if re.match(rf", column {re.escape(name)}(:|$)", rest, re.MULTILINE)]
     return first_row + int(line[1]) - 1, max(named, key=len, default=None)
 
 

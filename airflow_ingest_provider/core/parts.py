@@ -10,11 +10,11 @@ from airflow_ingest_provider.core import analyze, hidden
 from airflow_ingest_provider.core.batches import Chunk
 from airflow_ingest_provider.core.in_place import Reference
 from airflow_ingest_provider.core.load import check_deferred, copy_rows
+from airflow_ingest_provider.core.loaded import BatchTable, LoadedTable
 from airflow_ingest_provider.core.merge import Merged
 from airflow_ingest_provider.core.options import Options
 from airflow_ingest_provider.core.routing import Run, recogniser, runs
 from airflow_ingest_provider.core.session import explained, reserved
-from airflow_ingest_provider.core.target import BatchTable, LoadedTable
 
 logger = logging.getLogger(__name__)
 
@@ -23,16 +23,16 @@ _PROGRESS_SECONDS = 5.0
 
 def copy_parts(conn: sa.Connection, parts: Sequence[BatchTable], chunks: Iterator[Chunk]) -> None:
     """Copy a batch's rows to where each table has them until they are merged."""
-    targets = {part.buffer.table: part for part in parts}
-    buffers = {name: part.buffer for name, part in targets.items()}
+    by_name = {part.buffer.table: part for part in parts}
+    buffers = {name: part.buffer for name, part in by_name.items()}
     skipped: set[str] = set()
     recognise = recogniser({part.loaded.table: part.buffer for part in parts}, skipped.add)
     with reserved(conn) as reservation:
         for run in runs(chunks, buffers, recognise):
-            part = targets[run.table]
+            part = by_name[run.table]
             with reservation.for_us(), explained():
-                target = part.copy_target(conn)
-            part.written += copy_rows(conn, target, _with_progress(run, part), run.first_row, binary=run.binary)
+                destination = part.destination(conn)
+            part.written += copy_rows(conn, destination, _with_progress(run, part), run.first_row, binary=run.binary)
     if skipped:
         logger.warning("rows of %s were skipped: not in the metadata", ", ".join(sorted(skipped)))
 

@@ -15,13 +15,13 @@ from airflow_ingest_provider.core.declared import tables_of
 from airflow_ingest_provider.core.errors import DefinitionError
 from airflow_ingest_provider.core.hidden import try_conversions
 from airflow_ingest_provider.core.load import check_connection
+from airflow_ingest_provider.core.loaded import LoadedTable, Refresh, locate, parents_first, plan_tables
 from airflow_ingest_provider.core.migrate import explained as explained_of_rows
 from airflow_ingest_provider.core.names import Name
 from airflow_ingest_provider.core.options import Delete, Migrate, Options, Replace
 from airflow_ingest_provider.core.plan import IngestPlan, Planned, TablePlan
 from airflow_ingest_provider.core.refresh import choose_refreshes
 from airflow_ingest_provider.core.session import explained, transaction
-from airflow_ingest_provider.core.target import LoadedTable, Refresh, find_tables, parents_first, plan_tables
 
 
 def ingest_plan(
@@ -47,7 +47,7 @@ def ingest_plan(
     callback.check(on_before_visible)
     tables = tables_of(metadata)
     with transaction(conn), explained():
-        found = find_tables(conn, tables)
+        found = locate(conn, tables)
         check_conversions(options.conversions, [(table, name) for table, (name, _) in zip(tables, found, strict=True)])
         there = [(table, name) for table, (name, oid) in zip(tables, found, strict=True) if oid is not None]
         plans = _plans(conn, metadata, there, on_before_visible, options) if there else {}

@@ -10,9 +10,9 @@ from airflow_ingest_provider.core import callback, catalog, dependents, walls
 from airflow_ingest_provider.core.callback import OnBeforeVisible, do_nothing
 from airflow_ingest_provider.core.dependents import InboundKey
 from airflow_ingest_provider.core.errors import DefinitionError, RowError
+from airflow_ingest_provider.core.loaded import BatchTable, LoadedTable, Refresh, share_changed
 from airflow_ingest_provider.core.names import Name
 from airflow_ingest_provider.core.options import Options, Replace
-from airflow_ingest_provider.core.target import BatchTable, LoadedTable, Refresh, share_changed
 
 logger = logging.getLogger(__name__)
 

@@ -18,6 +18,16 @@ from airflow_ingest_provider.core.conversions import check_conversions
 from airflow_ingest_provider.core.declared import create_types, tables_of
 from airflow_ingest_provider.core.differences import EnumExtended
 from airflow_ingest_provider.core.errors import DefinitionError
+from airflow_ingest_provider.core.loaded import (
+    BatchTable,
+    LoadedTable,
+    Refresh,
+    Way,
+    locate,
+    parents_first,
+    plan_tables,
+    way,
+)
 from airflow_ingest_provider.core.locks import hold_writers
 from airflow_ingest_provider.core.merge import Merged
 from airflow_ingest_provider.core.names import Name
@@ -37,16 +47,6 @@ from airflow_ingest_provider.core.session import explained, transaction
 from airflow_ingest_provider.core.shape import ForeignKeyShape
 from airflow_ingest_provider.core.steps import Steps, clear_leftovers
 from airflow_ingest_provider.core.swap import swap
-from airflow_ingest_provider.core.target import (
-    BatchTable,
-    LoadedTable,
-    Refresh,
-    Way,
-    find_tables,
-    parents_first,
-    plan_tables,
-    way,
-)
 from airflow_ingest_provider.core.walls import INSERT, UPDATE
 from airflow_ingest_provider.core.watermark import State
 
@@ -66,7 +66,7 @@ class IngestRun:
         self._options = options
         declared = tables_of(metadata)
         with transaction(conn), explained():
-            found = find_tables(conn, declared)
+            found = locate(conn, declared)
         check_conversions(
             options.conversions, [(table, name) for table, (name, _) in zip(declared, found, strict=True)]
         )

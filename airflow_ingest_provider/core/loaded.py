@@ -1,4 +1,4 @@
-"""One table of a run: where its rows go in a batch, and what has become of them so far."""
+"""The tables of a run: where the rows of each go in a batch, and what has become of them so far."""
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -15,8 +15,7 @@ from airflow_ingest_provider.core.errors import DefinitionError, RowError
 from airflow_ingest_provider.core.formats import column_formats
 from airflow_ingest_provider.core.hidden import HiddenTable
 from airflow_ingest_provider.core.in_place import Compared, Reference
-from airflow_ingest_provider.core.load import Target as CopyTarget
-from airflow_ingest_provider.core.load import copy_rows, raise_row_error
+from airflow_ingest_provider.core.load import Destination, copy_rows, raise_row_error
 from airflow_ingest_provider.core.merge import Merged
 from airflow_ingest_provider.core.names import Name, temporary_name
 from airflow_ingest_provider.core.plan import Planned
@@ -126,12 +125,12 @@ class BatchTable:
         """Whether the batch changes anything of the table: it brought rows, or the old ones go."""
         return self._destination is not None
 
-    def copy_target(self, conn: sa.Connection) -> CopyTarget:
+    def destination(self, conn: sa.Connection) -> Destination:
         """Where COPY writes the rows; made when the first ones have come, or the old ones go whatever comes."""
         if self._destination is None:
             self._destination = self._make_destination(conn, self._token)
         columns = tuple(column.name for column in self._shape.loaded_columns)
-        return CopyTarget(self._destination, columns, str(self.loaded.name))
+        return Destination(self._destination, columns, str(self.loaded.name))
 
     def _make_destination(self, conn: sa.Connection, token: str) -> Name:
         if self.way is Way.HIDDEN and self.loaded.planned is not None:
@@ -313,12 +312,12 @@ def share_changed(conn: sa.Connection, loaded: LoadedTable, rows: Sequence[Any],
     with rolled_back(conn):
         part = BatchTable(conn, loaded, token, Way.STAGED, upserts=True)
         part.buffer.add(list(rows))
-        target = part.copy_target(conn)
-        copy_rows(conn, target, part.buffer.take_all(), 1, binary=False)
+        destination = part.destination(conn)
+        copy_rows(conn, destination, part.buffer.take_all(), 1, binary=False)
         if frame is not None:
             part.buffer.add_frame(frame)
             for run in part.buffer.frame_runs():
-                copy_rows(conn, target, run.chunks, run.first_row, binary=run.binary)
+                copy_rows(conn, destination, run.chunks, run.first_row, binary=run.binary)
         return part.share_changed(conn, part.buffer.received)
 
 
@@ -353,7 +352,7 @@ def plan_tables(
     return planned
 
 
-def find_tables(conn: sa.Connection, tables: Sequence[sa.Table]) -> list[tuple[Name, int | None]]:
+def locate(conn: sa.Connection, tables: Sequence[sa.Table]) -> list[tuple[Name, int | None]]:
     """The qualified names that declared tables have on this connection, and their OIDs (None: there is none)."""
     found = catalog.find_tables(conn, tables)
     names = [name for name, _ in found]
