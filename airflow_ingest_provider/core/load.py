@@ -111,7 +111,7 @@ def copy_rows(
         if _sqlstate(error) == _QUERY_CANCELED:
             raise IngestError(
                 f"{destination.table}: PostgreSQL ended the COPY ({_first_line(error)}): nothing of this batch was "
-                "kept; where that is a statement_timeout, raise it for the role, since a COPY takes as long as its source"
+                "kept; where that is a statement_timeout, raise it for the role: a COPY takes as long as its source"
             ) from None
         if not isinstance(error, conn.dialect.loaded_dbapi.Error):
             raise
