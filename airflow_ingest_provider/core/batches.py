@@ -1,7 +1,7 @@
 """The batches of a source, and the rows and Arrow objects of one as they arrive: some at a time, by table."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, closing, nullcontext
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from itertools import chain, islice
 from types import ModuleType
@@ -238,6 +238,18 @@ def closed_after(batches: Any) -> AbstractContextManager[Iterable[Any]]:
             "triples, as a generator function gives"
         )
     return closing(cast("Any", batches)) if hasattr(batches, "close") else nullcontext(batches)
+
+
+@contextmanager
+def closed_if_it_fails(rows: Any) -> Iterator[Any]:
+    """A batch's rows, closed where the block raises, and before `batches` is, which may hold what they use."""
+    iterator = iter(rows) if isinstance(rows, Iterable) else rows
+    try:
+        yield iterator
+    except BaseException:
+        if hasattr(iterator, "close"):
+            iterator.close()
+        raise
 
 
 def triple(batch: Any) -> Batch:

@@ -8,7 +8,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from airflow_ingest_provider.core import callback
-from airflow_ingest_provider.core.batches import Batch, check_batches, closed_after, started, triple
+from airflow_ingest_provider.core.batches import Batch, check_batches, closed_after, closed_if_it_fails, started, triple
 from airflow_ingest_provider.core.callback import OnBeforeVisible, do_nothing
 from airflow_ingest_provider.core.load import check_connection
 from airflow_ingest_provider.core.options import Delete, HighWatermark, Migrate, Options, Replace, Upsert, Visibility
@@ -108,10 +108,11 @@ def ingest(
         with closed_after(batches(start)) as all_batches:
             for batch in all_batches:
                 mark, batch_metadata, rows = triple(batch)
-                arrived = started(rows)
-                check_left_alone(conn)
-                run.migrate_once()
-                run.load(mark, batch_metadata, arrived)
+                with closed_if_it_fails(rows) as given:
+                    arrived = started(given)
+                    check_left_alone(conn)
+                    run.migrate_once()
+                    run.load(mark, batch_metadata, arrived)
         check_left_alone(conn)
     finally:
         conn.rollback()  # what a source began that raised

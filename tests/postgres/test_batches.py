@@ -140,18 +140,32 @@ def test_rows_of_several_tables_may_come_mixed(conn: sa.Connection, key: bool) -
         assert rows_of(conn, f"SELECT id FROM t{place} ORDER BY id") == [(n,) for n in range(place, 7000, 7)]
 
 
-def test_generators_are_closed_when_a_run_fails(conn: sa.Connection) -> None:
-    closed = []
+@pytest.mark.parametrize("bad", [None, 0, 3, 5000, 7999])
+def test_generators_are_closed_when_a_run_fails(conn: sa.Connection, bad: int | None) -> None:
+    """Those of rows before the one of batches; None for a run that fails after its rows."""
+    closed: list[str] = []
 
-    def batches(mark: Any) -> Any:
+    table = people()
+
+    def rows() -> Iterator[Any]:
         try:
-            yield 1, None, [(people(), (1, "a", "old"))]
+            for number in range(8000):
+                yield table, (number, "a", 1.5 if number == bad else number)
         finally:
-            closed.append(True)
+            closed.append("rows")
 
-    with pytest.raises(Exception, match="age"):
-        ingest(conn, people().metadata, batches)
-    assert closed == [True]
+    def batches(mark: Any) -> Iterator[Any]:
+        try:
+            yield 1, None, rows()
+        finally:
+            closed.append("batches")
+
+    def fail(conn: sa.Connection, batch_metadata: Any) -> None:
+        raise ValueError("its age")
+
+    with pytest.raises(Exception, match="age") as raised:
+        ingest(conn, table.metadata, batches, fail)
+    assert closed == ["rows", "batches"], raised  # while the error holds its frames
 
 
 def test_a_source_may_be_a_query_of_the_same_server(conn: sa.Connection, engine: sa.Engine) -> None:
