@@ -16,7 +16,14 @@ from airflow_ingest_provider.core.loaded import LoadedTable
 from airflow_ingest_provider.core.locks import one_run_at_a_time, released
 from airflow_ingest_provider.core.names import Name
 from airflow_ingest_provider.core.options import Options
-from airflow_ingest_provider.core.session import explained, run_all, set_maintenance_work_mem, transaction
+from airflow_ingest_provider.core.session import (
+    UNDEFINED_TABLE,
+    explained,
+    run_all,
+    set_maintenance_work_mem,
+    sqlstate,
+    transaction,
+)
 from airflow_ingest_provider.core.watermark import State
 
 logger = logging.getLogger(__name__)
@@ -83,10 +90,16 @@ class Claim:
         write. Nobody else changes the comments from here on.
         """
         lock = sql.SQL("LOCK TABLE ONLY {} IN SHARE UPDATE EXCLUSIVE MODE")
-        if tables:
-            with explained():
+        if not tables:
+            return
+        with explained():
+            try:
                 run_all(self._conn, [lock.format(loaded.name.sql) for loaded in tables])
-                self.check_untouched()
+            except sa.exc.DBAPIError as error:
+                if sqlstate(error) != UNDEFINED_TABLE:
+                    raise
+                raise _dropped(*(loaded.name for loaded in tables)) from error
+            self.check_untouched()
 
     def save(self, tables: Sequence[LoadedTable], mark: watermark.Mark | None = None) -> None:
         """Store that this run has the tables; the high watermark, where one is given, with the first of all."""
@@ -109,5 +122,8 @@ class Claim:
         return uuid.uuid5(uuid.UUID(self._run_id), f"{loaded.name} {use}").hex[:20]
 
 
-def _dropped(name: Name) -> ConcurrentIngestError:
-    return ConcurrentIngestError(f"{name} was dropped during this run: run again to create it anew")
+def _dropped(*names: Name) -> ConcurrentIngestError:
+    one_of = "one of " * (len(names) > 1)
+    return ConcurrentIngestError(
+        f"{one_of}{', '.join(map(str, names))} was dropped during this run: run again to create it anew"
+    )

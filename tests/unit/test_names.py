@@ -129,9 +129,11 @@ def test_names_lock_by_schema_and_name_in_64_bits() -> None:
 @pytest.mark.parametrize(
     ("name", "temporary"),
     [
-        (temporary_name("abc"), True),
-        (temporary_name("abc", "step12"), True),
-        ("_ingest_anything", True),
+        (temporary_name("0123456789abcdef0123"), True),
+        (temporary_name("0123456789abcdef0123", "step12"), True),
+        (temporary_name("0123456789abcdef0123")[:32], True),
+        ("_ingest_anything", False),
+        ("_ingest_log_pkey", False),
         ("ingest_people", False),
         ("people_ingest_", False),
         ("_Ingest_table_abc", False),

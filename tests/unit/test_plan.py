@@ -326,9 +326,9 @@ KEYS = {
         facts=Facts(needed={"t_a_key": "foreign key of_t needs it"}),
     ),
     "what a killed run left": Case(
-        (A, check("_ingest_step0_x", "a IS NOT NULL", "a")),
+        (A, check("_ingest_step0_0123456789ab", "a IS NOT NULL", "a")),
         (A,),
-        ("dropped _ingest_step0_x: CHECK ((a IS NOT NULL))",),
+        ("dropped _ingest_step0_0123456789ab: CHECK ((a IS NOT NULL))",),
         IN_PLACE,
     ),
     "check added": Case(
@@ -410,9 +410,9 @@ REFERENCES = {
         ),
     ),
     "that a killed run left": Case(
-        (A, reference("_ingest_step0_x", "a", validated=False)),
+        (A, reference("_ingest_step0_0123456789ab", "a", validated=False)),
         (A, reference("t_a_fkey", "a")),
-        ("dropped _ingest_step0_x: a foreign key to public.parent", "added a foreign key to public.parent"),
+        ("dropped _ingest_step0_0123456789ab: a foreign key to public.parent", "added a foreign key to public.parent"),
         STEPS,
         risks=("refused if stored rows refer to no row of public.parent",),
     ),
