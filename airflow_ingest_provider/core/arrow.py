@@ -11,15 +11,14 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any
-from uuid import UUID
 
 import pgpq
 import pyarrow as pa
 import pyarrow.compute as pc
 from pgpq.encoders import StringEncoderBuilder
 from pgpq.schema import Jsonb
-from psycopg.types.json import Json
 
+from airflow_ingest_provider.core.arrow_rows import as_rows, extension
 from airflow_ingest_provider.core.encode import ColumnFormat
 from airflow_ingest_provider.core.errors import RowError
 from airflow_ingest_provider.core.shape import TypeShape
@@ -36,8 +35,16 @@ Piece = Any
 """A pyarrow.RecordBatch in the types of the table's columns, or a list of rows."""
 
 
+@dataclass(frozen=True)
+class Begun:
+    """A pyarrow.RecordBatchReader of an object, and what that is."""
+
+    reader: Any
+    kind: str
+
+
 def begun(source: Any, rows: int) -> tuple[Any, Any]:
-    """A pyarrow.RecordBatchReader of the object, once its first record batch has arrived: sources start late.
+    """The object as one that has begun, once its first record batch has arrived: sources start late.
 
     With it come the first rows, so many at most, as a pyarrow.RecordBatch; None where there is none. What is no table
     of columns is given back as it is, for `pieces` to refuse.
@@ -47,9 +54,9 @@ def begun(source: Any, rows: int) -> tuple[Any, Any]:
     except (pa.ArrowException, TypeError):
         return source, None
     first = next(reader, None)
-    if first is None:
-        return pa.RecordBatchReader.from_batches(reader.schema, []), None
-    return pa.RecordBatchReader.from_batches(reader.schema, chain([first], reader)), first.slice(0, rows)
+    batches = chain([] if first is None else [first], reader)
+    again = Begun(pa.RecordBatchReader.from_batches(reader.schema, batches), _kind(source))
+    return again, None if first is None else first.slice(0, rows)
 
 
 def pieces(source: Any, table: str, columns: Sequence[ColumnFormat], first_row: int) -> Iterator[Piece]:
@@ -59,9 +66,9 @@ def pieces(source: Any, table: str, columns: Sequence[ColumnFormat], first_row: 
     """
     try:
         reader = _reader(source)
-    except (pa.ArrowException, TypeError) as error:
-        problem = f"its Arrow data is no table of columns ({error}): pass a table, a record batch or a stream of them"
-        raise RowError(problem, table=table, row_number=first_row, value_type=type(source).__name__) from None
+    except (pa.ArrowException, TypeError):
+        # Without the error, which quotes a value.
+        raise RowError(_no_table(source), table=table, row_number=first_row, value_type=_kind(source)) from None
     names = [name for name in reader.schema.names if not _PANDAS_INDEX.fullmatch(name)]
     _check_names(names, source, table, columns, first_row)
     casts = [_cast(column, reader.schema.field(column.name).type) for column in columns]
@@ -70,7 +77,7 @@ def pieces(source: Any, table: str, columns: Sequence[ColumnFormat], first_row: 
         for start in range(0, batch.num_rows, rows):
             piece = batch.slice(start, rows)
             given = [piece.column(column.name) for column in columns]
-            yield _as_binary(given, columns, casts) or _as_rows(given, table, columns, first_row)
+            yield _as_binary(given, columns, casts) or as_rows(given, table, columns, first_row)
             first_row += piece.num_rows
 
 
@@ -91,7 +98,27 @@ def binary(batches: Iterable[Any], columns: Sequence[ColumnFormat]) -> Iterator[
         yield encoder.finish()
 
 
+def _kind(source: Any) -> str:
+    return source.kind if isinstance(source, Begun) else type(source).__name__
+
+
+def _no_table(source: Any) -> str:
+    """Why there is no reader of an object: pandas looks for the types of columns of Python objects at that time."""
+    dtypes: Any = getattr(source, "dtypes", None)
+    objects = [name for name, dtype in dtypes.items() if str(dtype) == "object"] if hasattr(dtypes, "items") else []
+    if objects:
+        return (
+            f"one of its columns of dtype object ({', '.join(map(repr, objects))}) holds values of several types, or "
+            "of one that Arrow does not have: give each column one type, or pass its rows as tuples"
+        )
+    return (
+        "its Arrow data is no table of columns: pass a table, a record batch or a stream of them, or a row as a tuple"
+    )
+
+
 def _reader(source: Any) -> Any:
+    if isinstance(source, Begun):
+        return source.reader
     if isinstance(source, pa.RecordBatchReader):
         return source
     if hasattr(source, "__arrow_c_stream__"):
@@ -118,7 +145,7 @@ def _check_names(
             f"{', '.join(map(repr, expected))}",
             table=table,
             row_number=first_row,
-            value_type=type(source).__name__,
+            value_type=_kind(source),
         )
 
 
@@ -137,10 +164,14 @@ def _encoder(schema: Any, columns: Sequence[ColumnFormat]) -> Any:
 
 @dataclass(frozen=True)
 class _Cast:
-    """The Arrow types to go through, each of which holds the value or fails, and the longest text that fits."""
+    """The Arrow types to go through, each of which holds the value or fails.
+
+    `longest` is the longest text that fits, `earliest` the first day or microsecond, as Arrow counts them.
+    """
 
     types: tuple[Any, ...]
     longest: int | None = None
+    earliest: int | None = None
 
     def __call__(self, column: Any) -> Any:
         """The column, or None where a value would change."""
@@ -151,8 +182,17 @@ class _Cast:
                 column = column if column.type == type_ else column.cast(type_)
         except pa.ArrowException:
             return None
-        longest = self.longest is not None and pc.max(pc.utf8_length(column)).as_py()
-        return None if longest and longest > self.longest else column
+        return column if self._fits(column) else None
+
+    def _fits(self, column: Any) -> bool:
+        if self.longest is not None:
+            longest = pc.max(pc.utf8_length(column)).as_py()
+            return longest is None or bool(longest <= self.longest)
+        if self.earliest is not None:
+            values = column.flatten() if _is_list(column.type) else column
+            earliest = pc.min(values.view(pa.int32() if pa.types.is_date32(values.type) else pa.int64())).as_py()
+            return earliest is None or bool(earliest >= self.earliest)
+        return True
 
 
 def _as_binary(given: Sequence[Any], columns: Sequence[ColumnFormat], casts: Sequence[_Cast | None]) -> Any | None:
@@ -189,7 +229,7 @@ def _array_cast(type_: TypeShape, given: Any) -> _Cast | None:
     if element is None or element.name not in _ELEMENTS or not _is_list(given):
         return None
     inner = _CASTS[element.name](element, given.value_type)
-    return _Cast((pa.list_(inner.types[-1]),)) if inner and len(inner.types) == 1 else None
+    return _Cast((pa.list_(inner.types[-1]),), earliest=inner.earliest) if inner and len(inner.types) == 1 else None
 
 
 _ELEMENTS = frozenset({"bool", "int2", "int4", "int8", "float4", "float8", "text", "date"})
@@ -238,20 +278,22 @@ def _uuid(_: TypeShape, given: Any) -> _Cast | None:
 
 
 def _is_uuid(type_: Any) -> bool:
-    return _extension(type_) == "arrow.uuid" or (pa.types.is_fixed_size_binary(type_) and type_.byte_width == 16)
+    return extension(type_) == "arrow.uuid" or (pa.types.is_fixed_size_binary(type_) and type_.byte_width == 16)
 
 
 def _json(_: TypeShape, given: Any) -> _Cast | None:
     """Text that is marked as JSON. Other text is a JSON string, as it is in a row."""
-    return _Cast((pa.string(),)) if _extension(given) == "arrow.json" else None
+    return _Cast((pa.string(),)) if extension(given) == "arrow.json" else None
 
 
-def _extension(type_: Any) -> str | None:
-    return getattr(type_, "extension_name", None)
+_EARLIEST_DAY = -2_440_588
+"""PostgreSQL's, the first of the Julian days. For what is earlier pgpq has no form, or that of -infinity."""
+
+_DAY = 86_400_000_000
 
 
 def _date(_: TypeShape, given: Any) -> _Cast | None:
-    return _Cast((pa.date32(),)) if pa.types.is_date32(given) else None
+    return _Cast((pa.date32(),), earliest=_EARLIEST_DAY) if pa.types.is_date32(given) else None
 
 
 _UNITS = {-1: "us", 6: "us", 3: "ms", 0: "s"}
@@ -268,7 +310,8 @@ def _timestamp(type_: TypeShape, given: Any) -> _Cast | None:
     unit = _UNITS.get(type_.modifier)
     if unit is None or not pa.types.is_timestamp(given) or (given.tz is not None) != (type_.name == "timestamptz"):
         return None
-    return _Cast((pa.timestamp(unit, given.tz), pa.timestamp("us", given.tz)))
+    types = (pa.timestamp(unit, given.tz), pa.timestamp("us", given.tz))
+    return _Cast(types, earliest=_EARLIEST_DAY * _DAY)
 
 
 _MOST_DIGITS = 38
@@ -304,71 +347,3 @@ _CASTS: dict[str, Callable[[TypeShape, Any], _Cast | None]] = {
     "time": _time,
     **dict.fromkeys(("timestamp", "timestamptz"), _timestamp),
 }
-
-
-# Into Python
-
-
-def _as_rows(
-    given: Sequence[Any], table: str, columns: Sequence[ColumnFormat], first_row: int
-) -> list[tuple[Any, ...]]:
-    values = [_as_python(column, one, table, first_row) for column, one in zip(columns, given, strict=True)]
-    return list(zip(*values, strict=True))
-
-
-def _as_python(column: ColumnFormat, given: Any, table: str, first_row: int) -> list[Any]:
-    convert = _from_python(column, given.type)
-    try:
-        values = _coarser(given).to_pylist()
-    except (ValueError, OverflowError):
-        number = first_row + _first_strange(given)
-        problem = "Python has no value that equals it: cast the column in the source"
-        raise RowError(
-            problem, table=table, column=column.name, row_number=number, value_type=str(given.type)
-        ) from None
-    return [None if value is None else convert(value) for value in values] if convert else values
-
-
-def _coarser(given: Any) -> Any:
-    """Times of nanoseconds as those of microseconds, which Python has, where they are the same."""
-    try:
-        if pa.types.is_timestamp(given.type):
-            return given.cast(pa.timestamp("us", given.type.tz))
-        if pa.types.is_duration(given.type):
-            return given.cast(pa.duration("us"))
-        if pa.types.is_time64(given.type):
-            return given.cast(pa.time64("us"))
-    except pa.ArrowException:
-        pass
-    return given
-
-
-def _first_strange(given: Any) -> int:
-    return next((place for place, value in enumerate(_coarser(given)) if not _has_python_value(value)), 0)
-
-
-def _has_python_value(value: Any) -> bool:
-    try:
-        value.as_py()
-    except (ValueError, OverflowError):
-        return False
-    return True
-
-
-def _from_python(column: ColumnFormat, given: Any) -> Callable[[Any], Any] | None:
-    """What makes of pyarrow's Python value the one that a row would hold."""
-    name = column.type.name
-    if name in ("json", "jsonb") and _extension(given) == "arrow.json":
-        return lambda text: Json(text, dumps=str)
-    if name == "uuid" and pa.types.is_fixed_size_binary(given) and given.byte_width == 16:
-        return lambda raw: UUID(bytes=raw)
-    if name == "interval" and column.type.modifier < 0 and pa.types.is_interval(given):
-        return _interval
-    return dict if pa.types.is_map(given) else None
-
-
-def _interval(value: Any) -> Any:
-    """Months, days and nanoseconds, as PostgreSQL reads them; as it is where they have no form there."""
-    if value.nanoseconds % 1000:
-        return value
-    return f"{value.months} mons {value.days} days {value.nanoseconds // 1000} usec"

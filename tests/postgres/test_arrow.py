@@ -4,6 +4,7 @@ import datetime as dt
 import itertools
 import subprocess
 import sys
+import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from decimal import Decimal
@@ -102,6 +103,13 @@ CASES = {
         st.fixed_dictionaries({"a": whole(8), "b": st.lists(st.text("ab\\"), max_size=3)}),
         goes_binary=False,
     ),
+    "map into jsonb": Case(
+        pg.JSONB,
+        pa.map_(pa.string(), pa.int64()),
+        st.dictionaries(WORDS, whole(8)).map(lambda it: list(it.items())),
+        dict,
+        False,
+    ),
     "date32": Case(sa.Date, pa.date32(), st.dates()),
     "date64": Case(sa.Date, pa.date64(), st.dates(), goes_binary=False),
     "time64": Case(sa.Time, pa.time64("us"), st.times()),
@@ -188,7 +196,7 @@ def test_what_fits_goes_as_binary(psycopg_engine: sa.Engine, monkeypatch: pytest
     def refuse(*arguments: Any) -> Any:
         raise AssertionError("the record batch was taken apart into rows")
 
-    monkeypatch.setattr(arrow, "_as_rows", refuse)
+    monkeypatch.setattr(arrow, "as_rows", refuse)
     case = CASES[name]
     table = sa.Table("t", sa.MetaData(), sa.Column("value", case.column), sa.Column("number", sa.Integer))
     with psycopg_engine.connect() as conn:
@@ -305,15 +313,30 @@ def test_columns_that_are_not_the_tables_are_refused_by_name(
     conn: sa.Connection, names: list[str], message: str
 ) -> None:
     data = pa.table([pa.array([1], pa.int64())] * len(names), names=names)
-    with pytest.raises(RowError, match=message):
+    with pytest.raises(RowError, match=message) as refused:
         load(conn, people(), [data])
+    assert refused.value.value_type == "Table"
     assert is_usable(conn)
 
 
 @pytest.mark.parametrize("column", [pa.array([1]), pl.Series([1])])
 def test_a_single_column_is_no_table(conn: sa.Connection, column: Any) -> None:
-    with pytest.raises(RowError, match="no table of columns"):
+    with pytest.raises(RowError, match=r"\((Int64Array|Series)\): its Arrow data is no table of columns: pass a table"):
         load(conn, people(), [column])
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (pd.DataFrame({"id": [1, "private"], "name": ["a", "b"], "age": [1, 1]}), r"dtype object \('id'\) .*one type"),
+        (pd.DataFrame({"id": [1], "name": ["private"], "age": [1]}).iloc[0], "no table of columns.* a row as a tuple"),
+    ],
+    ids=["a column of several types", "a row of a frame"],
+)
+def test_what_pandas_cannot_convert_is_named_without_its_values(conn: sa.Connection, given: Any, message: str) -> None:
+    with pytest.raises(RowError, match=message) as refused:
+        load(conn, people(), [given])
+    assert "private" not in "".join(traceback.format_exception(refused.value))
 
 
 def test_nanoseconds_that_postgresql_would_drop_are_refused(conn: sa.Connection) -> None:
@@ -327,10 +350,94 @@ def test_nanoseconds_that_postgresql_would_drop_are_refused(conn: sa.Connection)
     assert rows_of(conn, "SELECT at::text FROM t") == [("2001-09-09 01:46:40",)]
 
 
-def test_months_days_and_nanoseconds_are_an_interval(conn: sa.Connection) -> None:
-    table = sa.Table("t", sa.MetaData(), sa.Column("lasts", sa.Interval))
-    load(conn, table, [pa.table({"lasts": pa.array([(1, 2, 3000)], pa.month_day_nano_interval())})])
-    assert rows_of(conn, "SELECT lasts::text FROM t") == [("1 mon 2 days 00:00:00.000003",)]
+@pytest.mark.parametrize("style", ["postgres", "sql_standard", "iso_8601"])
+def test_months_days_and_nanoseconds_are_an_interval(engine: sa.Engine, style: str) -> None:
+    table = sa.Table("t", sa.MetaData(), sa.Column("lasts", sa.Interval), sa.Column("number", sa.Integer))
+    lasts = pa.array([(1, 2, 3000), (-1, 2, 3000), (1, -2, -3000), (-14, 0, 0)], pa.month_day_nano_interval())
+    styled = {"options": f"-c intervalstyle={style}"}
+    with sa.create_engine(engine.url, poolclass=sa.NullPool, connect_args=styled).connect() as conn:
+        load(conn, table, [pa.table({"lasts": lasts, "number": range(4)})])
+    parts = "extract(year FROM lasts), extract(month FROM lasts), extract(day FROM lasts), extract(us FROM lasts)"
+    with engine.connect() as conn:
+        assert rows_of(conn, f"SELECT {parts} FROM t ORDER BY number") == [
+            (0, 1, 2, 3),
+            (0, -1, 2, 3),
+            (0, 1, -2, -3),
+            (-1, -2, 0, 0),
+        ]
+
+
+MAP = pa.map_(pa.string(), pa.int32())
+
+
+@pytest.mark.parametrize(
+    ("type_", "given", "stored"),
+    [
+        (MAP, [("k", 1)], {"k": 1}),
+        (
+            pa.struct([("m", MAP), ("n", MAP), ("o", pa.int8())]),
+            {"m": [("k", 1)], "o": 1},
+            {"m": {"k": 1}, "n": None, "o": 1},
+        ),
+        (pa.list_(MAP), [[("k", 1)], None, []], [{"k": 1}, None, {}]),
+        (pa.map_(pa.string(), pa.large_list(MAP)), [("k", [[("l", 1)]]), ("m", None)], {"k": [{"l": 1}], "m": None}),
+    ],
+    ids=["alone", "in a struct", "in a list", "in a map"],
+)
+def test_maps_are_objects_wherever_they_are(conn: sa.Connection, type_: Any, given: Any, stored: Any) -> None:
+    table = sa.Table("t", sa.MetaData(), sa.Column("value", pg.JSONB))
+    load(conn, table, [pa.table({"value": pa.array([given, None], type_)})])
+    assert rows_of(conn, "SELECT value FROM t ORDER BY value") == [(stored,), (None,)]
+
+
+@pytest.mark.parametrize("type_", [MAP, pa.list_(MAP)], ids=str)
+def test_a_map_with_two_equal_keys_is_refused(conn: sa.Connection, type_: Any) -> None:
+    table = sa.Table("t", sa.MetaData(), sa.Column("value", pg.JSONB))
+    pairs: list[Any] = [("private", 1), ("private", 2)]
+    given = pa.array([None, pairs if type_ == MAP else [pairs]], type_)
+    with pytest.raises(RowError, match="a map with two equal keys") as refused:
+        load(conn, table, [pa.table({"value": given})])
+    assert (refused.value.row_number, refused.value.column) == (2, "value")
+    assert "private" not in "".join(traceback.format_exception(refused.value))
+
+
+@pytest.mark.parametrize(
+    ("column", "type_", "earliest"),
+    [
+        (sa.Date, pa.date32(), -2440588),
+        (pg.ARRAY(sa.Date), pa.list_(pa.date32()), -2440588),
+        (sa.DateTime, pa.timestamp("us"), -2440588 * 86_400_000_000),
+        (sa.DateTime(True), pa.timestamp("us", "UTC"), -2440588 * 86_400_000_000),
+    ],
+    ids=str,
+)
+def test_what_is_earlier_than_postgresql_counts_is_refused(
+    conn: sa.Connection, column: Any, type_: Any, earliest: int
+) -> None:
+    """Some of it would be -infinity."""
+    table = sa.Table("t", sa.MetaData(), sa.Column("value", column), sa.Column("number", sa.Integer))
+    bits = 32 if pa.types.is_date32(type_) or pa.types.is_list(type_) else 64
+    infinite = {32: -(2**31) + 10957, 64: -(2**63) + 946_684_800_000_000}[bits]
+
+    def column_of(*numbers: int) -> Any:
+        flat = pa.array(numbers, pa.int32() if bits == 32 else pa.int64())
+        if pa.types.is_list(type_):
+            return pa.ListArray.from_arrays(range(len(numbers) + 1), flat.cast(type_.value_type))
+        return flat.cast(type_)
+
+    load(conn, table, [pa.table({"value": column_of(earliest), "number": [1]})])
+    for number in (earliest - 1, infinite, infinite - 1, -(2 ** (bits - 1))):
+        with pytest.raises(RowError, match="Python has no value that equals it") as refused:
+            load(conn, table, [pa.table({"value": column_of(0, number), "number": [3, 4]})])
+        assert (refused.value.row_number, refused.value.column) == (2, "value")
+    assert rows_of(conn, "SELECT number, value::text LIKE '%4714-11-24% BC%' FROM t") == [(1, True)]
+
+
+def test_days_of_milliseconds_keep_their_time_of_day(conn: sa.Connection) -> None:
+    table = sa.Table("t", sa.MetaData(), sa.Column("at", sa.DateTime))
+    given = pa.array([86_400_000, 90_000_000], pa.int64()).view(pa.date64())
+    load(conn, table, [pa.table({"at": given})])
+    assert rows_of(conn, "SELECT at::text FROM t ORDER BY 1") == [("1970-01-02 00:00:00",), ("1970-01-02 01:00:00",)]
 
 
 def test_what_the_stream_raises_comes_out_as_it_is(conn: sa.Connection) -> None:
