@@ -236,7 +236,7 @@ def _unlocked(raw: Any) -> Iterator[None]:
     It would wait for ever where the source of the COPY is what uses it, or closes a cursor or the connection itself.
     """
     lock = getattr(raw, "lock", None)
-    if lock is None:
+    if lock is None or not lock.locked():
         yield
         return
     lock.release()
