@@ -55,10 +55,14 @@ def comments(conn: sa.Connection, names: Iterable[Name]) -> Mapping[Name, str | 
 
 @dataclass(frozen=True)
 class Access:
-    """Whether the current role may do what a relation's owner may, and whether policies apply to its queries of it."""
+    """Whether the current role may do what a relation's owner may, and whether policies apply to its queries of it.
+
+    An owner without UPDATE, DELETE and TRUNCATE may not even lock it.
+    """
 
     oid: int
     may_own: bool
+    may_lock: bool
     role: str
     owner: str
     hides_rows: bool
@@ -229,7 +233,8 @@ _COMMENTS = sa.text("""
 # A member of the owner role, or a superuser, may do what the owner may. Policies spare owners unless they are forced
 # on them, superusers and roles with BYPASSRLS always.
 _ACCESS = sa.text("""
-    SELECT c.oid::bigint AS oid, pg_has_role(c.relowner, 'USAGE') AS may_own, current_user::text AS role,
+    SELECT c.oid::bigint AS oid, pg_has_role(c.relowner, 'USAGE') AS may_own,
+           has_table_privilege(c.oid, 'UPDATE, DELETE, TRUNCATE') AS may_lock, current_user::text AS role,
            pg_get_userbyid(c.relowner)::text AS owner, row_security_active(c.oid) AS hides_rows
     FROM pg_class c WHERE c.oid = ANY (CAST(:oids AS oid[]))
 """)

@@ -40,6 +40,7 @@ class Claim:
         """Whether rows are being replaced, and not all are there."""
         self.lock_attempts = 0
         self.readers_kept = 0.0
+        self._lockable: set[Name] = set()
         self._conn = conn
         self._options = options
         self._run_id = str(uuid.uuid4())
@@ -87,18 +88,19 @@ class Claim:
         """Take SHARE UPDATE EXCLUSIVE on tables, as their comments will, and read these once more.
 
         Before anything is written to them: whoever builds an index CONCURRENTLY has that lock, and waits for all who
-        write. Nobody else changes the comments from here on.
+        write. Nobody else changes the comments from here on. Tables that the role may not lock are left out.
         """
         lock = sql.SQL("LOCK TABLE ONLY {} IN SHARE UPDATE EXCLUSIVE MODE")
-        if not tables:
+        lockable = [loaded.name for loaded in tables if loaded.name in self._lockable]
+        if not lockable:
             return
         with explained():
             try:
-                run_all(self._conn, [lock.format(loaded.name.sql) for loaded in tables])
+                run_all(self._conn, [lock.format(name.sql) for name in lockable])
             except sa.exc.DBAPIError as error:
                 if sqlstate(error) != UNDEFINED_TABLE:
                     raise
-                raise _dropped(*(loaded.name for loaded in tables)) from error
+                raise _dropped(*lockable) from error
             self.check_untouched()
 
     def save(self, tables: Sequence[LoadedTable], mark: watermark.Mark | None = None) -> None:
@@ -116,6 +118,8 @@ class Claim:
             if oid not in access:
                 raise _dropped(name)
             check_role(name, access[oid])
+            if access[oid].may_lock:
+                self._lockable.add(name)
 
     def token(self, loaded: LoadedTable, use: str) -> str:
         """Unique to a run, a table and a use, in 20 characters."""

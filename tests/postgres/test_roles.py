@@ -83,6 +83,19 @@ def test_without_insert_on_the_table(plain: sa.Connection, other: sa.Connection,
     assert not plain.in_transaction()
 
 
+def test_an_owner_who_may_insert_and_no_more_may_append(plain: sa.Connection, other: sa.Connection) -> None:
+    other.exec_driver_sql(
+        "CREATE TABLE people (id int, name text, age int); ALTER TABLE people OWNER TO ingest_plain;"
+        "REVOKE UPDATE, DELETE, TRUNCATE ON people FROM ingest_plain"
+    )
+    table = sa.Table(
+        "people", sa.MetaData(), sa.Column("id", sa.Integer), sa.Column("name", sa.Text), sa.Column("age", sa.Integer)
+    )
+    for number in range(2):
+        load(plain, table, [(number, "a", 1)])
+    assert rows_of(plain, "SELECT id FROM people ORDER BY 1") == [(0,), (1,)]
+
+
 LACKING = {
     "CREATE on the schema": (
         "REVOKE CREATE ON SCHEMA public FROM ingest_plain",
