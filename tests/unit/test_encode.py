@@ -6,9 +6,11 @@ import enum
 import ipaddress
 import json
 import pickle
+import signal
 import uuid
 from collections import OrderedDict, namedtuple
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from decimal import Decimal, FloatOperation, localcontext
 from fractions import Fraction
 from typing import Any
@@ -1134,3 +1136,35 @@ def test_a_column_of_one_type_takes_the_fast_way(type_: TypeShape, monkeypatch: 
         "jsonb": {"a": None},
     }
     assert len(encoded(type_, values[type_.name], None, values[type_.name])) == 3
+
+
+ENDLESS = ('"', "\\", "[", "[,", '""', " ", "1 ", "a ", "1:", "+", '{"')
+TAKEN_APART = {
+    "numeric[]": TypeShape("_numeric", element=TypeShape("numeric", modifier=(5 << 16 | 2) + 4)),
+    "tsrange": TypeShape("tsrange", "r", element=TypeShape("timestamp")),
+    "tsmultirange": TypeShape("tsmultirange", "m", element=TypeShape("tsrange", "r", element=TypeShape("timestamp"))),
+    "composite": TypeShape("pair", "c", fields=(TypeShape("date"), TypeShape("numeric"))),
+    "interval": TypeShape("interval", modifier=0x7FFF << 16),
+    "timestamp": TypeShape("timestamp"),
+    "float": TypeShape("float8"),
+}
+
+
+@pytest.mark.parametrize("type_", TAKEN_APART.values(), ids=TAKEN_APART.keys())
+@pytest.mark.parametrize("piece", ENDLESS)
+def test_no_text_takes_long_to_be_taken_apart(type_: TypeShape, piece: str) -> None:
+    """Sixty quotes kept an expression that has several ways to read them busy for years."""
+
+    def give_up(*_: Any) -> None:
+        raise AssertionError("it takes more than 20 seconds")
+
+    encoder = RowEncoder("t", [ColumnFormat("c", type_)])
+    before = signal.signal(signal.SIGALRM, give_up)
+    signal.alarm(20)
+    try:
+        for begin in ("", "{", "[", "("):
+            with suppress(RowError):
+                encoder.encode([(begin + piece * 20_000,)], 1)
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)

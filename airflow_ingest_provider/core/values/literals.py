@@ -8,9 +8,12 @@ https://www.postgresql.org/docs/current/rowtypes.html#ROWTYPES-IO-SYNTAX
 import re
 
 _ITEM = re.compile(r'"((?:[^"\\]|\\.)*)"|((?:[^",{}\\\s]|\\.)(?:\s*(?:[^",{}\\\s]|\\.))*)', re.DOTALL)
-_BOUND = r'((?:[^,"\\)\]]|\\.|"(?:[^"\\]|\\.|"")*")*)'
+# Two quoted pieces side by side read as one with a quote in it. Each text can be taken apart in one way alone: with
+# several, to find that none fits would take for ever.
+_QUOTED = r'"(?:[^"\\]|\\.)*"'
+_BOUND = rf'((?:[^,"\\()\[\]]|\\.|{_QUOTED})*)'
 _RANGE = re.compile(rf"[\[(]{_BOUND},{_BOUND}[\])]", re.DOTALL)
-_FIELD = re.compile(r'(?:^|,)((?:[^,"\\)]|\\.|"(?:[^"\\]|\\.|"")*")*)', re.DOTALL)
+_FIELD = re.compile(rf'(?:^|,)((?:[^,"\\)]|\\.|{_QUOTED})*)', re.DOTALL)
 _QUOTES = re.compile(r'"((?:[^"\\]|\\.|"")*)"|\\(.)', re.DOTALL)
 _ESCAPE = re.compile(r'\\(.)|""', re.DOTALL)
 
