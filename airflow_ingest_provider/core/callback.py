@@ -21,18 +21,18 @@ def check(on_before_visible: object) -> None:
     wanted = "expected a function of (conn, batch_metadata), or of (conn, ingest_table, batch_metadata)"
     if not callable(on_before_visible):
         raise IngestError(f"on_before_visible is {kind_of(on_before_visible)}: {wanted}")
-    signature = _signature(on_before_visible)
+    signature = signature_of(on_before_visible)
     if signature and not (_accepts(signature, 2) or _accepts(signature, 3)):
         raise IngestError(f"on_before_visible takes {signature}: {wanted}")
 
 
 def takes_table(on_before_visible: OnBeforeVisible) -> bool:
     """Whether the callback wants (conn, ingest_table, batch_metadata), and cannot be called with two arguments."""
-    signature = _signature(on_before_visible)
+    signature = signature_of(on_before_visible)
     return signature is not None and not _accepts(signature, 2) and _accepts(signature, 3)
 
 
-def _signature(function: Callable[..., object]) -> inspect.Signature | None:
+def signature_of(function: Callable[..., object]) -> inspect.Signature | None:
     """None where Python cannot tell, as for some that are written in C."""
     try:
         return inspect.signature(function)

@@ -112,10 +112,9 @@ def query(conn: sa.Connection, oid: int, schemas: Collection[str]) -> str:
 
 
 def described(conn: sa.Connection, oid: int) -> tuple[str, ...]:
-    """What hangs on the table, besides foreign keys to it, a line each, for people."""
+    """What hangs on the table, besides foreign keys to it and extended statistics, a line each, for people."""
     views = [f"{view.word.lower()} {view.name}" for view in dependents(conn, [oid])]
     counted = Counter(one.what for one in attached(conn, [oid])[oid] if one.what)
-    counted.update(["extended statistics"] * len(statistics_objects(conn, [oid])[oid]))
     return (*views, *(f"{count} x {what}" for what, count in counted.items()))
 
 

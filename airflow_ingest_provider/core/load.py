@@ -13,7 +13,7 @@ from psycopg import sql
 
 from airflow_ingest_provider.core.errors import IngestError, RowError
 from airflow_ingest_provider.core.names import Name
-from airflow_ingest_provider.core.session import explained, run
+from airflow_ingest_provider.core.session import explained, first_line, run, sqlstate
 
 _DATA_EXCEPTION = "22"
 _CONSTRAINT_VIOLATION = "23"
@@ -108,9 +108,9 @@ def copy_rows(
         if source.error is not None:
             raise source.error from None  # psycopg2 hides it behind a QueryCanceled of its own
         raise_row_error(error, destination.table, _copy_place(error, destination, first_row))
-        if _sqlstate(error) == _QUERY_CANCELED:
+        if sqlstate(error) == _QUERY_CANCELED:
             raise IngestError(
-                f"{destination.table}: PostgreSQL ended the COPY ({_first_line(error)}): nothing of this batch was "
+                f"{destination.table}: PostgreSQL ended the COPY ({first_line(error)}): nothing of this batch was "
                 "kept; where that is a statement_timeout, raise it for the role: a COPY takes as long as its source"
             ) from None
         if not isinstance(error, conn.dialect.loaded_dbapi.Error):
@@ -124,7 +124,7 @@ def _as_of_sqlalchemy(conn: sa.Connection, error: Exception, statement: sql.Comp
     text = statement.as_string(None)
     wrapped = sa.exc.DBAPIError.instance(text, None, error, conn.dialect.loaded_dbapi.Error, dialect=conn.dialect)
     assert isinstance(wrapped, sa.exc.DBAPIError), "every error of a driver has a class of SQLAlchemy's"
-    wrapped.args = (f"({type(error).__module__}.{type(error).__name__}) {_first_line(error)}",)
+    wrapped.args = (f"({type(error).__module__}.{type(error).__name__}) {first_line(error)}",)
     return wrapped
 
 
@@ -165,7 +165,7 @@ def raise_row_error(
     source that is to be mended. The driver's own error is left out of the traceback: its DETAIL quotes values of the
     row.
     """
-    state = _sqlstate(error)
+    state = sqlstate(error) or ""
     if state[:2] not in (_DATA_EXCEPTION, _CONSTRAINT_VIOLATION) and state != _TOO_LARGE:
         return
     diagnosis: Any = error.diag  # type: ignore[attr-defined]  # both drivers' errors with a SQLSTATE have it
@@ -184,14 +184,6 @@ def raise_row_error(
 def reason(state: str, constraint: str = "") -> str:
     """What a SQLSTATE says of a value or a row, without the value."""
     return f"{_REASONS.get(state, 'PostgreSQL refused it')}{constraint}, SQLSTATE {state}"
-
-
-def _sqlstate(error: Exception) -> str:
-    return getattr(error, "sqlstate", None) or getattr(error, "pgcode", None) or ""
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).partition("\n")[0].strip()
 
 
 def _copy_place(error: Exception, destination: Destination, first_row: int) -> tuple[int | None, str | None]:

@@ -223,9 +223,16 @@ def plan(live: TableShape, declared: TableShape, facts: Facts) -> TablePlan:
         differences,
         target,
         kept=tuple(kept.described(live, declared, facts.needed)),
-        carried=(*(f"foreign key {key.name} of {table}" for table, key in facts.inbound), *facts.carried),
+        carried=tuple(_carried(facts)),
         bytes=facts.bytes,
     )
+
+
+def _carried(facts: Facts) -> Iterator[str]:
+    yield from (f"foreign key {key.name} of {table}" for table, key in facts.inbound)
+    yield from facts.carried
+    if facts.statistics:
+        yield f"{len(facts.statistics)} x extended statistics"
 
 
 def _named_keys(live: TableShape, declared: TableShape) -> Iterator[ForeignKeyShape]:

@@ -301,7 +301,7 @@ class IngestRun:
             self._claim.hold(direct)
             copy_parts(self._conn, parts, arrived.chunks)
             changed = [part.loaded for part in parts if part.takes_part and part.loaded is not self._claim.first]
-            self._claim.hold([self._claim.first, *changed])
+            self._claim.hold([loaded for loaded in (self._claim.first, *changed) if loaded not in direct])
             with explained():
                 self._swap_after_all([part for part in parts if part.loaded in tried])
             resolved = watermark.resolved(mark)

@@ -92,9 +92,9 @@ def transaction_id(conn: sa.Connection) -> int:
     return int(conn.scalar(sa.text("SELECT pg_current_xact_id()::text")) or 0)
 
 
-def first_line(error: sa.exc.DBAPIError) -> str:
-    """What PostgreSQL says, without the DETAIL and CONTEXT, which quote values of rows."""
-    return str(error.orig).partition("\n")[0].strip()
+def first_line(error: Exception) -> str:
+    """What PostgreSQL says, to a driver or through SQLAlchemy, without the DETAIL and CONTEXT, which quote rows."""
+    return str(getattr(error, "orig", error)).partition("\n")[0].strip()
 
 
 @contextmanager
@@ -197,7 +197,7 @@ INVALID_FOREIGN_KEY = "42830"
 DATATYPE_MISMATCH = "42804"
 
 
-def sqlstate(error: sa.exc.DBAPIError) -> str | None:
-    """The five-character SQLSTATE of a database error, of either driver."""
-    original = error.orig
+def sqlstate(error: Exception) -> str | None:
+    """The five-character SQLSTATE of a database error, of either driver or through SQLAlchemy."""
+    original = getattr(error, "orig", error)
     return getattr(original, "sqlstate", None) or getattr(original, "pgcode", None)

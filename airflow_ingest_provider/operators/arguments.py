@@ -26,7 +26,7 @@ def check_callable(argument: str, value: object) -> None:
 def check_batches(value: object) -> None:
     """Refuse what cannot be called with a high watermark, when the DAG is parsed; what else it takes is known later."""
     check_callable("batches", value)
-    signature = _signature(value)
+    signature = callback.signature_of(value) if callable(value) else None
     if signature is None:
         return
     try:
@@ -113,14 +113,6 @@ def keyword_arguments(
             "besides them of context variables, of what op_kwargs holds, and of arguments with a default"
         ) from error
     return arguments
-
-
-def _signature(value: object) -> inspect.Signature | None:
-    """None for an import path, and where Python cannot tell, as for some that are written in C."""
-    try:
-        return inspect.signature(value) if callable(value) else None
-    except (TypeError, ValueError):
-        return None
 
 
 def _imported(argument: str, value: Any, example: str) -> Any:
