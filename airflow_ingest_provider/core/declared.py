@@ -153,40 +153,48 @@ def _references(key: sa.ForeignKeyConstraint) -> References:
     return tuple(key.column_keys), tuple(element.target_fullname for element in key.elements)
 
 
-def declared_shapes(conn: sa.Connection, tables: Sequence[tuple[sa.Table, TableShape]]) -> list[TableShape]:
-    """The shapes that declared tables have once they are created; nothing of them stays. Each comes with its live one.
+def live_and_declared(
+    conn: sa.Connection, tables: Sequence[tuple[sa.Table, Name]]
+) -> list[tuple[TableShape, TableShape]]:
+    """The shapes that tables have, and those that they have once they are created as declared; nothing of that stays.
 
     PostgreSQL prints some expressions otherwise once it has read its own printing, which is how a rebuild makes them:
-    an expression is given as the live table has it, where that is one of its two prints.
+    a declared expression is given as the live table has it, where that is one of its two prints.
 
     Takes no lock on the live tables. Needs TEMPORARY on the database, as loading does. Enum types whose labels are
-    declared otherwise give up their names in the savepoint, so that the declared ones are made.
+    declared otherwise give up their names in the savepoint, so that the declared ones are made. Raises DefinitionError
+    for what is no table, or not there any more.
     """
     try:
-        shapes = _created(conn, tables)
+        pairs = _created(conn, tables)
     except sa.exc.DBAPIError as error:
         # Tables of two schemas, or their indexes, may have the same name, and there is one schema for temporary ones.
         if len(tables) == 1 or sqlstate(error) != _DUPLICATE_TABLE:
             raise
-        return [declared_shapes(conn, [one])[0] for one in tables]
+        return [live_and_declared(conn, [one])[0] for one in tables]
     return [
-        replace(shape, name=live.name, foreign_keys=tuple(_foreign_keys(conn, table, live.name)))
-        for shape, (table, live) in zip(shapes, tables, strict=True)
+        (live, replace(shape, name=name, foreign_keys=tuple(_foreign_keys(conn, table, name))))
+        for (live, shape), (table, name) in zip(pairs, tables, strict=True)
     ]
 
 
 _DUPLICATE_TABLE = "42P07"
 
 
-def _created(conn: sa.Connection, tables: Sequence[tuple[sa.Table, TableShape]]) -> list[TableShape]:
+def _created(conn: sa.Connection, tables: Sequence[tuple[sa.Table, Name]]) -> list[tuple[TableShape, TableShape]]:
+    """Both are read at once: these queries are most of what a run of few rows takes."""
+    names = [name for _, name in tables]
+    oids = [oid or 0 for _, oid in catalog.find_all(conn, [(name.schema, name.name) for name in names])]
     with rolled_back(conn):
         # Else a temporary table that is called as a type or a relation of the catalog would be taken for it.
         conn.execute(_TEMPORARY_LAST)
+        before: dict[int, TableShape] = {}
         renamed = count()
         for table, _ in tables:
             for enum in declared_enums(conn, table):
                 there = catalog.enum_labels(conn, enum.schema, enum.name)
                 if there is not None and there != enum.labels:
+                    before = before or reflection.table_shapes(conn, oids)  # with the names that their types have
                     name = temporary_name("declared", f"type{next(renamed)}")
                     run(conn, statements.rename_type(enum.quoted, name))
             copy = _not_concurrent(copied(table, sa.MetaData(naming_convention=table.metadata.naming_convention)))
@@ -194,21 +202,30 @@ def _created(conn: sa.Connection, tables: Sequence[tuple[sa.Table, TableShape]])
                 copy.constraints.discard(key)
             copy.schema = "pg_temp"
             copy.create(conn, checkfirst=True)  # for the enum types, which are there from the second run on
-        shapes = _temporary_shapes(conn, [table.name for table, _ in tables])
+        temporary = _temporary_oids(conn, [table.name for table, _ in tables])
+        found = reflection.table_shapes(conn, [*oids, *temporary]) | before
+        lives = [_of_table(name, found.get(oid)) for name, oid in zip(names, oids, strict=True)]
+        shapes = [found[oid] for oid in temporary]
         again = [
-            place
-            for place, (_, live) in enumerate(tables)
-            if not _expressions(live).issuperset(_expressions(shapes[place]))
+            place for place, live in enumerate(lives) if not _expressions(live).issuperset(_expressions(shapes[place]))
         ]
         for place, reprinted in zip(again, _reprinted(conn, [shapes[place] for place in again]), strict=True):
-            shapes[place] = _printed_as(tables[place][1], shapes[place], reprinted)
-        return shapes
+            shapes[place] = _printed_as(lives[place], shapes[place], reprinted)
+        return list(zip(lives, shapes, strict=True))
 
 
-def _temporary_shapes(conn: sa.Connection, names: Sequence[str]) -> list[TableShape]:
-    oids = conn.scalars(_TEMPORARY_TABLES, {"names": list(names)}).all()
-    shapes = reflection.table_shapes(conn, oids)
-    return [shapes[oid] for oid in oids]
+def _of_table(name: Name, shape: TableShape | None) -> TableShape:
+    if shape is None:
+        raise DefinitionError(f"{name} was dropped during this run: run again to create it anew")
+    if shape.kind not in ("r", "p"):
+        raise DefinitionError(
+            f"{name} is not a table (relkind {shape.kind!r}): expected a table, or nothing, of that name"
+        )
+    return shape
+
+
+def _temporary_oids(conn: sa.Connection, names: Sequence[str]) -> list[int]:
+    return list(conn.scalars(_TEMPORARY_TABLES, {"names": list(names)}))
 
 
 # The search_path may be empty.
@@ -230,14 +247,15 @@ def _reprinted(conn: sa.Connection, shapes: Sequence[TableShape]) -> list[TableS
     tokens = [f"declared{place}" for place, _ in enumerate(shapes)]
     made = [_again(token, shape) for token, shape in zip(tokens, shapes, strict=True)]
     run_all(conn, chain.from_iterable(create for create, _ in made))
-    there = _temporary_shapes(conn, list(map(temporary_name, tokens)))
+    oids = _temporary_oids(conn, list(map(temporary_name, tokens)))
+    there = reflection.table_shapes(conn, oids)
     return [
         replace(
             again,
             constraints=tuple(replace(one, name=known[one.name]) for one in again.constraints if one.name in known),
             indexes=tuple(replace(one, name=known[one.name]) for one in again.indexes),
         )
-        for again, (_, known) in zip(there, made, strict=True)
+        for again, (_, known) in zip((there[oid] for oid in oids), made, strict=True)
     ]
 
 

@@ -231,7 +231,7 @@ def merge_differing(conn: sa.Connection, compared: Compared, shape: TableShape, 
     latest = sql.SQL("SELECT * FROM {} WHERE {}").format(compared.rows.sql, _STAYS)
     inserted = updated = 0
     if compared.differing:
-        *_, inserted, updated = merge_rows(conn, latest, compared.differing, shape, key, count_differing=False)
+        *_, inserted, updated = merge_rows(conn, latest, compared.differing, shape, key, all_differ=True)
     unchanged, superseded = compared.keys - compared.differing, compared.received - compared.keys
     return Merged(inserted, updated, unchanged, superseded)
 

@@ -220,15 +220,7 @@ class BatchTable:
                 self._compare_again(conn, self._compared, "again")
             merged = self._merge_compared(conn, self._compared)
         else:
-            merged = merge.upsert(
-                conn,
-                self._staged,
-                self._shape,
-                key,
-                received,
-                all_keyed=self._all_keyed,
-                has_triggers=catalog.has_triggers(conn, self._shape.oid),
-            )
+            merged = merge.upsert(conn, self._staged, self._shape, key, received, all_keyed=self._all_keyed)
         if merged.superseded and not self._upserts:
             raise RowError(
                 f"{merged.superseded} rows have the primary key of another row of the batch, and upsert is off",

@@ -16,9 +16,11 @@ from airflow_ingest_provider.core.shape import ColumnShape, TableShape
 STAGING_SCHEMA = "pg_temp"
 
 # The size in pages of the table and its partitions: reading one takes about as long as looking one or two keys up.
-_PAGES = sa.text("""
-    SELECT sum(pg_relation_size(relid)) / current_setting('block_size')::int FROM (
-        SELECT relid FROM pg_partition_tree(CAST(:oid AS oid)) UNION SELECT CAST(:oid AS oid)) tree
+# And whether people put triggers on it.
+_PAGES_AND_TRIGGERS = sa.text("""
+    SELECT sum(pg_relation_size(relid)) / current_setting('block_size')::int AS pages,
+           EXISTS (SELECT FROM pg_trigger WHERE tgrelid = :oid AND NOT tgisinternal) AS has_triggers
+    FROM (SELECT relid FROM pg_partition_tree(CAST(:oid AS oid)) UNION SELECT CAST(:oid AS oid)) tree
 """)
 
 MANY_ROWS = 10_000
@@ -58,7 +60,6 @@ def upsert(
     received: int,
     *,
     all_keyed: bool,
-    has_triggers: bool,
 ) -> Merged:
     """Insert and update on the primary key; of staged rows with one key the last one counts.
 
@@ -69,7 +70,7 @@ def upsert(
         return Merged()
     analyze_keys(conn, staged, key, received)
     latest = last_rows(staged, key, all_keyed=all_keyed)
-    keys, differing, inserted, updated = merge_rows(conn, latest, received, shape, key, count_differing=has_triggers)
+    keys, differing, inserted, updated = merge_rows(conn, latest, received, shape, key)
     return Merged(inserted, updated, keys - differing, superseded=received - keys)
 
 
@@ -98,14 +99,16 @@ def merge_rows(
     shape: TableShape,
     key: Sequence[str],
     *,
-    count_differing: bool,
+    all_differ: bool = False,
 ) -> tuple[int, int, int, int]:
     """Merge a query's rows, about so many, each with a key of its own: how many, new or changed, inserted, and updated.
 
-    All that are new or changed are inserted or updated, unless a trigger keeps them out: then they have to be counted.
+    All that are new or changed are inserted or updated, unless a trigger keeps them out: then they have to be counted,
+    where it is not known that they `all_differ`.
     """
     primary = shape.primary_key
-    look_up = rows < int(conn.scalar(_PAGES, {"oid": shape.oid}) or 0)
+    pages, has_triggers = conn.execute(_PAGES_AND_TRIGGERS, {"oid": shape.oid}).one()
+    look_up, count_differing = rows < int(pages or 0), has_triggers and not all_differ
     if shape.kind == "p" or (primary is not None and primary.deferrable):
         return _update_then_insert(conn, latest, shape, key, look_up=look_up, count_differing=count_differing)
     statement = _insert_or_update(latest, shape, key, look_up=look_up, count_differing=count_differing)

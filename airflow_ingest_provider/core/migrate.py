@@ -20,7 +20,7 @@ from airflow_ingest_provider.core import (
     watermark,
 )
 from airflow_ingest_provider.core.conversions import conversions_of
-from airflow_ingest_provider.core.declared import EnumShape, create, declared_enums, declared_shapes
+from airflow_ingest_provider.core.declared import EnumShape, create, declared_enums, live_and_declared
 from airflow_ingest_provider.core.differences import (
     ColumnAdded,
     CommentChanged,
@@ -106,12 +106,11 @@ def planned(
     conn: sa.Connection, tables: Sequence[tuple[sa.Table, Name, watermark.State]], conversions: Mapping[str, str]
 ) -> list[Planned]:
     """Compare live tables with their definitions. Changes nothing and locks nobody out."""
-    lives = _live(conn, [name for _, name, _ in tables])
-    declared = declared_shapes(conn, [(table, live) for (table, _, _), live in zip(tables, lives, strict=True)])
+    pairs = live_and_declared(conn, [(table, name) for table, name, _ in tables])
     plans = []
-    for (table, name, state), live, shape in zip(tables, lives, declared, strict=True):
+    for (table, name, state), (live, declared) in zip(tables, pairs, strict=True):
         own = conversions_of(conversions, name, [column.name for column in table.columns])
-        plans.append(_planned(conn, live, shape, Facts(state.text, table.comment, conversions=own)))
+        plans.append(_planned(conn, live, declared, Facts(state.text, table.comment, conversions=own)))
     return plans
 
 
@@ -147,20 +146,6 @@ def without_keys(this: Planned, keys: Collection[ForeignKeyShape]) -> Planned:
     left = tuple(key for key in this.plan.target.foreign_keys if key not in keys)
     target = replace(this.plan.target, foreign_keys=left)
     return replace(this, plan=replace(this.plan, differences=tuple(differences), target=target))
-
-
-def _live(conn: sa.Connection, names: Sequence[Name]) -> list[TableShape]:
-    """The tables' shapes as they are now; DefinitionError for what is no table."""
-    oids = [oid or 0 for _, oid in catalog.find_all(conn, [(name.schema, name.name) for name in names])]
-    shapes = reflection.table_shapes(conn, oids)
-    for name, oid in zip(names, oids, strict=True):
-        if oid not in shapes:
-            raise DefinitionError(f"{name} was dropped during this run: run again to create it anew")
-        if shapes[oid].kind not in ("r", "p"):
-            raise DefinitionError(
-                f"{name} is not a table (relkind {shapes[oid].kind!r}): expected a table, or nothing, of that name"
-            )
-    return [shapes[oid] for oid in oids]
 
 
 def _planned(conn: sa.Connection, live: TableShape, declared: TableShape, facts: Facts) -> Planned:

@@ -5,8 +5,9 @@ read its own printing, as `IN` of a varchar shows. What columns and types they u
 """
 
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -29,35 +30,48 @@ class Observed:
     owner: str
     settings: str
     attached: tuple[Attached, ...]
-    statistics: tuple[StatisticsObject, ...]
-    sequences: tuple[tuple[str, Name], ...]
-    inbound: tuple[InboundKey, ...]
     views: tuple[Dependent, ...]
-    used_columns: Mapping[str, tuple[str, ...]]
+    statistics: tuple[StatisticsObject, ...] = ()
+    sequences: tuple[tuple[str, Name], ...] = ()
+    inbound: tuple[InboundKey, ...] = ()
+    used_columns: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
-def observe(conn: sa.Connection, oids: Sequence[int]) -> dict[int, Observed]:
-    """Read it all of those that are there, in as many queries for many tables as for one: readers wait for them."""
+_Read = Callable[[sa.Connection, Sequence[int]], Mapping[int, Any]]
+
+_HANGING: Mapping[str, _Read] = {
+    "statistics": dependents.statistics_objects,
+    "sequences": dependents.owned_sequences,
+    "inbound": dependents.inbound_keys,
+    "used_columns": dependents.used_columns,
+}
+"""What reads the parts that most tables have not."""
+
+
+def observe(conn: sa.Connection, oids: Sequence[int], before: Sequence[Observed] | None = None) -> dict[int, Observed]:
+    """Read it all of those that are there, in as many queries for many tables as for one.
+
+    Where it was read `before` and readers wait, nothing is asked for that none of these had: what was not there cannot
+    be lost.
+    """
     shapes = reflection.table_shapes(conn, oids)
     access = catalog.access(conn, oids)
     settings = attachments.settings(conn, oids)
     attached = attachments.attached(conn, oids)
-    statistics = dependents.statistics_objects(conn, oids)
-    sequences = dependents.owned_sequences(conn, oids)
-    inbound = dependents.inbound_keys(conn, oids)
-    views = dependents.dependents(conn, oids)
-    used_columns = dependents.used_columns(conn, oids)
+    views = dependents.dependents(conn, oids) if before is None or any(one.views for one in before) else ()
+    hanging = {
+        part: read(conn, oids)
+        for part, read in _HANGING.items()
+        if before is None or any(getattr(one, part) for one in before)
+    }
     return {
         oid: Observed(
             shapes[oid],
             access[oid].owner,
             settings[oid],
             attached[oid],
-            statistics[oid],
-            sequences[oid],
-            inbound[oid],
             tuple(dependents.over(views, oid)),
-            used_columns[oid],
+            **{part: found[oid] for part, found in hanging.items()},
         )
         for oid in shapes
     }

@@ -132,7 +132,7 @@ def _check_in_place(conn: sa.Connection, loaded: LoadedTable) -> None:
             f"{loaded.name}: all rows are to be deleted, and {inbound[0].table} refers to them by {inbound[0].name}; "
             "without a primary key nothing says which rows stay: declare one, or drop the foreign key"
         )
-    check_rules(conn, [loaded], walls.INSERT, walls.UPDATE, walls.DELETE)
+    check_rules(conn, {loaded: (walls.INSERT, walls.UPDATE, walls.DELETE)})
     if catalog.cannot_publish_deletes(conn, loaded.live.oid):
         raise DefinitionError(
             f"{loaded.name} is published and has no replica identity, without which PostgreSQL deletes no row of it: "
@@ -187,11 +187,11 @@ def changed_after_all(conn: sa.Connection, part: BatchTable) -> bool:
     return part.share_changed(conn, _SAMPLED) > FEW
 
 
-def check_rules(conn: sa.Connection, tables: Sequence[LoadedTable], *events: str) -> None:
-    """Raise DefinitionError where a rule would take the place of the statements that merge rows."""
-    found = walls.rules(conn, [loaded.live.oid for loaded in tables], events)
-    for loaded in tables:
-        rules = found[loaded.live.oid]
+def check_rules(conn: sa.Connection, events: Mapping[LoadedTable, Collection[str]]) -> None:
+    """Raise DefinitionError where a rule would take the place of statements of these events, by table."""
+    found = walls.rules(conn, [loaded.live.oid for loaded in events]) if events else {}
+    for loaded in events:
+        rules = [name for name, event in found[loaded.live.oid] if event in events[loaded]]
         if rules:
             raise DefinitionError(
                 f"{loaded.name}: PostgreSQL puts its rule{'s' * (len(rules) > 1)} {', '.join(rules)} in the place of "

@@ -295,8 +295,8 @@ class IngestRun:
             tried = self._try_in_place(arrived)
             parts = self._parts(few=arrived.all_read)
             if not arrived.is_empty:
-                for way, events in ((Way.UPSERT, (INSERT, UPDATE)), (Way.STAGED, (INSERT,))):
-                    check_rules(self._conn, [part.loaded for part in parts if part.way is way], *events)
+                events = {Way.UPSERT: (INSERT, UPDATE), Way.STAGED: (INSERT,)}
+                check_rules(self._conn, {part.loaded: events[part.way] for part in parts if part.way in events})
             direct = [part.loaded for part in parts if part.way is Way.DIRECT]
             self._claim.hold(direct)
             copy_parts(self._conn, parts, arrived.chunks)

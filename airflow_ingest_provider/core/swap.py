@@ -87,7 +87,7 @@ def swap(conn: sa.Connection, hiddens: Sequence[HiddenTable], options: Options) 
     def swap_all() -> list[TableShape]:
         _lock(conn, prepared, views)
         _swap_all(conn, prepared, views, built)
-        seen = proof.observe(conn, [one.new.oid for one in prepared])
+        seen = proof.observe(conn, [one.new.oid for one in prepared], before=[one.live for one in prepared])
         for one in prepared:
             proof.check(one.live, seen[one.new.oid], one.hidden)
         return [seen[one.new.oid].shape for one in prepared]

@@ -63,10 +63,10 @@ UPDATE, INSERT, DELETE = "2", "3", "4"
 """The events of rules, as pg_rewrite.ev_type has them."""
 
 
-def rules(conn: sa.Connection, oids: Sequence[int], events: Collection[str]) -> dict[int, tuple[str, ...]]:
-    """Each table's enabled rules on the events, which PostgreSQL puts in the place of statements of that kind."""
-    found = by_table(conn.execute(_RULES, {"oids": list(oids), "events": list(events)}))
-    return {oid: tuple(row.rulename for row in found[oid]) for oid in oids}
+def rules(conn: sa.Connection, oids: Sequence[int]) -> dict[int, tuple[tuple[str, str], ...]]:
+    """Each table's enabled rules, which PostgreSQL puts in the place of statements, and the event of each."""
+    found = by_table(conn.execute(_RULES, {"oids": list(oids)}))
+    return {oid: tuple((row.rulename, row.event) for row in found[oid]) for oid in oids}
 
 
 # What is dropped with the table: itself, the sequences of its identity columns, and the materialized views that read
@@ -376,8 +376,7 @@ _INSERT_TRIGGERS = sa.text("""
 
 # The rule that makes a view is on SELECT.
 _RULES = sa.text("""
-    SELECT ev_class::bigint AS table_oid, rulename FROM pg_rewrite
+    SELECT ev_class::bigint AS table_oid, rulename, ev_type::text AS event FROM pg_rewrite
     WHERE ev_class = ANY (CAST(:oids AS oid[])) AND rulename <> '_RETURN' AND ev_enabled IN ('O', 'A')
-      AND ev_type::text = ANY (CAST(:events AS text[]))
     ORDER BY rulename
 """)

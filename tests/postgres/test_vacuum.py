@@ -27,7 +27,7 @@ def vacuuming_engine() -> Iterator[sa.Engine]:
 
 def test_an_autovacuum_gives_way_to_a_migration_and_to_a_swap(vacuuming_engine: sa.Engine) -> None:
     with vacuuming_engine.connect().execution_options(isolation_level="AUTOCOMMIT") as other:
-        other.exec_driver_sql("ALTER SYSTEM SET autovacuum_naptime = '1s'")
+        other.exec_driver_sql("ALTER SYSTEM SET autovacuum_naptime = '5s'")
         other.exec_driver_sql("SELECT pg_reload_conf()")
         with vacuuming_engine.connect() as conn:
             load(conn, people(), [(number, "a", number) for number in range(20_000)])
