@@ -245,7 +245,7 @@ class BatchTable:
         """Whether a foreign key would do more than check, when a row is deleted and comes again at once."""
         own = [key for key in self._shape.foreign_keys if key.target == self._shape.name]
         inbound = dependents.inbound_keys(conn, [self._shape.oid])[self._shape.oid]
-        return any(" ON DELETE " in key.options for key in (*own, *inbound))
+        return any(key.acts_on_delete for key in (*own, *inbound))
 
     def restore(self, conn: sa.Connection) -> None:
         """Bring back what `delete_left` took of rows that stay."""
@@ -325,12 +325,6 @@ def way(loaded: LoadedTable, tables: Sequence[LoadedTable], *, upserts: bool) ->
     keys = loaded.live.foreign_keys
     waits = bool(keys) and (len(tables) > 1 or any(key.target == loaded.name for key in keys))
     return Way.STAGED if waits else Way.DIRECT
-
-
-def parents_first(metadata: sa.MetaData, tables: Sequence[LoadedTable]) -> list[LoadedTable]:
-    """The tables, those that others refer to by foreign keys first."""
-    order = {table.key: place for place, table in enumerate(metadata.sorted_tables)}
-    return sorted(tables, key=lambda loaded: order[loaded.table.key])
 
 
 def plan_tables(

@@ -100,10 +100,10 @@ def _add_foreign_keys(conn: sa.Connection, parts: Sequence[BatchTable], options:
 
 
 def _references(loaded: LoadedTable, parts: Sequence[BatchTable]) -> list[Reference]:
-    """The foreign keys of the batch's tables to one of them."""
+    """The foreign keys of the batch's tables to one of them, but for those that only check, once all is done."""
     return [
         Reference(part.loaded.live, key)
         for part in parts
         for key in part.loaded.live.foreign_keys
-        if key.target == loaded.name
+        if key.target == loaded.name and (key.acts_on_delete or not key.is_deferred)
     ]

@@ -15,10 +15,11 @@ from airflow_ingest_provider.core.declared import tables_of
 from airflow_ingest_provider.core.errors import DefinitionError
 from airflow_ingest_provider.core.hidden import try_conversions
 from airflow_ingest_provider.core.load import check_connection
-from airflow_ingest_provider.core.loaded import LoadedTable, Refresh, locate, parents_first, plan_tables
+from airflow_ingest_provider.core.loaded import LoadedTable, Refresh, locate, plan_tables
 from airflow_ingest_provider.core.migrate import explained as explained_of_rows
 from airflow_ingest_provider.core.names import Name
 from airflow_ingest_provider.core.options import Delete, Migrate, Options, Replace
+from airflow_ingest_provider.core.order import parents_first
 from airflow_ingest_provider.core.plan import IngestPlan, Planned, TablePlan
 from airflow_ingest_provider.core.refresh import choose_refreshes
 from airflow_ingest_provider.core.session import explained, transaction
@@ -68,7 +69,7 @@ def _plans(
     planned = plan_tables(conn, tables, options.conversions)
     access = catalog.access(conn, [found.live.oid for found in planned.values()])
     refusals = {loaded: _refusal(check_role, loaded.name, access[loaded.live.oid]) for loaded in tables}
-    free = [loaded for loaded in parents_first(metadata, tables)[::-1] if not refusals[loaded]]
+    free = [loaded for loaded in parents_first(tables)[::-1] if not refusals[loaded]]
     # The high watermark is kept with the first table, which may not be there yet.
     carries_on = tables[0].table is tables_of(metadata)[0] and tables[0].state.is_carried_on
     if options.replaces and not carries_on:

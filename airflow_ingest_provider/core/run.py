@@ -24,7 +24,6 @@ from airflow_ingest_provider.core.loaded import (
     Refresh,
     Way,
     locate,
-    parents_first,
     plan_tables,
     way,
 )
@@ -32,6 +31,7 @@ from airflow_ingest_provider.core.locks import hold_writers
 from airflow_ingest_provider.core.merge import Merged
 from airflow_ingest_provider.core.names import Name
 from airflow_ingest_provider.core.options import HighWatermark, Migrate, Options, Replace
+from airflow_ingest_provider.core.order import parents_first
 from airflow_ingest_provider.core.parts import copy_parts, merge_parts
 from airflow_ingest_provider.core.plan import Action, Planned
 from airflow_ingest_provider.core.refresh import (
@@ -154,7 +154,7 @@ class IngestRun:
         """Before the first batch: bring the tables to their definition, claim them for this run, and commit."""
         if self._migrated:
             return
-        tables = parents_first(self._metadata, self._tables)[::-1]
+        tables = parents_first(self._tables)[::-1]
         for loaded in self._settle(tables) if len(tables) > 1 else tables:
             self._waiting.pop(loaded.name, None)
             self._extend_enums(loaded)
@@ -349,7 +349,7 @@ class IngestRun:
                     way(loaded, self._tables, upserts=upserts),
                     upserts=upserts,
                 )
-                for loaded in parents_first(self._metadata, self._tables)
+                for loaded in parents_first(self._tables)
             ]
 
     def _settle_first_loads(self, *, few: bool) -> None:

@@ -135,6 +135,16 @@ class ForeignKeyShape:
     validated: bool = True
     comment: str | None = None
 
+    @property
+    def is_deferred(self) -> bool:
+        """Whether rows are checked at the end of a transaction alone."""
+        return " INITIALLY DEFERRED" in self.options
+
+    @property
+    def acts_on_delete(self) -> bool:
+        """Whether it does more than check, or checks at once, when a row that it refers to is deleted."""
+        return " ON DELETE " in self.options
+
 
 @dataclass(frozen=True)
 class TableShape:

@@ -331,6 +331,61 @@ def test_tables_that_refer_to_each_other_in_a_circle_are_swapped(
         refresh([(left, (1, 7))])
 
 
+@pytest.mark.parametrize("deferred", ["left", "right"])
+@pytest.mark.parametrize("delete", [Delete.OFF, Delete.BEFORE_FIRST_BATCH])
+def test_of_tables_in_a_circle_those_whose_keys_are_checked_at_once_come_last(
+    conn: sa.Connection, deferred: str, delete: str
+) -> None:
+    metadata = sa.MetaData()
+    apart = sa.Table("zebra", metadata, sa.Column("id", sa.Integer, primary_key=True))
+    tables = [
+        sa.Table(
+            name,
+            metadata,
+            sa.Column("id", sa.Integer, primary_key=True, autoincrement=False),
+            sa.Column(
+                "other",
+                sa.ForeignKey(
+                    f"{other}.id", deferrable=True, initially="DEFERRED" if name == deferred else "IMMEDIATE"
+                ),
+            ),
+            sa.Column("apart", sa.ForeignKey(apart.c.id)),
+        )
+        for name, other in (("left", "right"), ("right", "left"))
+    ]
+
+    def rows(first: int) -> Iterator[Any]:
+        for number in range(first, first + 3):
+            yield from ((table, (number,) * 3) for table in tables)
+            yield apart, (number,)
+
+    def refresh(first: int) -> None:
+        ingest(conn, metadata, lambda mark: [(1, None, rows(first))], delete=delete, replace=Replace.IN_PLACE)
+
+    for first in (1, 2):
+        refresh(first)
+        joined = 'SELECT max(id) FROM "left" JOIN "right" USING (id, other, apart) JOIN zebra USING (id)'
+        assert rows_of(conn, joined) == [(first + 2,)]
+
+
+@pytest.mark.parametrize("delete", [Delete.OFF, Delete.BEFORE_FIRST_BATCH])
+def test_a_foreign_key_that_people_added_between_two_of_the_tables_decides_which_comes_first(
+    conn: sa.Connection, other: sa.Connection, delete: str
+) -> None:
+    metadata = sa.MetaData()
+    child = sa.Table("child", metadata, sa.Column("id", sa.Integer, primary_key=True), sa.Column("p", sa.Integer))
+    parent = sa.Table("parent", metadata, sa.Column("id", sa.Integer, primary_key=True))
+
+    def refresh(number: int) -> None:
+        rows = [(child, (number, number)), (parent, (number,))]
+        ingest(conn, metadata, lambda mark: [(1, None, rows)], delete=delete)
+
+    refresh(1)
+    other.exec_driver_sql("ALTER TABLE child ADD FOREIGN KEY (p) REFERENCES parent")
+    refresh(2)
+    assert rows_of(conn, "SELECT max(c.id) FROM child c JOIN parent p ON p.id = c.p") == [(2,)]
+
+
 @pytest.mark.parametrize("first", [1, 600])
 def test_a_deferred_key_that_does_not_hold_is_told_before_the_callback_and_without_its_value(
     conn: sa.Connection, first: int
