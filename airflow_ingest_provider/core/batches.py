@@ -14,7 +14,7 @@ from airflow_ingest_provider.core.errors import BatchError, IngestError, kind_of
 from airflow_ingest_provider.core.sizes import row_size
 
 Batch = tuple[Any, Any, Iterable[tuple[Any, Any]]]
-"""A high watermark, the batch's metadata, and its rows: pairs of a table and a tuple or Arrow object."""
+"""A high watermark, the batch's metadata, and its rows: pairs of a table and a tuple, a dict or an Arrow object."""
 
 MAX_BUFFER_BYTES = 8 << 20
 """What encoded rows of all tables may take before they are sent. The server waits while they are gathered, and the

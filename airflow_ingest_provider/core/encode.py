@@ -8,11 +8,13 @@ The COPY has to say `FORMAT text, ENCODING 'UTF8'` and leave DELIMITER and NULL 
 https://www.postgresql.org/docs/current/sql-copy.html#SQL-COPY-FILE-FORMATS
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import count
+from operator import itemgetter
 from types import NoneType
-from typing import Any, cast
+from typing import Any, TypeGuard, cast
 
 from airflow_ingest_provider.core.errors import RowError
 from airflow_ingest_provider.core.shape import TypeShape
@@ -46,48 +48,91 @@ class RowEncoder:
 
     def __init__(self, table: str, columns: Sequence[ColumnFormat]) -> None:
         self._table = table
+        self._names = tuple(column.name for column in columns)
         self._columns = [_Column(table, column) for column in columns]
         # Each field and what comes after it. Filling the fields in and joining all at once is a third faster
         # than a join of each row and one of all rows.
         self._blank = [*(["", "\t"] * len(columns))[:-1], "\n"]
 
-    def encode(self, rows: Sequence[Sequence[Any]], first_row_number: int = 1) -> bytes:
+    def encode(self, rows: Sequence[Sequence[Any] | Mapping[str, Any]], first_row_number: int = 1) -> bytes:
         """The rows as COPY text, each with its newline; None is NULL.
 
-        Any number of rows will do; `CHUNK_ROWS` at a time is fastest to hand over.
+        Any number of rows will do; `CHUNK_ROWS` at a time is fastest to hand over. A row is a sequence of as many
+        values as there are columns, in their order, or a mapping with a value for each column's name.
 
-        Raises RowError for the first column with a value that it cannot hold exactly, and for rows that
-        are no sequence of as many values as there are columns.
+        Raises RowError for the first column with a value that it cannot hold exactly, and for other rows.
         """
         starts = range(0, len(rows), CHUNK_ROWS)
         return b"".join(
             self._encode_chunk(rows[start : start + CHUNK_ROWS], first_row_number + start) for start in starts
         )
 
-    def _encode_chunk(self, rows: Sequence[Sequence[Any]], first_row_number: int) -> bytes:
+    def _encode_chunk(self, rows: Sequence[Any], first_row_number: int) -> bytes:
         columns = self._transposed(rows, first_row_number)
         parts = self._blank * len(rows)
         for position, (column, values) in enumerate(zip(self._columns, columns, strict=True)):
             parts[2 * position :: len(self._blank)] = column.fields(values, first_row_number)
         return "".join(parts).encode("latin-1")
 
-    def _transposed(self, rows: Sequence[Any], first_row_number: int) -> list[tuple[Any, ...]]:
-        """The columns; RowError for the first row that is no sequence of the right length."""
-        expected = len(self._columns)
-        if set(map(type, rows)) <= {tuple, list}:
+    def _transposed(self, rows: Sequence[Any], first_row_number: int) -> Sequence[Sequence[Any]]:
+        """The columns; RowError for the first row that does not have them."""
+        kinds = set(map(type, rows))
+        if kinds <= {tuple, list} or self._are_in_order(dict(zip(map(type, rows), rows, strict=True)).values()):
             with suppress(ValueError):
                 columns = list(zip(*rows, strict=True))
-                if len(columns) == expected:
+                if len(columns) == len(self._names):
                     return columns
-        for number, row in enumerate(rows, first_row_number):
-            if not isinstance(row, Sequence) or isinstance(row, str | bytes | bytearray | memoryview):
-                problem = "a row has to be a tuple of values in the order of the table's columns"
-            elif len(row) != expected:
-                problem = f"it has {len(row)} values and the table takes {expected}: pass one for each column"
-            else:
-                continue
-            raise RowError(problem, table=self._table, row_number=number, value_type=type(row).__name__)
-        return list(zip(*rows, strict=True))
+        elif kinds == {dict} and set(map(len, rows)) == {len(self._names)}:
+            with suppress(KeyError):
+                return [list(map(itemgetter(name), rows)) for name in self._names]
+        return list(zip(*map(self._values, rows, count(first_row_number)), strict=True))
+
+    def _are_in_order(self, rows: Iterable[Any]) -> bool:
+        """Whether these rows, one of each type, are sequences that may be taken in their order."""
+        return all(_is_sequence(row) and not self._other_order(row) for row in rows)
+
+    def _values(self, row: Any, number: int) -> Sequence[Any]:
+        """A row's values in the order of the columns; RowError where they cannot be told."""
+        if isinstance(row, Mapping):
+            problem = self._other_names(row)
+            if not problem:
+                return [row[name] for name in self._names]
+        elif not _is_sequence(row):
+            problem = "a row has to be a tuple of values in the order of the table's columns, or a dict by their names"
+        elif len(row) != len(self._names):
+            problem = f"it has {len(row)} values and the table takes {len(self._names)}: pass one for each column"
+        else:
+            problem = self._other_order(row)
+            if not problem:
+                return row
+        raise RowError(problem, table=self._table, row_number=number, value_type=type(row).__name__)
+
+    def _other_names(self, row: Mapping[Any, Any]) -> str:
+        """What is wrong with the names of a mapping's values; empty where nothing is."""
+        missing = [name for name in self._names if name not in row]
+        if not missing and len(row) == len(self._names):
+            return ""
+        beyond = [name for name in row if name not in self._names]
+        found = " and ".join(
+            f"{what} {', '.join(map(repr, names))}"
+            for what, names in (("lacks", missing), ("has beyond them", beyond))
+            if names
+        )
+        return f"its values are matched by name, and it {found}: pass one for each column"
+
+    def _other_order(self, row: Sequence[Any]) -> str:
+        """What is wrong with the order of a named tuple's fields; empty where they are called otherwise altogether."""
+        fields = getattr(row, "_fields", self._names)
+        if tuple(fields) == self._names or set(fields) != set(self._names):
+            return ""
+        return (
+            f"its fields are {', '.join(fields)}, and the table's columns {', '.join(self._names)}: values are taken "
+            "in their order, so pass them in that of the columns, or a dict, whose values are matched by name"
+        )
+
+
+def _is_sequence(row: Any) -> TypeGuard[Sequence[Any]]:
+    return isinstance(row, Sequence) and not isinstance(row, str | bytes | bytearray | memoryview)
 
 
 class _Column:

@@ -51,9 +51,9 @@ def ingest(
         batches: called with a high watermark, gives an iterable of `(high_watermark, batch_metadata, rows)`. The
             watermark is a JSON-encodable value, or a function of no arguments called when the rows were read. `rows`
             is an iterable of `(table, row)`, and `row` a tuple of the columns' values in the order of the table's
-            definition, computed columns left out; or, in place of one row, an object with the Arrow PyCapsule
-            interface, whose columns are matched by name. Rows of other tables are skipped, with a warning. The rows of
-            a batch are read to their end before the next one is asked for.
+            definition, computed columns left out, or a dict of them by name; or, in place of one row, an object with
+            the Arrow PyCapsule interface, whose columns are matched by name. Rows of other tables are skipped, with a
+            warning. The rows of a batch are read to their end before the next one is asked for.
         on_before_visible: called with `(conn, batch_metadata)` in the batch's transaction before it commits; with
             `(conn, ingest_table, batch_metadata)`, once a table, where it takes three parameters. Nothing of the batch
             becomes visible when it raises.

@@ -1,6 +1,7 @@
 """How much memory the values of a row take, about, and their text in a COPY, where that is longer."""
 
 import datetime as dt
+from collections.abc import Mapping
 from decimal import Decimal
 from types import NoneType
 from typing import Any
@@ -24,7 +25,9 @@ _DEEPEST = 20
 def row_size(row: Any) -> int:
     """About how many bytes the values of a row take."""
     if type(row) is not tuple and not isinstance(row, _ROWS):
-        return _SMALL
+        if not isinstance(row, Mapping):
+            return _SMALL
+        row = tuple(row.values())
     size = _SMALL * len(row)
     for value in row:
         kind = type(value)  # which tells enough of most values, without another call

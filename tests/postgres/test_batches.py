@@ -389,3 +389,19 @@ def test_rows_that_use_the_connection_of_the_driver_are_told_so(conn: sa.Connect
         ingest(conn, table.metadata, lambda mark: [(2, None, rows())])
     assert is_usable(conn)
     assert rows_of(conn) == []
+
+
+@pytest.mark.parametrize("delete", [Delete.OFF, Delete.BEFORE_FIRST_BATCH])
+@pytest.mark.parametrize("count", [1, 1_000])
+def test_rows_may_be_dicts_by_the_names_of_the_columns(conn: sa.Connection, delete: str, count: int) -> None:
+    table = people()
+    load(conn, table, [(number, "old", 0) for number in range(count)])
+    source = f"SELECT 7 AS age, 'new' AS name, number AS id FROM generate_series(1, {count}) number"
+    with conn.begin():
+        found = conn.execute(sa.text(source)).mappings().all()
+    rows: list[Any] = [*found, {"name": "last", "id": 0, "age": None}]
+    load(conn, table, rows, delete=delete)
+    assert rows_of(conn, "SELECT id, name, age FROM people ORDER BY id") == [
+        (0, "last", None),
+        *((number, "new", 7) for number in range(1, count + 1)),
+    ]

@@ -8,11 +8,12 @@ import json
 import pickle
 import signal
 import uuid
-from collections import OrderedDict, namedtuple
+from collections import OrderedDict, defaultdict, namedtuple
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from decimal import Decimal, FloatOperation, localcontext
 from fractions import Fraction
+from types import MappingProxyType
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -154,6 +155,7 @@ class Raises(NoOffset):
 
 
 Named = namedtuple("Named", ["number", "word"])
+OtherWay = namedtuple("OtherWay", ["b", "a"])
 
 
 @pytest.fixture(params=WAYS)
@@ -926,7 +928,11 @@ def test_the_row_number_counts_on_from_where_the_caller_is() -> None:
         ([], "it has 0 values and the table takes 2"),
         ("ab", "has to be a tuple"),
         (b"ab", "has to be a tuple"),
-        ({"a": 1, "b": 2}, "has to be a tuple"),
+        ({"a": 1}, "lacks 'b': pass one for each column"),
+        ({"a": 1, "b": 2, None: [3]}, "has beyond them None: pass one"),
+        ({"a": 1, "B": 2}, "lacks 'b' and has beyond them 'B': pass one"),
+        (defaultdict(int, a=1, c=2), "lacks 'b' and has beyond them 'c'"),
+        (OtherWay(1, 2), "its fields are b, a, and the table's columns a, b: values are taken in their order"),
         ({1, 2}, "has to be a tuple"),
         (iter((1, 2)), "has to be a tuple"),
         (None, "has to be a tuple"),
@@ -945,6 +951,17 @@ def test_a_row_of_another_shape_is_refused(row: Any, problem: str) -> None:
 def test_rows_may_be_named_tuples_and_lists() -> None:
     encoder = RowEncoder("t", [ColumnFormat("a", INT4), ColumnFormat("b", TEXT)])
     assert encoder.encode([Named(1, "x"), [2, "y"]]) == b"1\tx\n2\ty\n"
+
+
+def test_rows_may_be_mappings_whose_values_are_matched_by_name() -> None:
+    encoder = RowEncoder("t", [ColumnFormat("a", INT4), ColumnFormat("b", TEXT)])
+    row = {"b": "x", "a": 1}
+    assert encoder.encode([row, row]) == b"1\tx\n" * 2
+    assert encoder.encode([row, (1, "x"), MappingProxyType(row), OrderedDict(row)]) == b"1\tx\n" * 4
+    assert RowEncoder("t", [ColumnFormat("a", INT4)]).encode([{"a": 1}, {"a": None}]) == b"1\n\\N\n"
+    with pytest.raises(RowError) as caught:
+        encoder.encode([row, {"b": "x", "A": 1}], first_row_number=11)
+    assert caught.value.row_number == 12
 
 
 SECRETS: list[tuple[TypeShape, Any]] = [
