@@ -17,7 +17,6 @@ from airflow_ingest_provider.core.merge import (
     columns_to_update,
     equals,
     last_rows,
-    matching,
     merge_rows,
     rows_of,
     same_key,
@@ -46,7 +45,6 @@ def compare(
     conn: sa.Connection,
     staged: Name,
     shape: TableShape,
-    key: Sequence[str],
     token: str,
     received: int,
     *,
@@ -56,15 +54,15 @@ def compare(
 
     Unless they are `all_keyed`, some rows may have NULL in the key, and get it from a trigger.
     """
-    analyze_keys(conn, staged, key, received)
-    latest, keys = _latest(conn, staged, key, received, all_keyed=all_keyed)
-    rows, differing = _compare(conn, latest, shape, key, temporary_name(token, "compared"))
+    analyze_keys(conn, staged, shape.key, received)
+    latest, keys = _latest(conn, staged, shape.key, received, all_keyed=all_keyed)
+    rows, differing = _compare(conn, latest, shape, temporary_name(token, "compared"))
     return Compared(latest, rows, differing, keys, received)
 
 
-def compare_again(conn: sa.Connection, before: Compared, shape: TableShape, key: Sequence[str], name: str) -> Compared:
+def compare_again(conn: sa.Connection, before: Compared, shape: TableShape, name: str) -> Compared:
     """The same once rows of the table may be others, in a temporary table of that name."""
-    rows, differing = _compare(conn, before.latest, shape, key, name)
+    rows, differing = _compare(conn, before.latest, shape, name)
     return replace(before, rows=rows, differing=differing)
 
 
@@ -94,11 +92,9 @@ def _is_unique(conn: sa.Connection, staged: Name, keys: sql.Composable) -> bool:
     return True
 
 
-def _compare(
-    conn: sa.Connection, latest: sql.Composable, shape: TableShape, key: Sequence[str], name: str
-) -> tuple[Name, int]:
+def _compare(conn: sa.Connection, latest: sql.Composable, shape: TableShape, name: str) -> tuple[Name, int]:
     """A temporary table of what differs, and how many of its rows are new or changed."""
-    others = [column.name for column in shape.loaded_columns if column.name not in key]
+    others = [column.name for column in shape.loaded_columns if column.name not in shape.key]
     statement = sql.SQL(
         "CREATE TEMPORARY TABLE {name} ON COMMIT DROP AS SELECT {keys}, {others}latest.{stays} IS NOT NULL AS {stays}"
         " FROM {rows} AS live FULL JOIN (SELECT *, true AS {stays} FROM ({latest}) AS latest) AS latest ON {matching}"
@@ -109,14 +105,14 @@ def _compare(
         conn,
         statement.format(
             name=sql.Identifier(name),
-            keys=sql.SQL(", ").join(of_both.format(sql.Identifier(name)) for name in key),
+            keys=sql.SQL(", ").join(of_both.format(sql.Identifier(name)) for name in shape.key),
             others=sql.SQL("").join(sql.SQL("latest.{}, ").format(sql.Identifier(name)) for name in others),
-            first=sql.Identifier(key[0]),
+            first=sql.Identifier(shape.key[0]),
             stays=_STAYS,
             rows=rows_of(shape),
             latest=latest,
-            matching=matching(shape, key, "latest"),
-            unchanged=and_unchanged(columns_to_update(shape, key)),
+            matching=same_key(shape, "live", "latest"),
+            unchanged=and_unchanged(columns_to_update(shape)),
         ),
     )
     rows = Name(STAGING_SCHEMA, name)
@@ -135,41 +131,37 @@ class Reference:
     key: ForeignKeyShape
 
 
-def delete_gone(
-    conn: sa.Connection, compared: Compared, shape: TableShape, key: Sequence[str], references: Sequence[Reference]
-) -> int:
+def delete_gone(conn: sa.Connection, compared: Compared, shape: TableShape, references: Sequence[Reference]) -> int:
     """Delete the rows whose key is not among the staged ones, so that foreign keys to rows that stay do not fire.
 
     Those that a row which stays refers to, by one of the `references` or by way of others that are gone, are left:
     ON DELETE would be a reason to refuse, delete or change the row that stays, though it may be about to change.
     """
-    free = sql.SQL(" AND NOT EXISTS (SELECT FROM held WHERE {})").format(same_key(shape, key, "held", "gone"))
+    free = sql.SQL(" AND NOT EXISTS (SELECT FROM held WHERE {})").format(same_key(shape, "held", "gone"))
     statement = sql.SQL("{ctes} DELETE FROM {rows} AS live USING gone WHERE {is_it}{free}").format(
-        ctes=_gone(compared, shape, key, references),
+        ctes=_gone(compared, shape, references),
         rows=rows_of(shape),
-        is_it=matching(shape, key, "gone"),
+        is_it=same_key(shape, "live", "gone"),
         free=free if references else sql.SQL(""),
     )
     return run(conn, statement).rowcount
 
 
-def holds_gone(
-    conn: sa.Connection, compared: Compared, shape: TableShape, key: Sequence[str], references: Sequence[Reference]
-) -> bool:
+def holds_gone(conn: sa.Connection, compared: Compared, shape: TableShape, references: Sequence[Reference]) -> bool:
     """Whether there are rows that `delete_gone` has to leave."""
     if not references:
         return False
-    statement = sql.SQL("{} SELECT EXISTS (SELECT FROM held)").format(_gone(compared, shape, key, references))
+    statement = sql.SQL("{} SELECT EXISTS (SELECT FROM held)").format(_gone(compared, shape, references))
     return bool(run(conn, statement).scalar_one())
 
 
-def _gone(compared: Compared, shape: TableShape, key: Sequence[str], references: Sequence[Reference]) -> sql.Composable:
+def _gone(compared: Compared, shape: TableShape, references: Sequence[Reference]) -> sql.Composable:
     """WITH the rows that are `gone`, and, where there are references, with those of them that are `held`.
 
     They have the columns of the key and those by which foreign keys lead to them and on.
     """
     own = [one.key for one in references if one.referring.oid == shape.oid]
-    names = [*key, *(name for one in references for name in one.key.target_columns)]
+    names = [*shape.key, *(name for one in references for name in one.key.target_columns)]
     names += [name for one in own for name in one.columns]
     gone = sql.SQL(
         "WITH RECURSIVE gone AS MATERIALIZED (SELECT {} FROM {} AS live JOIN {} AS compared ON {}{})"
@@ -177,14 +169,12 @@ def _gone(compared: Compared, shape: TableShape, key: Sequence[str], references:
         sql.SQL(", ").join(sql.SQL("live.{}").format(sql.Identifier(name)) for name in dict.fromkeys(names)),
         rows_of(shape),
         compared.rows.sql,
-        matching(shape, key, "compared"),
+        same_key(shape, "live", "compared"),
         sql.SQL(" WHERE NOT {}").format(_STAYS),
     )
     if not references:
         return gone
-    stays = sql.SQL(" AND NOT EXISTS (SELECT FROM gone AS also WHERE {})").format(
-        same_key(shape, key, "also", "referring")
-    )
+    stays = sql.SQL(" AND NOT EXISTS (SELECT FROM gone AS also WHERE {})").format(same_key(shape, "also", "referring"))
     by_rows = [
         sql.SQL("SELECT gone.* FROM gone WHERE EXISTS (SELECT FROM {} AS referring WHERE {}{})").format(
             rows_of(one.referring), _refers(shape, one.key, "referring"), stays if one.key in own else sql.SQL("")
@@ -211,32 +201,30 @@ def _refers(shape: TableShape, key: ForeignKeyShape, referring: str) -> sql.Comp
     )
 
 
-def insert_last(
-    conn: sa.Connection, staged: Name, shape: TableShape, key: Sequence[str], received: int, *, all_keyed: bool
-) -> int:
+def insert_last(conn: sa.Connection, staged: Name, shape: TableShape, received: int, *, all_keyed: bool) -> int:
     """Insert the last staged row of each key into an empty table; how many rows these superseded.
 
     INSERT looks for free space, as COPY into a table of its own transaction does not: in what it wrote nothing tells
     any more which of two rows came last.
     """
-    latest, rows = _latest(conn, staged, key, received, all_keyed=all_keyed)
+    latest, rows = _latest(conn, staged, shape.key, received, all_keyed=all_keyed)
     columns = statements.columns([column.name for column in shape.loaded_columns])
     statement = sql.SQL("INSERT INTO {} ({}) OVERRIDING SYSTEM VALUE SELECT {} FROM ({}) AS latest")
     run(conn, statement.format(shape.name.sql, columns, columns, latest))
     return received - rows
 
 
-def merge_differing(conn: sa.Connection, compared: Compared, shape: TableShape, key: Sequence[str]) -> Merged:
+def merge_differing(conn: sa.Connection, compared: Compared, shape: TableShape) -> Merged:
     """Insert the rows that are new and update those that are changed."""
     latest = sql.SQL("SELECT * FROM {} WHERE {}").format(compared.rows.sql, _STAYS)
     inserted = updated = 0
     if compared.differing:
-        *_, inserted, updated = merge_rows(conn, latest, compared.differing, shape, key, all_differ=True)
+        *_, inserted, updated = merge_rows(conn, latest, compared.differing, shape, all_differ=True)
     unchanged, superseded = compared.keys - compared.differing, compared.received - compared.keys
     return Merged(inserted, updated, unchanged, superseded)
 
 
-def rewrite_differing(conn: sa.Connection, compared: Compared, shape: TableShape, key: Sequence[str]) -> Merged:
+def rewrite_differing(conn: sa.Connection, compared: Compared, shape: TableShape) -> Merged:
     """The same by deleting the rows that are changed and inserting them anew, in one statement.
 
     So rows may exchange the values of a unique constraint, which updates may not, one after the other. Foreign keys
@@ -251,7 +239,7 @@ def rewrite_differing(conn: sa.Connection, compared: Compared, shape: TableShape
     ).format(
         rows=rows_of(shape),
         compared=compared.rows.sql,
-        is_it=matching(shape, key, "changed"),
+        is_it=same_key(shape, "live", "changed"),
         stays=_STAYS,
         table=shape.name.sql,
         columns=statements.columns([column.name for column in shape.loaded_columns]),

@@ -65,8 +65,7 @@ class LoadedTable:
     @property
     def key(self) -> tuple[str, ...]:
         """The primary key's columns, in its order; empty without one."""
-        primary = self.live.primary_key
-        return primary.columns if primary else ()
+        return self.live.key
 
     def note_migration(self, lines: Iterable[str]) -> None:
         """Add what a migration did to the result, in which nothing is counted yet."""
@@ -155,7 +154,7 @@ class BatchTable:
     def share_changed(self, conn: sa.Connection, sampled: int) -> float:
         """How many of the staged rows are new or changed, from 0 to 1, by a look at about so many of them."""
         percent = 100 * sampled / max(self.buffer.received, sampled)
-        looked_at, unchanged = merge.count_unchanged(conn, self._staged, self._shape, self.loaded.key, percent)
+        looked_at, unchanged = merge.count_unchanged(conn, self._staged, self._shape, percent)
         return 1 - unchanged / looked_at if looked_at else 1.0
 
     def turn_to_hidden(self, conn: sa.Connection, token: str) -> None:
@@ -164,7 +163,7 @@ class BatchTable:
         self._destination = self._make_destination(conn, token)
         if self._upserts:
             self._superseded = in_place.insert_last(
-                conn, staged, self._shape, self.loaded.key, self.buffer.received, all_keyed=self._all_keyed
+                conn, staged, self._shape, self.buffer.received, all_keyed=self._all_keyed
             )
         else:
             merge.insert(conn, staged, self._shape)
@@ -182,22 +181,21 @@ class BatchTable:
             conn,
             self._staged,
             self._shape,
-            self.loaded.key,
             self._token,
             self.buffer.received,
             all_keyed=self._all_keyed,
         )
-        deleted = in_place.delete_gone(conn, self._compared, self._shape, self.loaded.key, references)
-        self.has_left = in_place.holds_gone(conn, self._compared, self._shape, self.loaded.key, references)
+        deleted = in_place.delete_gone(conn, self._compared, self._shape, references)
+        self.has_left = in_place.holds_gone(conn, self._compared, self._shape, references)
         return deleted
 
     def delete_left(self, conn: sa.Connection, references: Sequence[Reference]) -> int:
         """Delete what rows that stay referred to, once these are merged; RowError where one still does."""
         if self._compared is None or not self.has_left:
             return 0
-        deleted = in_place.delete_gone(conn, self._compared, self._shape, self.loaded.key, references)
+        deleted = in_place.delete_gone(conn, self._compared, self._shape, references)
         for one in references:
-            if in_place.holds_gone(conn, self._compared, self._shape, self.loaded.key, [one]):
+            if in_place.holds_gone(conn, self._compared, self._shape, [one]):
                 raise RowError(
                     f"no row of {self.loaded.name} has the key that some refer to (constraint {one.key.name!r}), "
                     "SQLSTATE 23503: mend the source",
@@ -220,7 +218,7 @@ class BatchTable:
                 self._compare_again(conn, self._compared, "again")
             merged = self._merge_compared(conn, self._compared)
         else:
-            merged = merge.upsert(conn, self._staged, self._shape, key, received, all_keyed=self._all_keyed)
+            merged = merge.upsert(conn, self._staged, self._shape, received, all_keyed=self._all_keyed)
         if merged.superseded and not self._upserts:
             raise RowError(
                 f"{merged.superseded} rows have the primary key of another row of the batch, and upsert is off",
@@ -230,16 +228,16 @@ class BatchTable:
 
     def _merge_compared(self, conn: sa.Connection, compared: Compared) -> Merged:
         """Write what differs: row by row, or all at once where rows exchange values of another unique key."""
-        shape, key = self._shape, self.loaded.key
+        shape = self._shape
         if not shape.checks_each_row:
-            return in_place.merge_differing(conn, compared, shape, key)
+            return in_place.merge_differing(conn, compared, shape)
         try:
             with conn.begin_nested():
-                return in_place.merge_differing(conn, compared, shape, key)
+                return in_place.merge_differing(conn, compared, shape)
         except sa.exc.DBAPIError as error:
             if sqlstate(error) not in (UNIQUE_VIOLATION, EXCLUSION_VIOLATION) or self._acts_on_delete(conn):
                 raise
-        return in_place.rewrite_differing(conn, compared, shape, key)
+        return in_place.rewrite_differing(conn, compared, shape)
 
     def _acts_on_delete(self, conn: sa.Connection) -> bool:
         """Whether a foreign key would do more than check, when a row is deleted and comes again at once."""
@@ -257,7 +255,7 @@ class BatchTable:
         if not self._shape.foreign_keys and not catalog.has_triggers(conn, self._shape.oid):
             return False
         name = temporary_name(self._token, name)
-        self._compared = in_place.compare_again(conn, compared, self._shape, self.loaded.key, name)
+        self._compared = in_place.compare_again(conn, compared, self._shape, name)
         return True
 
     @contextmanager

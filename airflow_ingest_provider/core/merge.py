@@ -56,7 +56,6 @@ def upsert(
     conn: sa.Connection,
     staged: Name,
     shape: TableShape,
-    key: Sequence[str],
     received: int,
     *,
     all_keyed: bool,
@@ -68,9 +67,9 @@ def upsert(
     """
     if not received:
         return Merged()
-    analyze_keys(conn, staged, key, received)
-    latest = last_rows(staged, key, all_keyed=all_keyed)
-    keys, differing, inserted, updated = merge_rows(conn, latest, received, shape, key)
+    analyze_keys(conn, staged, shape.key, received)
+    latest = last_rows(staged, shape.key, all_keyed=all_keyed)
+    keys, differing, inserted, updated = merge_rows(conn, latest, received, shape)
     return Merged(inserted, updated, keys - differing, superseded=received - keys)
 
 
@@ -97,7 +96,6 @@ def merge_rows(
     latest: sql.Composable,
     rows: int,
     shape: TableShape,
-    key: Sequence[str],
     *,
     all_differ: bool = False,
 ) -> tuple[int, int, int, int]:
@@ -110,15 +108,13 @@ def merge_rows(
     pages, has_triggers = conn.execute(_PAGES_AND_TRIGGERS, {"oid": shape.oid}).one()
     look_up, count_differing = rows < int(pages or 0), has_triggers and not all_differ
     if shape.kind == "p" or (primary is not None and primary.deferrable):
-        return _update_then_insert(conn, latest, shape, key, look_up=look_up, count_differing=count_differing)
-    statement = _insert_or_update(latest, shape, key, look_up=look_up, count_differing=count_differing)
+        return _update_then_insert(conn, latest, shape, look_up=look_up, count_differing=count_differing)
+    statement = _insert_or_update(latest, shape, look_up=look_up, count_differing=count_differing)
     counts: Any = run(conn, statement).one()
     return int(counts[0]), int(counts[1]), int(counts[2]), int(counts[3])
 
 
-def count_unchanged(
-    conn: sa.Connection, staged: Name, shape: TableShape, key: Sequence[str], percent: float = 100.0
-) -> tuple[int, int]:
+def count_unchanged(conn: sa.Connection, staged: Name, shape: TableShape, percent: float = 100.0) -> tuple[int, int]:
     """Of a random share of the staged rows: how many they are, and how many are in the table to the byte."""
     sample = sql.SQL(" TABLESAMPLE BERNOULLI ({})").format(sql.Literal(percent)) if percent < 100 else sql.SQL("")
     statement = sql.SQL(
@@ -126,8 +122,8 @@ def count_unchanged(
         " WHERE {matching}{same} OFFSET 0) AS unchanged FROM {staged} AS latest{sample}) looked_up"
     ).format(
         rows=rows_of(shape),
-        matching=matching(shape, key, "latest"),
-        same=and_unchanged(columns_to_update(shape, key)),
+        matching=same_key(shape, "live", "latest"),
+        same=and_unchanged(columns_to_update(shape)),
         staged=staged.sql,
         sample=sample,
     )
@@ -141,7 +137,7 @@ def rows_of(shape: TableShape) -> sql.Composable:
 
 
 def _insert_or_update(
-    latest: sql.Composable, shape: TableShape, key: Sequence[str], *, look_up: bool, count_differing: bool
+    latest: sql.Composable, shape: TableShape, *, look_up: bool, count_differing: bool
 ) -> sql.Composable:
     """One statement: how many rows there are, new or changed, inserted, and updated.
 
@@ -149,12 +145,12 @@ def _insert_or_update(
     row's key is looked up in the index: OFFSET 0 keeps the planner from joining, which it does by reading the
     whole table as long as that has no more than some hundred thousand rows.
     """
-    updates = columns_to_update(shape, key)
+    updates = columns_to_update(shape)
     conflict: sql.Composable = sql.SQL("DO NOTHING")
     if updates:
         assignments = [sql.SQL("{0} = excluded.{0}").format(sql.Identifier(column.name)) for column in updates]
         conflict = sql.SQL("DO UPDATE SET {}").format(sql.SQL(", ").join(assignments))
-    differing: sql.Composable = sql.SQL("latest WHERE {}").format(_differs(shape, key, look_up=look_up))
+    differing: sql.Composable = sql.SQL("latest WHERE {}").format(_differs(shape, look_up=look_up))
     kept: sql.Composable = sql.SQL("")
     counted = sql.SQL("count(*)")
     if count_differing:
@@ -173,18 +169,18 @@ def _insert_or_update(
         table=shape.name.sql,
         columns=statements.columns([column.name for column in shape.loaded_columns]),
         differing=differing,
-        key=statements.columns(key),
+        key=statements.columns(shape.key),
         conflict=conflict,
         counted=counted,
     )
 
 
-def _differs(shape: TableShape, key: Sequence[str], *, look_up: bool) -> sql.Composable:
+def _differs(shape: TableShape, *, look_up: bool) -> sql.Composable:
     """Whether a row of `latest` is not in the table to the byte."""
     return sql.SQL("NOT EXISTS (SELECT FROM {} AS live WHERE {}{}{})").format(
         rows_of(shape),
-        matching(shape, key, "latest"),
-        and_unchanged(columns_to_update(shape, key)),
+        same_key(shape, "live", "latest"),
+        and_unchanged(columns_to_update(shape)),
         sql.SQL(" OFFSET 0" if look_up else ""),
     )
 
@@ -193,7 +189,6 @@ def _update_then_insert(
     conn: sa.Connection,
     latest: sql.Composable,
     shape: TableShape,
-    key: Sequence[str],
     *,
     look_up: bool,
     count_differing: bool,
@@ -203,11 +198,11 @@ def _update_then_insert(
     rows = run(conn, count).scalar_one()
     differing = 0
     if count_differing:
-        differing = run(conn, count + sql.SQL(" WHERE ") + _differs(shape, key, look_up=look_up)).scalar_one()
-    updates, updated = columns_to_update(shape, key), 0
+        differing = run(conn, count + sql.SQL(" WHERE ") + _differs(shape, look_up=look_up)).scalar_one()
+    updates, updated = columns_to_update(shape), 0
     if updates:
         with _looking_up(conn) if look_up else nullcontext():
-            updated = run(conn, _update(shape, key, updates, latest)).rowcount
+            updated = run(conn, _update(shape, updates, latest)).rowcount
     insert_new = sql.SQL(
         "INSERT INTO {table} ({columns}) OVERRIDING SYSTEM VALUE SELECT {columns} FROM ({latest}) AS latest"
         " WHERE NOT EXISTS (SELECT FROM {rows} AS live WHERE {matching}{look_up}) ORDER BY {key}"
@@ -216,9 +211,9 @@ def _update_then_insert(
         rows=rows_of(shape),
         columns=statements.columns([column.name for column in shape.loaded_columns]),
         latest=latest,
-        matching=matching(shape, key, "latest"),
+        matching=same_key(shape, "live", "latest"),
         look_up=sql.SQL(" OFFSET 0" if look_up else ""),
-        key=statements.columns(key),
+        key=statements.columns(shape.key),
     )
     inserted = run(conn, insert_new).rowcount
     return rows, differing if count_differing else inserted + updated, inserted, updated
@@ -231,27 +226,24 @@ def _looking_up(conn: sa.Connection) -> Iterator[None]:
         yield
 
 
-def _update(
-    shape: TableShape, key: Sequence[str], updates: Sequence[ColumnShape], latest: sql.Composable
-) -> sql.Composable:
+def _update(shape: TableShape, updates: Sequence[ColumnShape], latest: sql.Composable) -> sql.Composable:
     assignments = [sql.SQL("{0} = latest.{0}").format(sql.Identifier(column.name)) for column in updates]
     return sql.SQL("UPDATE {} AS live SET {} FROM ({}) AS latest WHERE {} AND NOT (true{})").format(
-        rows_of(shape), sql.SQL(", ").join(assignments), latest, matching(shape, key, "latest"), and_unchanged(updates)
+        rows_of(shape),
+        sql.SQL(", ").join(assignments),
+        latest,
+        same_key(shape, "live", "latest"),
+        and_unchanged(updates),
     )
 
 
-def matching(shape: TableShape, key: Sequence[str], other: str) -> sql.Composable:
-    """A condition: the row of `live` has the key of the other one."""
-    return same_key(shape, key, "live", other)
-
-
-def same_key(shape: TableShape, key: Sequence[str], one: str, other: str) -> sql.Composable:
+def same_key(shape: TableShape, one: str, other: str) -> sql.Composable:
     """A condition: the rows of both have the same key."""
     return sql.SQL(" AND ").join(
         sql.SQL("{1}.{0} {3} {2}.{0}").format(
             sql.Identifier(name), sql.Identifier(one), sql.Identifier(other), equals(shape, name)
         )
-        for name in key
+        for name in shape.key
     )
 
 
@@ -286,7 +278,7 @@ _EXACT_KEYS = frozenset(
 _TEXT_KEYS = frozenset({"text", "varchar"})
 
 
-def columns_to_update(shape: TableShape, key: Sequence[str]) -> list[ColumnShape]:
+def columns_to_update(shape: TableShape) -> list[ColumnShape]:
     """The columns that an update sets: the key too where equal keys may look different, as 1.0 and 1.00 do.
 
     Setting the key takes a stronger row lock, which foreign keys wait for. GENERATED ALWAYS refuses it.
@@ -294,7 +286,7 @@ def columns_to_update(shape: TableShape, key: Sequence[str]) -> list[ColumnShape
     return [
         column
         for column in shape.loaded_columns
-        if column.identity != "a" and not (column.name in key and _equal_is_same(column))
+        if column.identity != "a" and not (column.name in shape.key and _equal_is_same(column))
     ]
 
 

@@ -188,6 +188,11 @@ class TableShape:
         return frozenset(column.name for column in self.columns) | {part.name for part in self.parts}
 
     @property
+    def key(self) -> tuple[str, ...]:
+        """The primary key's columns, in its order; empty without one."""
+        return self.primary_key.columns if self.primary_key else ()
+
+    @property
     def primary_key(self) -> ConstraintShape | None:
         return next((constraint for constraint in self.constraints if constraint.kind == "p"), None)
 

@@ -35,7 +35,7 @@ def create_staging(name: str, shape: TableShape, *, not_null: bool) -> Statement
 
     Key columns that are computed are computed here too, since rows are merged by them.
     """
-    key = shape.primary_key.columns if shape.primary_key else ()
+    key = shape.key
     definitions = [
         sql.SQL("{} {}{}{}{}").format(
             sql.Identifier(column.name),
