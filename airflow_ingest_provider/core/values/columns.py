@@ -188,11 +188,18 @@ def _dates(values: Sequence[Any], null: str) -> Texts:
     return render.isoformats(date, values, null)
 
 
-def _loses_places(type_: TypeShape) -> Callable[[list[str]], bool]:
-    """Whether a column of isoformats has more decimal places than the type keeps."""
+def _isoformats(type_: TypeShape, kind: type, are_provable: Callable[[Sequence[Any]], bool]) -> Bulk:
+    """Values of the kind as isoformat shows them, if none has more decimal places than the type keeps."""
     places = precision(type_)
     lost = re.compile(rf"\.[0-9]{{{places}}}[0-9]*[1-9]")
-    return lambda parts: places < MICROSECONDS and lost.search("\0".join(parts)) is not None
+
+    def texts(values: Sequence[Any], null: str) -> Texts | None:
+        if not are_provable(values):
+            return None
+        parts = render.isoformats(kind, values, null)
+        return None if places < MICROSECONDS and lost.search("\0".join(parts)) else parts
+
+    return Bulk(texts)
 
 
 def _zones(values: Sequence[Any]) -> list[Any]:
@@ -206,28 +213,13 @@ def _are_naive(values: Sequence[Any]) -> bool:
 
 
 def _timestamps(type_: TypeShape) -> Mapping[type, Bulk]:
-    loses_places = _loses_places(type_)
-
-    def texts(values: Sequence[Any], null: str) -> Texts | None:
-        if not _are_naive(values):
-            return None
-        parts = render.isoformats(datetime, values, null)
-        return None if loses_places(parts) else parts
-
     strings = _read_as(f"{DAY}(?:[ T]{clock(precision(type_))})?")
-    return {datetime: Bulk(texts), date: Bulk(_dates), str: strings}
+    return {datetime: _isoformats(type_, datetime, _are_naive), date: Bulk(_dates), str: strings}
 
 
 def _timestamps_with_zone(type_: TypeShape) -> Mapping[type, Bulk]:
-    loses_places = _loses_places(type_)
-
-    def texts(values: Sequence[Any], null: str) -> Texts | None:
-        if not _offsets_are_whole_minutes(values):
-            return None
-        parts = render.isoformats(datetime, values, null)
-        return None if loses_places(parts) else parts
-
-    return {datetime: Bulk(texts), str: _read_as(f"{DAY}(?:[ T]{clock(precision(type_))}{OFFSET})?")}
+    strings = _read_as(f"{DAY}(?:[ T]{clock(precision(type_))}{OFFSET})?")
+    return {datetime: _isoformats(type_, datetime, _offsets_are_whole_minutes), str: strings}
 
 
 def _offsets_are_whole_minutes(values: Sequence[Any]) -> bool:
@@ -243,15 +235,7 @@ def _offsets_are_whole_minutes(values: Sequence[Any]) -> bool:
 
 
 def _times(type_: TypeShape) -> Mapping[type, Bulk]:
-    loses_places = _loses_places(type_)
-
-    def texts(values: Sequence[Any], null: str) -> Texts | None:
-        if not _are_naive(values):
-            return None
-        parts = render.isoformats(time, values, null)
-        return None if loses_places(parts) else parts
-
-    return {time: Bulk(texts), str: _read_as(clock(precision(type_)))}
+    return {time: _isoformats(type_, time, _are_naive), str: _read_as(clock(precision(type_)))}
 
 
 def _times_with_zone(type_: TypeShape) -> Mapping[type, Bulk]:
