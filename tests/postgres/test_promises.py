@@ -907,8 +907,7 @@ def test_a_deadlock_over_rows_says_to_try_again(conn: sa.Connection, engine: sa.
         writer.exec_driver_sql("SET LOCAL deadlock_timeout = '1h'")
         writer.exec_driver_sql("UPDATE people SET age = 5 WHERE id = 2")
         run = pool.submit(load, conn, people(), [(1, "c", 3), (2, "c", 3)])
-        while not other.scalar(waits):
-            assert not run.done()
+        until(lambda: other.scalar(waits))
         writer.exec_driver_sql("UPDATE people SET age = 5 WHERE id = 1")
         with pytest.raises(LockNotAcquired, match=r"waited for locks of each other.*try again"):
             run.result()
