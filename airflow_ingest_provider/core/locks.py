@@ -3,7 +3,6 @@
 import logging
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, TypeVar
@@ -84,8 +83,9 @@ def exclusively(
     A statement of `work` that waits longer than `lock_timeout` for a lock gives up; the savepoint is rolled back with
     all its locks, readers pass, and the work is tried again after a random pause, up to `lock_patience`. The timeout is
     kept below half of deadlock_timeout, so that it is us who yields and never a reader; it is as it was
-    afterwards. Then backends that hold locks are ended, where the caller wants that. Raises LockNotAcquired, naming
-    who holds locks on `names` or on what hangs on them: at once where one of them waits for this transaction in turn.
+    afterwards. Then backends that hold locks are ended, where the caller wants that, and it is tried for 10 seconds
+    more. Raises LockNotAcquired, naming who holds locks on `names` or on what hangs on them: at once where one of them
+    waits for this transaction in turn. What else goes wrong in `work` is raised as it is.
     Where other people's locks of some modes are `harmless`, the work needs a weaker lock, on `names` alone: who has
     such a lock is in nobody's way then, and `released` does not count it.
     """
@@ -96,23 +96,27 @@ def exclusively(
     try:
         return _attempts(conn, names, around, timeout, options.lock_patience, work)
     except (_Circle, sa.exc.DBAPIError) as error:
-        if not (isinstance(error, _Circle) or _lost_the_race(error)):
+        if not _gave_way(error):
             raise
         in_the_way = _holders(conn, around)
-        if options.end_blockers:
-            _end(conn, in_the_way)
-            with suppress(_Circle, sa.exc.DBAPIError):
-                return _attempts(conn, names, around, timeout, _AFTER_ENDING, work)
-        described, tables = _listed(in_the_way) or "nobody any more", _listed(names)
-        if isinstance(error, _Circle):
-            raise LockNotAcquired(
-                f"no exclusive lock on {tables}, since those who hold others wait for this run in turn; in the way: "
-                f"{described}: try again while they do not write to these tables, or pass end_blockers=True"
-            ) from None
-        raise LockNotAcquired(
-            f"no exclusive lock on {tables} within lock_patience ({options.lock_patience}); in the way: {described}: "
-            "try again when they are done, be more patient, or pass end_blockers=True"
-        ) from error
+        if not options.end_blockers:
+            raise _not_acquired(names, in_the_way, options.lock_patience, error) from _cause(error)
+    _end(conn, in_the_way)
+    try:
+        return _attempts(conn, names, around, timeout, _AFTER_ENDING, work)
+    except (_Circle, sa.exc.DBAPIError) as error:
+        if not _gave_way(error):
+            raise
+        raise _in_vain(names, in_the_way, _holders(conn, around)) from _cause(error)
+
+
+def _gave_way(error: Exception) -> bool:
+    return isinstance(error, _Circle) or _lost_the_race(error)
+
+
+def _cause(error: Exception) -> Exception | None:
+    """The database's error: a circle is none."""
+    return None if isinstance(error, _Circle) else error
 
 
 Around = Mapping[str, Any]
@@ -328,6 +332,30 @@ def _end(conn: sa.Connection, holders: Iterable[Holder]) -> None:
                 f"{holder} stands in the way and the role may not end it: expected a member of pg_signal_backend, "
                 f"or of {holder.user}; try again when it is done"
             ) from error
+
+
+def _not_acquired(
+    names: Iterable[Name], in_the_way: Iterable[Holder], patience: timedelta, error: Exception
+) -> LockNotAcquired:
+    described, tables = _listed(in_the_way) or "nobody any more", _listed(names)
+    if isinstance(error, _Circle):
+        return LockNotAcquired(
+            f"no exclusive lock on {tables}, since those who hold others wait for this run in turn; in the way: "
+            f"{described}: try again while they do not write to these tables, or pass end_blockers=True"
+        )
+    return LockNotAcquired(
+        f"no exclusive lock on {tables} within lock_patience ({patience}); in the way: {described}: "
+        "try again when they are done, be more patient, or pass end_blockers=True"
+    )
+
+
+def _in_vain(names: Iterable[Name], before: Iterable[Holder], now: Iterable[Holder]) -> LockNotAcquired:
+    ended = _listed(one for one in before if one.pid is not None)
+    happened = f"though those in the way were ended ({ended}): others came" if ended else "and no backend to end for it"
+    return LockNotAcquired(
+        f"no exclusive lock on {_listed(names)}, {happened}; in the way now: {_listed(now) or 'nobody any more'}: try "
+        "again when they are done"
+    )
 
 
 # pg_settings, which would give it as a number, reads all settings for it.

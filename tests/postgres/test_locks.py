@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from airflow_ingest_provider import Delete, LockNotAcquired, ingest
+from airflow_ingest_provider import DefinitionError, Delete, LockNotAcquired, ingest
 from airflow_ingest_provider.core import locks
 from tests.postgres.helpers import is_usable, load, rows_of
 from tests.waiting import until
@@ -233,3 +233,43 @@ def test_a_foreign_key_is_validated_without_an_exclusive_lock(conn: sa.Connectio
     result = load(conn, referring(), [(1001, 1)])
     assert rows_of(conn, VALIDATED) == [("known", True)]
     assert result.lock_attempts == 0
+
+
+def test_what_the_rows_themselves_forbid_is_told_as_that_where_blockers_were_ended(
+    conn: sa.Connection, engine: sa.Engine, other: sa.Connection
+) -> None:
+    other.exec_driver_sql("CREATE TABLE referring (id int PRIMARY KEY, parent int) PARTITION BY RANGE (id)")
+    other.exec_driver_sql("CREATE TABLE referring_all PARTITION OF referring DEFAULT")
+    other.exec_driver_sql("INSERT INTO referring VALUES (0, 99)")
+    with engine.connect() as writer:
+        writer.exec_driver_sql("UPDATE parent SET value = 2")
+        with pytest.raises(DefinitionError, match="referring_parent_fkey"):
+            load(conn, referring(), [], lock_patience=timedelta(seconds=0.2), end_blockers=True)
+        with pytest.raises(sa.exc.DBAPIError):
+            writer.exec_driver_sql("SELECT 1")
+        writer.invalidate()
+    assert is_usable(conn)
+
+
+def test_who_comes_after_the_blockers_that_were_ended_is_named(
+    conn: sa.Connection, engine: sa.Engine, other: sa.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(locks, "_AFTER_ENDING", timedelta(seconds=0.5))
+    pids = sa.text("SELECT pg_backend_pid()")
+    waits = sa.text("SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'child'::regclass")
+    with engine.connect() as first, engine.connect() as second:
+        ended, there = first.scalar(pids), second.scalar(pids)
+        first.exec_driver_sql("UPDATE child SET value = 2")
+        follows = threading.Thread(
+            target=second.exec_driver_sql, args=("LOCK TABLE child IN SHARE ROW EXCLUSIVE MODE",)
+        )
+        follows.start()
+        until(lambda: other.scalar(waits))
+        with pytest.raises(
+            LockNotAcquired, match=rf"ended \(pid {ended} .*\): others came; .* now: pid {there} "
+        ) as said:
+            load(conn, child(sa.Text), [], lock_patience=timedelta(seconds=0.2), end_blockers=True)
+        assert "end_blockers" not in str(said.value)
+        follows.join()
+        first.invalidate()
+    assert is_usable(conn)
