@@ -380,12 +380,16 @@ _RELATED = sa.text("""
 # The relations alone.
 _NAMED = sa.text("SELECT to_regclass(name)::oid::bigint FROM unnest(CAST(:names AS text[])) name")
 
+# In the queries below a lock's database is compared, since a copy of this one (CREATE DATABASE ... TEMPLATE) has
+# relations of the same OIDs.
+
 # Whether somebody else's transaction of more than 20 ms holds a lock on one of them.
 _IS_HELD = sa.text("""
     SELECT EXISTS (
         SELECT FROM pg_locks l JOIN pg_stat_activity a ON a.pid = l.pid
         WHERE l.relation = ANY (CAST(:oids AS oid[])) AND l.granted AND l.pid <> pg_backend_pid()
-          AND l.mode <> ALL (CAST(:harmless AS text[])) AND l.database = a.datid
+          AND l.mode <> ALL (CAST(:harmless AS text[]))
+          AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
           AND a.xact_start < clock_timestamp() - interval '20 ms')
 """)
 
@@ -396,6 +400,7 @@ _WAITS_FOR_US = sa.text("""
         SELECT FROM pg_locks l JOIN pg_locks w ON w.pid = l.pid AND NOT w.granted
         WHERE l.relation = ANY (CAST(:oids AS oid[])) AND l.granted AND l.pid <> pg_backend_pid()
           AND l.mode <> ALL (CAST(:harmless AS text[]))
+          AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
           AND w.waitstart < clock_timestamp() - current_setting('deadlock_timeout')::interval / 2
           AND pg_backend_pid() = ANY (pg_blocking_pids(w.pid)))
 """)
@@ -423,7 +428,8 @@ _HOLDERS = sa.text("""
     FROM pg_locks l
     JOIN pg_stat_activity a ON a.pid = l.pid
     WHERE l.relation = ANY (CAST(:oids AS oid[])) AND l.granted AND l.pid <> pg_backend_pid()
-      AND l.mode <> ALL (CAST(:harmless AS text[])) AND l.database = a.datid
+      AND l.mode <> ALL (CAST(:harmless AS text[]))
+      AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
     GROUP BY a.pid, a.usename
     UNION
     SELECT NULL, p.gid, p.owner::text, extract(epoch FROM clock_timestamp() - p.prepared)::int

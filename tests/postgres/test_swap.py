@@ -308,6 +308,31 @@ def test_backends_in_the_way_are_ended_if_asked_for(conn: sa.Connection, other: 
     assert 0 < result.readers_kept < 60
 
 
+def test_nobody_is_ended_in_a_copy_of_the_database(
+    server: Server, admin: psycopg.Connection, database: str, engine: sa.Engine, dsn: str
+) -> None:
+    """There the table has the same OID."""
+    with engine.connect() as conn:
+        load(conn, people(), [(1, "a", 1)])
+    copy = f"{database}_copy"
+    admin.execute(f"CREATE DATABASE {copy} TEMPLATE {database}")
+    with psycopg.connect(server.dsn(copy)) as elsewhere, psycopg.connect(dsn) as reader, engine.connect() as conn:
+        for connection in (elsewhere, reader):
+            connection.execute("SELECT * FROM people")
+        load(
+            conn,
+            people(),
+            [(2, "b", 2)],
+            delete=Delete.BEFORE_FIRST_BATCH,
+            lock_patience=timedelta(milliseconds=200),
+            end_blockers=True,
+        )
+        assert elsewhere.execute("SELECT id FROM people").fetchall() == [(1,)]
+        with pytest.raises(psycopg.OperationalError):
+            reader.execute("SELECT 1")
+    admin.execute(f"DROP DATABASE {copy} WITH (FORCE)")
+
+
 @pytest.mark.usefixtures("roles")
 def test_backends_of_others_are_not_ended_without_the_right_to(
     server: Server, database: str, other: sa.Connection, dsn: str
