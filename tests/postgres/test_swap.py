@@ -333,19 +333,40 @@ def test_nobody_is_ended_in_a_copy_of_the_database(
     admin.execute(f"DROP DATABASE {copy} WITH (FORCE)")
 
 
-@pytest.mark.usefixtures("roles")
-def test_backends_of_others_are_not_ended_without_the_right_to(
-    server: Server, database: str, other: sa.Connection, dsn: str
-) -> None:
+@pytest.fixture
+def ordinary(engine: sa.Engine, other: sa.Connection, roles: None) -> Iterator[sa.Connection]:
+    """A connection of a role that may create tables, and does not see what other roles' backends do."""
     other.exec_driver_sql("ALTER ROLE ingest_owner LOGIN; GRANT CREATE ON SCHEMA public TO ingest_owner")
-    engine = sa.create_engine(server.url("psycopg", database).set(username="ingest_owner"), poolclass=sa.NullPool)
-    with engine.connect() as plain, psycopg.connect(dsn) as reader:
-        load(plain, people(), [(1, "a", 1)])
+    own = sa.create_engine(engine.url.set(username="ingest_owner"), poolclass=sa.NullPool)
+    with own.connect() as connection:
+        yield connection
+    own.dispose()
+    other.exec_driver_sql("ALTER ROLE ingest_owner NOLOGIN")
+
+
+def test_an_ordinary_role_asks_for_no_lock_while_somebody_reads_for_long(
+    ordinary: sa.Connection, other: sa.Connection, dsn: str
+) -> None:
+    load(ordinary, people(), [(1, "a", 1)])
+    reads = sa.text("SELECT count(*) FROM pg_locks WHERE relation = 'people'::regclass AND pid = :pid")
+    with psycopg.connect(dsn) as reader:
+        reading = threading.Thread(target=reader.execute, args=("SELECT pg_sleep(1) FROM people; COMMIT",))
+        reading.start()
+        until(lambda: other.scalar(reads, {"pid": reader.info.backend_pid}))
+        result = load(ordinary, people(), [(2, "b", 2)], delete=Delete.BEFORE_FIRST_BATCH, replace=Replace.SWAP)
+        reading.join()
+    assert result.lock_attempts == 1
+    assert rows_of(ordinary) == [(2, "b", 2)]
+
+
+def test_backends_of_others_are_not_ended_without_the_right_to(ordinary: sa.Connection, dsn: str) -> None:
+    load(ordinary, people(), [(1, "a", 1)])
+    with psycopg.connect(dsn) as reader:
         reader.execute("SELECT * FROM people")
         holder = rf"pid {reader.info.backend_pid} of postgres"
         with pytest.raises(LockNotAcquired, match=rf"^{holder} stands in the way and the role may not end it"):
             load(
-                plain,
+                ordinary,
                 people(),
                 [(2, "b", 2)],
                 delete=Delete.BEFORE_FIRST_BATCH,
@@ -353,8 +374,7 @@ def test_backends_of_others_are_not_ended_without_the_right_to(
                 end_blockers=True,
             )
         assert reader.execute("SELECT count(*) FROM people").fetchone() == (1,)
-        assert is_usable(plain)
-    engine.dispose()
+    assert is_usable(ordinary)
 
 
 def test_the_way_to_replace_rows_can_be_insisted_on(conn: sa.Connection, other: sa.Connection) -> None:

@@ -25,10 +25,26 @@ def vacuuming() -> Iterator[server.Server]:
 
 
 @pytest.fixture
-def vacuuming_engine(vacuuming: server.Server) -> Iterator[sa.Engine]:
-    engine = sa.create_engine(vacuuming.url("psycopg"), poolclass=sa.NullPool)
-    yield engine
+def other(vacuuming: server.Server) -> Iterator[sa.Connection]:
+    """A superuser's, AUTOCOMMIT."""
+    engine = sa.create_engine(vacuuming.url("psycopg"), poolclass=sa.NullPool, isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.exec_driver_sql("ALTER SYSTEM SET autovacuum_naptime = '5s'")
+        connection.exec_driver_sql("SELECT pg_reload_conf()")
+        yield connection
     engine.dispose()
+
+
+@pytest.fixture(params=["postgres", "ordinary"])
+def conn(request: pytest.FixtureRequest, vacuuming: server.Server, other: sa.Connection) -> Iterator[sa.Connection]:
+    """A superuser's, and one of a role that does not see what autovacuum does."""
+    if request.param != server.SUPERUSER:
+        other.exec_driver_sql(f"CREATE ROLE {request.param} LOGIN; GRANT CREATE ON SCHEMA public TO {request.param}")
+    engine = sa.create_engine(vacuuming.url("psycopg").set(username=request.param), poolclass=sa.NullPool)
+    with engine.connect() as connection:
+        yield connection
+    engine.dispose()
+    other.exec_driver_sql("DROP TABLE people")
 
 
 def cancelled(running: server.Server) -> int:
@@ -37,24 +53,20 @@ def cancelled(running: server.Server) -> int:
 
 
 def test_an_autovacuum_gives_way_to_a_migration_and_to_a_swap(
-    vacuuming: server.Server, vacuuming_engine: sa.Engine
+    vacuuming: server.Server, conn: sa.Connection, other: sa.Connection
 ) -> None:
-    with vacuuming_engine.connect().execution_options(isolation_level="AUTOCOMMIT") as other:
-        other.exec_driver_sql("ALTER SYSTEM SET autovacuum_naptime = '5s'")
-        other.exec_driver_sql("SELECT pg_reload_conf()")
-        with vacuuming_engine.connect() as conn:
-            load(conn, people(), [(number, "a", number) for number in range(20_000)])
-            for declared, options in (
-                (people(sa.Column("note", sa.Text)), {}),
-                (people(sa.Column("note", sa.Text)), {"delete": "__BEFORE_FIRST_BATCH__", "replace": "swap"}),
-            ):
-                other.exec_driver_sql("""
-                    ALTER TABLE people SET (autovacuum_vacuum_threshold = 1, autovacuum_vacuum_scale_factor = 0,
-                                            autovacuum_vacuum_cost_limit = 1, autovacuum_vacuum_cost_delay = 100)
-                """)
-                other.exec_driver_sql("UPDATE people SET age = age + 1")
-                until(lambda: other.exec_driver_sql(_IS_VACUUMED).scalar(), patience=60)
-                before = cancelled(vacuuming)
-                rows = [(number, "b", number, "x") for number in range(20_000)]
-                load(conn, declared, rows, lock_patience=timedelta(seconds=15), **options)
-                assert cancelled(vacuuming) > before
+    load(conn, people(), [(number, "a", number) for number in range(20_000)])
+    for declared, options in (
+        (people(sa.Column("note", sa.Text)), {}),
+        (people(sa.Column("note", sa.Text)), {"delete": "__BEFORE_FIRST_BATCH__", "replace": "swap"}),
+    ):
+        other.exec_driver_sql("""
+            ALTER TABLE people SET (autovacuum_vacuum_threshold = 1, autovacuum_vacuum_scale_factor = 0,
+                                    autovacuum_vacuum_cost_limit = 1, autovacuum_vacuum_cost_delay = 100)
+        """)
+        other.exec_driver_sql("UPDATE people SET age = age + 1")
+        until(lambda: other.exec_driver_sql(_IS_VACUUMED).scalar(), patience=60)
+        before = cancelled(vacuuming)
+        rows = [(number, "b", number, "x") for number in range(20_000)]
+        load(conn, declared, rows, lock_patience=timedelta(seconds=15), **options)
+        assert cancelled(vacuuming) > before
