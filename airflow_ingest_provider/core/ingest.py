@@ -72,7 +72,8 @@ def ingest(
             `lock_patience`; the role has to be allowed to.
         lock_timeout: how long a try for ACCESS EXCLUSIVE, or for a lock that writers wait for, lets others wait behind
             it before it gives way and is made again.
-        lock_patience: how long all tries together may take, and how long another run into the table is waited for.
+        lock_patience: within which time all tries of a step begin, a migration's or a swap's, the first in any case;
+            and how long another run into a table is waited for.
         maintenance_work_mem: the memory that a key, index or foreign key of a new table is built with, such as "1GB";
             set with SET LOCAL. None leaves the server's setting.
 

@@ -81,11 +81,12 @@ def exclusively(
     """Do work that needs ACCESS EXCLUSIVE in a savepoint, giving way to everybody who stands in the way.
 
     A statement of `work` that waits longer than `lock_timeout` for a lock gives up; the savepoint is rolled back with
-    all its locks, readers pass, and the work is tried again after a random pause, up to `lock_patience`. The timeout is
-    kept below half of deadlock_timeout, so that it is us who yields and never a reader; it is as it was
-    afterwards. Then backends that hold locks are ended, where the caller wants that, and it is tried for 10 seconds
-    more. Raises LockNotAcquired, naming who holds locks on `names` or on what hangs on them: at once where one of them
-    waits for this transaction in turn. What else goes wrong in `work` is raised as it is.
+    all its locks, readers pass, and the work is tried again after a random pause. The timeout is kept below half of
+    deadlock_timeout, so that it is us who yields and never a reader; it is as it was afterwards. From the call on, all
+    tries begin within `lock_patience`, with what is waited for before and between them; there is one at least. Then
+    backends that hold locks are ended, where the caller wants that, and it is tried for 10 seconds more. Raises
+    LockNotAcquired, naming who holds locks on `names` or on what hangs on them: at once where one of them waits for
+    this transaction in turn. What else goes wrong in `work` is raised as it is.
     Where other people's locks of some modes are `harmless`, the work needs a weaker lock, on `names` alone: who has
     such a lock is in nobody's way then, and `released` does not count it.
     """
@@ -137,20 +138,22 @@ _AFTER_ENDING = timedelta(seconds=10)
 """How long to go on trying once those who stood in the way were ended: a backend takes a moment to end."""
 
 
-def _let_autovacuum_yield(conn: sa.Connection, oids: Sequence[int]) -> None:
-    """Wait for the lock that an autovacuum holds for longer than deadlock_timeout.
+def _let_autovacuum_yield(conn: sa.Connection, oids: Sequence[int], deadline: float) -> None:
+    """Wait for the lock that an autovacuum holds for longer than deadlock_timeout, if the deadline allows it.
 
     By then PostgreSQL cancels it, since somebody waits; an attempt gives up before. Neither readers nor writers queue
     behind this lock, which is given back at once. One that goes on, against wraparound, is left to the attempts.
     """
     for name in conn.scalars(_VACUUMED, {"oids": list(oids)}).all():
-        _wait_for_vacuum(conn, name)
+        left = round((deadline - time.monotonic()) * 1000)
+        if left > 0:
+            _wait_for_vacuum(conn, name, left)
 
 
-def _wait_for_vacuum(conn: sa.Connection, name: str) -> None:
+def _wait_for_vacuum(conn: sa.Connection, name: str, milliseconds: int) -> None:
     try:
         with rolled_back(conn):
-            conn.execute(_LONG_TIMEOUT)
+            conn.execute(_LONG_TIMEOUT, {"most": milliseconds})
             run(conn, f"LOCK TABLE ONLY {name} IN SHARE UPDATE EXCLUSIVE MODE")
     except sa.exc.DBAPIError as error:
         if not (_lost_the_race(error) or sqlstate(error) == INSUFFICIENT_PRIVILEGE):
@@ -176,21 +179,25 @@ def _attempts(
     patience: timedelta,
     work: Callable[[], Result],
 ) -> Result:
+    deadline = time.monotonic() + patience.total_seconds()
+    pause = wait_random_exponential(multiplier=0.02, max=2)
     attempts = Retrying(
         retry=retry_if_exception(_lost_the_race),
         stop=stop_after_delay(patience),
-        wait=wait_random_exponential(multiplier=0.02, max=2),
+        wait=lambda state: min(pause(state), max(0.0, deadline - time.monotonic())),
         before_sleep=_Waiting(conn, names, around, patience),
         reraise=True,
     )
-    result: Result = attempts(_attempt, conn, around, milliseconds, work)
+    result: Result = attempts(_attempt, conn, around, milliseconds, deadline, work)
     return result
 
 
-def _attempt(conn: sa.Connection, around: Around, milliseconds: int, work: Callable[[], Result]) -> Result:
+def _attempt(
+    conn: sa.Connection, around: Around, milliseconds: int, deadline: float, work: Callable[[], Result]
+) -> Result:
     kept = Kept() if around["harmless"] else conn.info.setdefault(_KEPT, Kept())
-    _let_autovacuum_yield(conn, around["oids"])
-    _wait_for_a_gap(conn, around)
+    _let_autovacuum_yield(conn, around["oids"], deadline)
+    _wait_for_a_gap(conn, around, deadline)
     if conn.scalar(_WAITS_FOR_US, around):
         raise _Circle
     began = time.monotonic()
@@ -206,20 +213,21 @@ def _attempt(conn: sa.Connection, around: Around, milliseconds: int, work: Calla
     return result
 
 
-def _wait_for_a_gap(conn: sa.Connection, around: Around) -> None:
+def _wait_for_a_gap(conn: sa.Connection, around: Around, deadline: float) -> None:
     """Wait a while, in no queue, as long as somebody holds a lock for longer than a quick query takes.
 
     Whoever stood in the queue behind us would wait for them too. For how long they have held it is told by looking
     again: when another role's transaction began, only who may read all statistics is told.
     """
     began = time.monotonic()
+    end = min(deadline, began + _GAP_PATIENCE)
     since: dict[str, float] = {}
-    while (now := time.monotonic()) - began < _GAP_PATIENCE:
+    while (now := time.monotonic()) < end:
         since = {holder: since.get(holder, now) for holder in conn.scalars(_HOLDING, around)}
         first = min(since.values(), default=now)
         if not since or (now - began >= _QUICK and now - first < _QUICK):
             return
-        time.sleep(_GAP_PAUSE)
+        time.sleep(min(_GAP_PAUSE, end - now))
 
 
 _GAP_PATIENCE = 2.0
@@ -413,7 +421,8 @@ _WAITS_FOR_US = sa.text("""
 """)
 
 _LONG_TIMEOUT = sa.text("""
-    SELECT set_config('lock_timeout', (2 * setting::int)::text, true) FROM pg_settings WHERE name = 'deadlock_timeout'
+    SELECT set_config('lock_timeout', least(2 * setting::bigint, CAST(:most AS bigint))::text, true)
+    FROM pg_settings WHERE name = 'deadlock_timeout'
 """)
 
 # Tables, and partitions of them, on which a background process holds the lock of VACUUM: as nobody's, which is all that

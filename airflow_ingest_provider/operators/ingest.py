@@ -51,7 +51,8 @@ class IngestOperator(BaseOperator):
         end_blockers: whether to end backends that stand in the way for longer than `lock_patience`: True, False,
             or the text that a template makes of them. (templated)
         lock_timeout: how long one try for an exclusive lock may keep readers waiting.
-        lock_patience: how long all tries together may take, and how long another run is waited for.
+        lock_patience: how long all tries of a step together may take, a migration's or a swap's, and how long another
+            run into a table is waited for.
         maintenance_work_mem: the memory that keys and indexes of a new table are built with, such as "1GB".
 
     In a subclass the callables may be methods, such as `batches=self.batches_of_a_day`: they see its template

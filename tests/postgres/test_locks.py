@@ -1,6 +1,7 @@
 """Tables at the other end of a foreign key are waited for in short tries, and whoever writes to them goes on."""
 
 import threading
+import time
 from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
@@ -64,6 +65,18 @@ def test_a_writer_at_the_other_end_is_named_once_patience_is_over(
             ingest(conn, table.metadata, lambda mark: [(1, None, [])], lock_patience=timedelta(seconds=0.2), **options)
     assert rows_of(conn, "SELECT * FROM child") == before
     assert is_usable(conn)
+
+
+@pytest.mark.parametrize("patience", [0.001, 0.5, 2.5])
+def test_patience_is_over_when_it_is_said_to_be(conn: sa.Connection, engine: sa.Engine, patience: float) -> None:
+    """Of the locks of a rebuild the first is not in anybody's way: the time is that of the second."""
+    with engine.connect() as reader:
+        reader.exec_driver_sql("SELECT * FROM child")
+        began = time.monotonic()
+        with pytest.raises(LockNotAcquired, match="within lock_patience"):
+            load(conn, child(sa.Text), [], lock_patience=timedelta(seconds=patience))
+        took = time.monotonic() - began
+    assert patience < took < patience + 1.5
 
 
 @pytest.mark.parametrize("style", ["sql_standard", "postgres_verbose", "iso_8601"])

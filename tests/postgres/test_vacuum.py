@@ -1,5 +1,6 @@
 """An autovacuum of the table gives way to a run: on a server of its own, where autovacuum is on."""
 
+import time
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
+from airflow_ingest_provider import LockNotAcquired
 from airflow_ingest_provider.demo import server
 from tests.postgres.helpers import load, people
 from tests.waiting import until
@@ -38,13 +40,13 @@ def other(vacuuming: server.Server) -> Iterator[sa.Connection]:
 @pytest.fixture(params=["postgres", "ordinary"])
 def conn(request: pytest.FixtureRequest, vacuuming: server.Server, other: sa.Connection) -> Iterator[sa.Connection]:
     """A superuser's, and one of a role that does not see what autovacuum does."""
-    if request.param != server.SUPERUSER:
-        other.exec_driver_sql(f"CREATE ROLE {request.param} LOGIN; GRANT CREATE ON SCHEMA public TO {request.param}")
+    other.exec_driver_sql("CREATE ROLE ordinary LOGIN")
+    other.exec_driver_sql("GRANT CREATE ON SCHEMA public TO ordinary")
     engine = sa.create_engine(vacuuming.url("psycopg").set(username=request.param), poolclass=sa.NullPool)
     with engine.connect() as connection:
         yield connection
     engine.dispose()
-    other.exec_driver_sql("DROP TABLE people")
+    other.exec_driver_sql("DROP TABLE people; DROP OWNED BY ordinary; DROP ROLE ordinary")
 
 
 def cancelled(running: server.Server) -> int:
@@ -52,21 +54,37 @@ def cancelled(running: server.Server) -> int:
     return Path(running.folder, "server.log").read_text().count("canceling autovacuum task")
 
 
+def keep_vacuuming(other: sa.Connection) -> None:
+    """Have an autovacuum of the table that takes far longer than a test."""
+    other.exec_driver_sql("""
+        ALTER TABLE people SET (autovacuum_vacuum_threshold = 1, autovacuum_vacuum_scale_factor = 0,
+                                autovacuum_vacuum_cost_limit = 1, autovacuum_vacuum_cost_delay = 100)
+    """)
+    other.exec_driver_sql("UPDATE people SET age = age + 1")
+    until(lambda: other.exec_driver_sql(_IS_VACUUMED).scalar(), patience=60)
+
+
 def test_an_autovacuum_gives_way_to_a_migration_and_to_a_swap(
     vacuuming: server.Server, conn: sa.Connection, other: sa.Connection
 ) -> None:
     load(conn, people(), [(number, "a", number) for number in range(20_000)])
-    for declared, options in (
-        (people(sa.Column("note", sa.Text)), {}),
-        (people(sa.Column("note", sa.Text)), {"delete": "__BEFORE_FIRST_BATCH__", "replace": "swap"}),
-    ):
-        other.exec_driver_sql("""
-            ALTER TABLE people SET (autovacuum_vacuum_threshold = 1, autovacuum_vacuum_scale_factor = 0,
-                                    autovacuum_vacuum_cost_limit = 1, autovacuum_vacuum_cost_delay = 100)
-        """)
-        other.exec_driver_sql("UPDATE people SET age = age + 1")
-        until(lambda: other.exec_driver_sql(_IS_VACUUMED).scalar(), patience=60)
+    declared = people(sa.Column("note", sa.Text))
+    for options in ({}, {"delete": "__BEFORE_FIRST_BATCH__", "replace": "swap"}):
+        keep_vacuuming(other)
         before = cancelled(vacuuming)
         rows = [(number, "b", number, "x") for number in range(20_000)]
         load(conn, declared, rows, lock_patience=timedelta(seconds=15), **options)
         assert cancelled(vacuuming) > before
+
+
+def test_an_autovacuum_is_waited_for_as_long_as_patience_lasts(
+    vacuuming: server.Server, conn: sa.Connection, other: sa.Connection
+) -> None:
+    load(conn, people(), [(number, "a", number) for number in range(20_000)])
+    keep_vacuuming(other)
+    before = cancelled(vacuuming)
+    began = time.monotonic()
+    with pytest.raises(LockNotAcquired, match=r"within lock_patience .* of a background process"):
+        load(conn, people(sa.Column("note", sa.Text)), [], lock_patience=timedelta(seconds=0.1))
+    assert time.monotonic() - began < 2
+    assert cancelled(vacuuming) == before
