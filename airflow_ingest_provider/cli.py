@@ -1,6 +1,7 @@
 """The command `airflow-ingest`."""
 
 import argparse
+import json
 import sys
 from collections.abc import Sequence
 from contextlib import redirect_stdout
@@ -12,7 +13,7 @@ import sqlalchemy as sa
 from airflow_ingest_provider import __version__
 from airflow_ingest_provider.core.errors import IngestError
 from airflow_ingest_provider.core.load import check_dialect
-from airflow_ingest_provider.core.options import Delete, Migrate, Replace, constants
+from airflow_ingest_provider.core.options import Delete, HighWatermark, Migrate, Replace, constants
 from airflow_ingest_provider.core.plan import IngestPlan
 from airflow_ingest_provider.core.preview import ingest_plan
 from airflow_ingest_provider.operators.arguments import metadata_of
@@ -87,6 +88,14 @@ def _add_plan(commands: Any) -> None:
     plan.add_argument("--replace-rows", action="store_true", help="of a run that replaces all rows")
     plan.add_argument("--replace", choices=constants(Replace), default=Replace.AUTO, help="how it replaces them")
     plan.add_argument(
+        "--high-watermark",
+        type=_high_watermark,
+        default=HighWatermark.LATEST,
+        metavar="JSON",
+        help=f"where it starts: {', '.join(constants(HighWatermark))} or a JSON value. With {HighWatermark.LATEST}, "
+        "the default, it carries on where another one that replaces all rows stopped before its end",
+    )
+    plan.add_argument(
         "--migrate",
         choices=constants(Migrate),
         default=Migrate.AUTO,
@@ -100,6 +109,17 @@ def _add_plan(commands: Any) -> None:
         metavar="COLUMN=EXPRESSION",
         help="the SQL expression that fills a retyped or new column; once for each of them",
     )
+
+
+def _high_watermark(text: str) -> Any:
+    if text in constants(HighWatermark):
+        return text
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        raise argparse.ArgumentTypeError(
+            f"{text!r}: expected one of {', '.join(constants(HighWatermark))} or a JSON value, such as '\"2024-01-02\"'"
+        ) from None
 
 
 def _conversion(text: str) -> tuple[str, str]:
@@ -121,6 +141,7 @@ def _plan(chosen: argparse.Namespace) -> int:
                 conn,
                 metadata_of(chosen.metadata, {}, {}),
                 delete=delete,
+                high_watermark=chosen.high_watermark,
                 migrate=chosen.migrate,
                 conversions=dict(chosen.conversion),
                 replace=chosen.replace,

@@ -18,7 +18,7 @@ from airflow_ingest_provider.core.load import check_connection
 from airflow_ingest_provider.core.loaded import LoadedTable, Refresh, locate, plan_tables
 from airflow_ingest_provider.core.migrate import explained as explained_of_rows
 from airflow_ingest_provider.core.names import Name
-from airflow_ingest_provider.core.options import Delete, Migrate, Options, Replace
+from airflow_ingest_provider.core.options import Delete, HighWatermark, Migrate, Options, Replace
 from airflow_ingest_provider.core.order import parents_first
 from airflow_ingest_provider.core.plan import IngestPlan, Planned, TablePlan
 from airflow_ingest_provider.core.refresh import choose_refreshes
@@ -31,6 +31,7 @@ def ingest_plan(
     on_before_visible: OnBeforeVisible = do_nothing,
     delete: str = Delete.OFF,
     *,
+    high_watermark: Any = HighWatermark.LATEST,
     migrate: str = Migrate.AUTO,
     conversions: Mapping[str, str] = MappingProxyType({}),
     replace: str = Replace.AUTO,
@@ -41,9 +42,11 @@ def ingest_plan(
     no lock on the tables but that of a reader, and needs TEMPORARY on the database. Where values have to be checked
     against new types, rows are read. A plan that would be refused says so, and `str()` of it is for people.
 
+    The `high_watermark` tells whether a run that deletes carries an unfinished replacement on, or begins it anew.
+
     Raises ValueError for an unknown option, DefinitionError for metadata that can never be loaded.
     """
-    options = Options(delete=delete, migrate=migrate, conversions=conversions, replace=replace)
+    options = Options(high_watermark, delete=delete, migrate=migrate, conversions=conversions, replace=replace)
     check_connection(conn)
     callback.check(on_before_visible)
     tables = tables_of(metadata)
@@ -71,8 +74,8 @@ def _plans(
     refusals = {loaded: _refusal(check_role, loaded.name, access[loaded.live.oid]) for loaded in tables}
     free = [loaded for loaded in parents_first(tables)[::-1] if not refusals[loaded]]
     # The high watermark is kept with the first table, which may not be there yet.
-    carries_on = tables[0].table is tables_of(metadata)[0] and tables[0].state.is_carried_on
-    if options.replaces and not carries_on:
+    first_is_there = tables[0].table is tables_of(metadata)[0]
+    if options.replaces and not (first_is_there and tables[0].state.is_carried_on_from(options.high_watermark)):
         whole = _refusal(choose_refreshes, conn, free, on_before_visible, options)
         refusals |= dict.fromkeys(free, whole) if whole else {}
     for loaded, found in planned.items():

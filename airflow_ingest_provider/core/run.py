@@ -109,7 +109,7 @@ class IngestRun:
         elif wanted != HighWatermark.EARLIEST:
             given = wanted
         self._first_mark = watermark.resolved(given).value
-        if self._deletes and wanted == HighWatermark.LATEST and stored.is_carried_on:
+        if self._deletes and stored.is_carried_on_from(wanted):
             self._deletes = False
             logger.info(
                 "a run that replaces the rows of %s stopped before its end: carrying on from its high watermark, "

@@ -15,6 +15,7 @@ from psycopg import sql
 from airflow_ingest_provider.core import catalog
 from airflow_ingest_provider.core.errors import BatchError
 from airflow_ingest_provider.core.names import Name
+from airflow_ingest_provider.core.options import HighWatermark
 from airflow_ingest_provider.core.session import run_all
 
 _MARK = "pg-bulk-ingest"
@@ -38,10 +39,9 @@ class State:
         """Whether a run that replaces the rows committed its first batch and did not come to its end."""
         return bool(_mapping(self.stored.get(_RUN)).get("unfinished"))
 
-    @property
-    def is_carried_on(self) -> bool:
-        """Whether the next run goes on with that replacement, from the high watermark, and does not delete again."""
-        return self.unfinished and self.high_watermark is not None
+    def is_carried_on_from(self, wanted: Any) -> bool:
+        """Whether a run with this `high_watermark` goes on with that replacement, and does not delete again."""
+        return wanted == HighWatermark.LATEST and self.unfinished and self.high_watermark is not None
 
     @property
     def comment(self) -> str | None:

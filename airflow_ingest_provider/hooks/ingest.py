@@ -135,6 +135,7 @@ class IngestHook(PostgresHook):
         on_before_visible: OnBeforeVisible = do_nothing,
         delete: str = Delete.OFF,
         *,
+        high_watermark: Any = HighWatermark.LATEST,
         migrate: str = Migrate.AUTO,
         conversions: Mapping[str, str] = MappingProxyType({}),
         replace: str = Replace.AUTO,
@@ -142,7 +143,14 @@ class IngestHook(PostgresHook):
         """What `ingest` would do to the tables' definitions, as `airflow_ingest_provider.ingest_plan` says it."""
         with self.get_sqlalchemy_engine().connect() as conn:
             return ingest_plan(
-                conn, metadata, on_before_visible, delete, migrate=migrate, conversions=conversions, replace=replace
+                conn,
+                metadata,
+                on_before_visible,
+                delete,
+                high_watermark=high_watermark,
+                migrate=migrate,
+                conversions=conversions,
+                replace=replace,
             )
 
     def cancel(self) -> None:

@@ -168,15 +168,18 @@ class IngestOperator(BaseOperator):
     def dry_run(self) -> None:
         """Log what a run would do to the definitions of the tables, without doing it.
 
-        For use from Python, as in `dag.get_task("ingest").dry_run()`. Templates are not rendered. On the command
-        line, `airflow-ingest plan` does the same for a metadata.
+        For use from Python, as in `dag.get_task("ingest").dry_run()`. Templates are not rendered: where the high
+        watermark is known at the run alone, the plan is that of a run with the latest. On the command line,
+        `airflow-ingest plan` does the same for a metadata.
         """
+        _check_high_watermark(self.high_watermark)
         super().dry_run()
         with stored_connections():
             plan = IngestHook(self.conn_id, database=self.database).ingest_plan(
                 metadata_of(self._argument("metadata"), {}, self.op_kwargs),
                 imported_function("on_before_visible", self._argument("on_before_visible")),
                 self.delete,
+                high_watermark=_as_far_as_known(self.high_watermark),
                 migrate=self.migrate,
                 conversions=self.conversions,
                 replace=self.replace,
@@ -223,6 +226,13 @@ def _check_high_watermark(high_watermark: Any) -> None:
             "high_watermark=lambda context, jinja_env: context['params']['name'], or from Airflow 3.2 on "
             "high_watermark=dag.param('name'); for a default, write '{{ params.name or \"__LATEST__\" }}'"
         )
+
+
+def _as_far_as_known(high_watermark: Any) -> Any:
+    """The high watermark; the latest where a template, a function or another task's output gives it at the run."""
+    if isinstance(high_watermark, str):
+        return HighWatermark.LATEST if "{{" in high_watermark or "{%" in high_watermark else high_watermark
+    return HighWatermark.LATEST if callable(high_watermark) or hasattr(high_watermark, "resolve") else high_watermark
 
 
 def _truth(value: Any) -> Any:

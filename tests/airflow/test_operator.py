@@ -582,3 +582,32 @@ def test_a_dry_run_logs_the_plan_and_changes_nothing(
         assert "public.numbers: in place, in steps" in shown.out + shown.err
         assert "added PRIMARY KEY (number)" in shown.out + shown.err
         assert connection.execute("SELECT to_regclass('numbers_pkey')").fetchone() == (None,)
+
+
+@pytest.mark.parametrize(
+    ("mark", "deletes"),
+    [
+        (HighWatermark.LATEST, False),
+        (HighWatermark.EARLIEST, True),
+        (7, True),
+        ("{{ params.mark }}", False),
+        (lambda context, jinja_env: None, False),
+    ],
+    ids=str,
+)
+def test_a_dry_run_knows_whether_an_unfinished_replacement_is_carried_on(
+    connect: "Connect", dsn: str, capsys: pytest.CaptureFixture[str], mark: Any, deletes: bool
+) -> None:
+    connect()
+    state = '{"pg-bulk-ingest": {"high-watermark": 1}, "airflow-ingest-provider": {"unfinished": true}}'
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        connection.execute(f"CREATE TABLE numbers (number int PRIMARY KEY); COMMENT ON TABLE numbers IS '{state}'")
+    IngestOperator(
+        task_id="ingest",
+        metadata=numbers,
+        batches=one_batch,
+        high_watermark=mark,
+        delete=Delete.BEFORE_FIRST_BATCH,
+    ).dry_run()
+    shown = capsys.readouterr()
+    assert ("rows: replaced by a new table" in shown.out + shown.err) == deletes

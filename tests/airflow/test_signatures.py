@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from airflow_ingest_provider import ingest
+from airflow_ingest_provider import ingest, ingest_plan
 from airflow_ingest_provider.hooks.ingest import IngestHook
 from airflow_ingest_provider.operators.ingest import IngestOperator
 
@@ -21,6 +21,16 @@ def test_the_hooks_ingest_is_the_functions_without_the_connection() -> None:
     assert [(one.name, one.kind, one.default) for one in own] == [
         (one.name, one.kind, one.default) for one in PARAMETERS
     ]
+
+
+def test_the_plan_takes_arguments_of_a_run_and_the_hooks_is_the_functions() -> None:
+    _, *own = signature(IngestHook.ingest_plan).parameters.values()
+    _, *of_function = signature(ingest_plan).parameters.values()
+    assert [(one.name, one.kind, one.default) for one in own] == [
+        (one.name, one.kind, one.default) for one in of_function
+    ]
+    of_run = {one.name: one.default for one in PARAMETERS}
+    assert all(of_run[one.name] == one.default for one in own)
 
 
 @pytest.mark.parametrize("parameter", PARAMETERS, ids=lambda parameter: parameter.name)

@@ -83,6 +83,29 @@ def test_a_plan_is_that_of_a_run_with_conversions_and_a_way_to_replace_rows(
     assert "rows: replaced in place" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(
+    ("mark", "deletes"),
+    [(None, False), ("__LATEST__", False), ("__EARLIEST__", True), ("null", True), ('{"day": 7}', True)],
+)
+def test_a_plan_is_that_of_a_run_from_a_high_watermark(
+    url: str, database: str, other: sa.Connection, capsys: pytest.CaptureFixture[str], mark: str | None, deletes: bool
+) -> None:
+    other.exec_driver_sql("CREATE TABLE things (id int PRIMARY KEY, name text)")
+    state = '{"pg-bulk-ingest": {"high-watermark": 1}, "airflow-ingest-provider": {"unfinished": true}}'
+    other.exec_driver_sql(f"COMMENT ON TABLE things IS '{state}'")
+    options = [] if mark is None else ["--high-watermark", mark]
+    assert cli.main(["plan", "--url", url, "--replace-rows", *options, f"definitions_{database}:things"]) == 0
+    assert ("rows: replaced by a new table" in capsys.readouterr().out) == deletes
+
+
+@pytest.mark.parametrize("mark", ['"__earliest__"', "NaN"])
+def test_a_high_watermark_that_a_run_would_refuse_gives_no_plan(
+    url: str, database: str, capsys: pytest.CaptureFixture[str], mark: str
+) -> None:
+    assert cli.main(["plan", "--url", url, "--high-watermark", mark, f"definitions_{database}:things"]) == 1
+    assert "airflow-ingest: high_watermark is " in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("scheme", ["postgresql", "postgres", "postgres+psycopg"])
 def test_a_url_without_a_driver_or_of_libpqs_kind_is_psycopgs(
     url: str, scheme: str, database: str, capsys: pytest.CaptureFixture[str]

@@ -434,6 +434,31 @@ def test_the_plan_knows_that_an_unfinished_replacement_is_carried_on(conn: sa.Co
         load(conn, stricter, [(2, "b", None)], delete=Delete.BEFORE_FIRST_BATCH)
 
 
+@pytest.mark.parametrize("mark", [HighWatermark.EARLIEST, None, 1], ids=repr)
+def test_the_plan_knows_that_a_run_from_another_high_watermark_deletes_anew(conn: sa.Connection, mark: Any) -> None:
+    table = people()
+
+    def failing(mark: Any) -> Any:
+        yield 1, None, [(table, (1, None, None))]
+        raise ConnectionError("the source went away")
+
+    with pytest.raises(ConnectionError):
+        ingest(conn, table.metadata, failing, delete=Delete.BEFORE_FIRST_BATCH)
+    stricter = people()
+    stricter.c.name.nullable = False
+    options: Any = {"delete": Delete.BEFORE_FIRST_BATCH, "high_watermark": mark}
+    (plan,) = ingest_plan(conn, stricter.metadata, **options).tables
+    assert plan.by_swap
+    assert plan.refused is None
+    load(conn, stricter, [(2, "b", None)], **options)
+    assert rows_of(conn) == [(2, "b", None)]
+
+
+def test_the_plan_refuses_a_high_watermark_that_the_run_would(conn: sa.Connection) -> None:
+    with pytest.raises(ValueError, match=r"did you mean __EARLIEST__\?"):
+        ingest_plan(conn, people().metadata, high_watermark="__earliest__")
+
+
 # --- upsert
 
 

@@ -55,7 +55,7 @@ def accepted(conn: sa.Connection) -> IngestResult:
     ingest(conn, Base.metadata, of_orm, check_table, delete=Delete.BEFORE_FIRST_BATCH, replace=Replace.IN_PLACE)
     ingest(conn, PEOPLE.metadata, lambda mark: [(mark, None, [(PEOPLE, (1,))])], lambda conn, batch_metadata: None)
     ingest(conn, PEOPLE.metadata, partial(of_arrow, object()), conversions={"id": "1"}, lock_timeout=timedelta(1))
-    plan: IngestPlan = ingest_plan(conn, PEOPLE.metadata, check, delete=Delete.BEFORE_FIRST_BATCH)
+    plan: IngestPlan = ingest_plan(conn, PEOPLE.metadata, check, Delete.BEFORE_FIRST_BATCH, high_watermark=None)
     first: str = plan.tables[0].lines[0]
     return ingest(conn, PEOPLE.metadata, batches, high_watermark=first)
 

@@ -58,6 +58,10 @@ def test_ctrl_c_is_told_in_a_word(monkeypatch: pytest.MonkeyPatch, capsys: pytes
             "argument --conversion: 'day': expected COLUMN=EXPRESSION",
         ),
         (["plan", "--url", "x", "--replace", "on", "x:y"], "argument --replace: invalid choice: 'on'"),
+        (
+            ["plan", "--url", "x", "--high-watermark", "2024-01-02", "x:y"],
+            "argument --high-watermark: '2024-01-02': expected one of __LATEST__, __EARLIEST__ or a JSON value",
+        ),
         (["plan", "--url", "x"], "airflow-ingest plan: error: the following arguments are required: metadata"),
         ([], "airflow-ingest: error: the following arguments are required: COMMAND"),
     ],
