@@ -74,15 +74,23 @@ class Claim:
                 raise _dropped(loaded.name)
             yield loaded, states[loaded.name]
 
-    def check_untouched(self) -> None:
-        """Raise ConcurrentIngestError where a table's state is not the one that this run left or found."""
+    def taken(self) -> list[LoadedTable]:
+        """The tables whose state is not the one that this run left or found; that of the others is read anew."""
+        taken = []
         for loaded, now in self.stored():
-            if now.stored != loaded.state.stored:
-                raise ConcurrentIngestError(
-                    f"another run has loaded {loaded.name} since this one last did: expected to be alone; nothing of "
-                    "this batch was kept: let the other run finish, then run again"
-                )
-            loaded.state = now
+            if now.stored == loaded.state.stored:
+                loaded.state = now
+            else:
+                taken.append(loaded)
+        return taken
+
+    def check_untouched(self) -> None:
+        """Raise ConcurrentIngestError where another run has taken a table."""
+        if taken := self.taken():
+            raise ConcurrentIngestError(
+                f"another run has loaded {taken[0].name} since this one last did: expected to be alone; nothing of "
+                "this batch was kept: let the other run finish, then run again"
+            )
 
     def hold(self, tables: Sequence[LoadedTable]) -> None:
         """Take SHARE UPDATE EXCLUSIVE on tables, as their comments will, and read these once more.

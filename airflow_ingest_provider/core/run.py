@@ -400,14 +400,24 @@ class IngestRun:
 
         A run that does not delete has completed it if it began where the other stopped, or at the beginning. From
         another high watermark, rows in between may be missing.
+
+        All batches are committed, so that another run which has loaded a table since is no error, but the mark of that
+        table is left to it. It has found the mark, and either went on from the last batch, or began anew: at its end
+        it takes the mark back by these same rules. Where it stops before, the mark has to stay.
         """
         began_anew = self._claim.batches > 0 and (self._deletes or self._first_mark is None)
         if not (self._claim.unfinished and (began_anew or self._carried_on)):
             return
         self._claim.unfinished = False
         with self._claim.alone(), explained():
-            self._claim.check_untouched()
-            self._claim.save(self._tables)
+            taken = self._claim.taken()
+            self._claim.save([loaded for loaded in self._tables if loaded not in taken])
+        if taken:
+            logger.warning(
+                "another run has loaded %s since this one last did: all batches of this one are committed, and the "
+                "mark of an unfinished replacement is left to that run",
+                ", ".join(str(loaded.name) for loaded in taken),
+            )
 
     def result(self) -> IngestResult:
         return IngestResult(

@@ -750,6 +750,66 @@ def test_a_run_whose_table_was_loaded_by_another_stops(conn: sa.Connection, engi
     assert is_usable(conn)
 
 
+@pytest.mark.parametrize("of_other", [Delete.OFF, Delete.BEFORE_FIRST_BATCH])
+@pytest.mark.parametrize("fails", [True, False])
+def test_a_run_whose_table_is_loaded_by_another_after_its_last_batch_succeeds(
+    conn: sa.Connection, engine: sa.Engine, caplog: pytest.LogCaptureFixture, fails: bool, of_other: str
+) -> None:
+    """Its rows are committed. The mark of its replacement is the other's by then: to take back, or to leave."""
+    table = people()
+
+    def second_batches(mark: Any) -> Any:
+        assert mark == 1
+        yield 2, None, [(table, (2, "second", None))]
+        if fails:
+            raise ConnectionError("the source went away")
+
+    def batches(mark: Any) -> Any:
+        yield 1, None, [(table, (1, "first", None))]
+        with engine.connect() as second, suppress(ConnectionError):
+            ingest(second, table.metadata, second_batches, delete=of_other)
+
+    result = ingest(conn, table.metadata, batches, delete=Delete.BEFORE_FIRST_BATCH)
+    assert (result.rows, result.last_high_watermark) == (1, 1)
+    assert rows_of(conn) == [(1, "first", None), (2, "second", None)]
+    (warning,) = [one.message for one in caplog.records if one.levelname == "WARNING"]
+    assert warning == (
+        "another run has loaded public.people since this one last did: all batches of this one are committed, and the "
+        "mark of an unfinished replacement is left to that run"
+    )
+    load(conn, table, [(3, "third", None)], delete=Delete.BEFORE_FIRST_BATCH)
+    assert [row[0] for row in rows_of(conn)] == ([1, 2, 3] if fails else [3])
+
+
+def test_the_tables_that_no_other_run_has_loaded_are_known_to_be_replaced(
+    conn: sa.Connection, engine: sa.Engine
+) -> None:
+    metadata = sa.MetaData()
+    first, second = (sa.Table(name, metadata, sa.Column("id", sa.Integer, primary_key=True)) for name in "ab")
+    alone = sa.MetaData()
+    second.to_metadata(alone)
+
+    def batches(mark: Any) -> Any:
+        yield 1, None, [(first, (1,)), (second, (1,))]
+        with engine.connect() as other_run:
+            ingest(other_run, alone, lambda mark: [(1, None, [(second, (2,))])])
+
+    ingest(conn, metadata, batches, delete=Delete.BEFORE_FIRST_BATCH)
+    ingest(conn, metadata, lambda mark: [(2, None, [(first, (3,))])], delete=Delete.BEFORE_FIRST_BATCH)
+    assert rows_of(conn, "SELECT id FROM a") == [(3,)]
+
+
+def test_a_table_that_is_dropped_after_the_last_batch_is_told(conn: sa.Connection, other: sa.Connection) -> None:
+    table = people()
+
+    def batches(mark: Any) -> Any:
+        yield 1, None, [(table, (1, "first", None))]
+        other.exec_driver_sql("DROP TABLE people")
+
+    with pytest.raises(ConcurrentIngestError, match="was dropped during this run"):
+        ingest(conn, table.metadata, batches, delete=Delete.BEFORE_FIRST_BATCH)
+
+
 def test_a_run_inside_a_batch_is_waited_for_as_long_as_patience_lasts(conn: sa.Connection, engine: sa.Engine) -> None:
     with engine.connect() as holder:
         holder.execute(sa.select(sa.func.pg_advisory_xact_lock(Name("public", "people").lock_key)))
