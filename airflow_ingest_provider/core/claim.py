@@ -4,7 +4,6 @@ import logging
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from datetime import timedelta
 
 import sqlalchemy as sa
 from psycopg import sql
@@ -12,6 +11,7 @@ from psycopg import sql
 from airflow_ingest_provider.core import catalog, watermark
 from airflow_ingest_provider.core.checks import check_role
 from airflow_ingest_provider.core.errors import ConcurrentIngestError
+from airflow_ingest_provider.core.load import check_not_cancelled
 from airflow_ingest_provider.core.loaded import LoadedTable
 from airflow_ingest_provider.core.locks import one_run_at_a_time, released
 from airflow_ingest_provider.core.names import Name
@@ -51,14 +51,22 @@ class Claim:
         return self.tables[0]
 
     @contextmanager
-    def alone(self, patience: timedelta | None = None) -> Iterator[None]:
-        """A transaction that no other run into these tables can be in at the same time."""
-        patience = self._options.lock_patience if patience is None else patience
+    def alone(self, *, cleaning_up: bool = False) -> Iterator[None]:
+        """A transaction that no other run into these tables can be in at the same time.
+
+        Raises IngestError where the run was cancelled: before it begins, or before it commits. Where a run that fails
+        is `cleaning_up` it does not, and waits less for others.
+        """
+        options = self._options.for_clean_up if cleaning_up else self._options
+        if not cleaning_up:
+            check_not_cancelled(self._conn)
         try:
             with transaction(self._conn):
-                one_run_at_a_time(self._conn, [loaded.name for loaded in self.tables], patience)
-                set_maintenance_work_mem(self._conn, self._options.maintenance_work_mem)
+                one_run_at_a_time(self._conn, [loaded.name for loaded in self.tables], options.lock_patience)
+                set_maintenance_work_mem(self._conn, options.maintenance_work_mem)
                 yield
+                if not cleaning_up:
+                    check_not_cancelled(self._conn)
         finally:
             kept = released(self._conn)
             self.lock_attempts += kept.attempts

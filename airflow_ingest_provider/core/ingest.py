@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from airflow_ingest_provider.core import callback
 from airflow_ingest_provider.core.batches import Batch, check_batches, closed_after, closed_if_it_fails, started, triple
 from airflow_ingest_provider.core.callback import OnBeforeVisible, do_nothing
-from airflow_ingest_provider.core.load import check_connection
+from airflow_ingest_provider.core.load import cancellable, check_connection
 from airflow_ingest_provider.core.options import Delete, HighWatermark, Migrate, Options, Replace, Upsert, Visibility
 from airflow_ingest_provider.core.result import IngestResult
 from airflow_ingest_provider.core.run import IngestRun
@@ -100,22 +100,23 @@ def ingest(
         maintenance_work_mem=maintenance_work_mem,
     )
     check_connection(conn)
-    check_batches(batches)
-    callback.check(on_before_visible)
-    run = IngestRun(conn, metadata, on_before_visible, options)
-    run.create_missing()
-    start = run.starting_high_watermark()
-    try:
-        with closed_after(batches(start)) as all_batches:
-            for batch in all_batches:
-                mark, batch_metadata, rows = triple(batch)
-                with closed_if_it_fails(rows) as given:
-                    arrived = started(given)
-                    check_left_alone(conn)
-                    run.migrate_once()
-                    run.load(mark, batch_metadata, arrived)
-        check_left_alone(conn)
-    finally:
-        conn.rollback()  # what a source began that raised
-    run.finish()
-    return run.result()
+    with cancellable(conn):
+        check_batches(batches)
+        callback.check(on_before_visible)
+        run = IngestRun(conn, metadata, on_before_visible, options)
+        run.create_missing()
+        start = run.starting_high_watermark()
+        try:
+            with closed_after(batches(start)) as all_batches:
+                for batch in all_batches:
+                    mark, batch_metadata, rows = triple(batch)
+                    with closed_if_it_fails(rows) as given:
+                        arrived = started(given)
+                        check_left_alone(conn)
+                        run.migrate_once()
+                        run.load(mark, batch_metadata, arrived)
+            check_left_alone(conn)
+        finally:
+            conn.rollback()  # what a source began that raised
+        run.finish()
+        return run.result()

@@ -2,6 +2,7 @@
 
 import io
 import re
+import weakref
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,8 +23,8 @@ _QUERY_CANCELED = "57014"
 
 _READ_BYTES = 1 << 20
 
-_CANCELLED = "airflow_ingest_provider.cancelled"
-"""Set among the connection's `info` by `cancel`: what the server says of a cancelled COPY is read at its end only."""
+_cancelled: weakref.WeakSet[sa.Connection] = weakref.WeakSet()
+"""Those that `cancel` was called with. Not told by their `info`: a pool hands that on to whom it lends them next."""
 
 DRIVERS = ("psycopg", "psycopg2")
 
@@ -42,7 +43,6 @@ def check_connection(conn: object) -> None:
             "conn is in a transaction: expected one that is not, since each batch is a transaction of its own; "
             "commit first, or use engine.connect() instead of engine.begin()"
         )
-    conn.info.pop(_CANCELLED, None)
     if _raw(conn).autocommit:
         raise IngestError(
             "conn is in AUTOCOMMIT mode, in which nothing can be rolled back: expected the default isolation level; "
@@ -129,13 +129,35 @@ def _as_of_sqlalchemy(conn: sa.Connection, error: Exception, statement: sql.Comp
 
 
 def cancel(conn: sa.Connection) -> None:
-    """Cancel the connection's running statement, a COPY too; from another thread than the one that waits."""
-    conn.info[_CANCELLED] = True
+    """Cancel the run on a connection, from another thread than its own or in a handler of signals.
+
+    A statement that runs ends at once, and a COPY with its next rows. Without one the run ends before its next
+    transaction begins, or the open one is committed.
+    """
+    _cancelled.add(conn)
     raw = _raw(conn)
     if conn.dialect.driver == "psycopg2":
         raw.cancel()
     else:
         raw.cancel_safe(timeout=5)
+
+
+@contextmanager
+def cancellable(conn: sa.Connection) -> Iterator[None]:
+    """The block is a run: a `cancel` on the connection, which may have come before it, is forgotten when it ends."""
+    try:
+        yield
+    finally:
+        _cancelled.discard(conn)
+
+
+def check_not_cancelled(conn: sa.Connection) -> None:
+    """Raise IngestError where `cancel` was called. What the server says of a COPY is read at its end only."""
+    if conn in _cancelled:
+        raise IngestError(
+            "the run was cancelled: batches committed before stay, and nothing of another was kept; run again to carry "
+            "on"
+        )
 
 
 def check_deferred(conn: sa.Connection) -> None:
@@ -243,15 +265,14 @@ class _Source(io.RawIOBase):
 
     def __init__(self, chunks: Iterator[bytes], conn: sa.Connection) -> None:
         self._chunks = chunks
-        self._info = conn.info
+        self._conn = conn
         self._raw = _raw(conn)
         self._left = b""
         self.error: BaseException | None = None
 
     def __next__(self) -> bytes:
         try:
-            if self._info.get(_CANCELLED):
-                raise IngestError("the run was cancelled: nothing of this batch was kept; run again to carry on")
+            check_not_cancelled(self._conn)
             with _unlocked(self._raw):
                 return next(self._chunks)
         except StopIteration:

@@ -272,9 +272,8 @@ class IngestRun:
                     loaded.state = dataclasses.replace(loaded.state, text=steps.state.text)
                     self._claim.save([loaded])
         except BaseException:
-            brief = self._options.for_clean_up
-            with suppress(Exception), self._claim.alone(brief.lock_patience):
-                clear_leftovers(self._conn, loaded.live.oid, steps.token, brief)
+            with suppress(Exception), self._claim.alone(cleaning_up=True):
+                clear_leftovers(self._conn, loaded.live.oid, steps.token, self._options.for_clean_up)
             raise
 
     def _get_ready(self, tables: Sequence[LoadedTable], planned: Mapping[LoadedTable, Planned]) -> None:

@@ -154,8 +154,9 @@ class IngestHook(PostgresHook):
             )
 
     def cancel(self) -> None:
-        """Cancel the statement that `ingest` runs, if any; from another thread or a signal handler.
+        """Cancel what `ingest` runs, if anything; from another thread or a signal handler.
 
+        Its statement ends, and where it runs none, it ends before it would commit or begin another transaction.
         psycopg2 lets no signal handler run before the statement has ended; psycopg 3 does.
         """
         conn = self._running

@@ -187,7 +187,7 @@ class IngestOperator(BaseOperator):
         self.log.info("Plan:\n%s", plan)
 
     def on_kill(self) -> None:
-        """Cancel the running statement, which fails the run and rolls its batch back."""
+        """Cancel the run: its statement ends, if one is running, and its batch is rolled back."""
         if self._hook is not None:
             self._hook.cancel()
 

@@ -4,6 +4,7 @@ import itertools
 import signal
 import threading
 from collections.abc import Iterator
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 import psycopg
@@ -11,7 +12,7 @@ import pytest
 import sqlalchemy as sa
 from airflow.exceptions import AirflowNotFoundException  # type: ignore[attr-defined]
 
-from airflow_ingest_provider import HighWatermark, IngestError
+from airflow_ingest_provider import HighWatermark, IngestError, ingest
 from airflow_ingest_provider.demo import server
 from airflow_ingest_provider.hooks import ingest as hook_module
 from airflow_ingest_provider.hooks.ingest import IngestHook
@@ -229,6 +230,30 @@ def test_cancel_ends_the_running_statement(connect: "Connect", scheme: str, dsn:
         hook.ingest(numbers.metadata, three, sleep)
     canceller.join()
     assert hook.ingest(numbers.metadata, three).rows == 3, "the batch was rolled back"
+
+
+def test_cancel_is_heard_before_the_run_begins_and_no_longer_than_it_lasts(
+    connect: "Connect", scheme: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connect(extra={"sqlalchemy_scheme": scheme})
+    hook = IngestHook()
+    engine = hook.get_sqlalchemy_engine({"poolclass": sa.pool.StaticPool})
+    monkeypatch.setattr(hook, "get_sqlalchemy_engine", lambda: engine)
+
+    def cancelled(*arguments: Any, **options: Any) -> Any:
+        hook.cancel()
+        return ingest(*arguments, **options)
+
+    def cancelled_too_late(*arguments: Any, **options: Any) -> Any:
+        result = ingest(*arguments, **options)
+        hook.cancel()
+        return result
+
+    for run, rows in ((cancelled, None), (cancelled_too_late, 3), (ingest, 0)):
+        monkeypatch.setattr(hook_module, "ingest", run)
+        with nullcontext() if rows is not None else pytest.raises(IngestError, match="the run was cancelled"):
+            assert hook.ingest(numbers.metadata, three).rows == rows
+    engine.dispose()
 
 
 def test_cancel_does_nothing_where_nothing_runs(connect: "Connect") -> None:

@@ -11,8 +11,9 @@ import pyarrow as pa
 import pytest
 import sqlalchemy as sa
 
-from airflow_ingest_provider import Delete, IngestError, ingest
+from airflow_ingest_provider import DefinitionError, Delete, IngestError, ingest
 from airflow_ingest_provider.core import load as load_module
+from airflow_ingest_provider.core.claim import Claim
 from airflow_ingest_provider.demo.server import Server
 from tests.postgres.helpers import is_usable, load, people, rows_of
 from tests.waiting import until
@@ -216,6 +217,91 @@ def test_a_cancelled_copy_ends_though_its_source_goes_on(conn: sa.Connection) ->
         ingest(conn, table.metadata, lambda mark: [(1, None, rows())])
     assert rows_of(conn) == []
     load(conn, table, [(1, "a", 1)])
+
+
+def test_a_run_that_is_cancelled_while_its_source_thinks_commits_nothing_more(conn: sa.Connection) -> None:
+    table = people()
+
+    def batches(mark: Any) -> Any:
+        yield 1, None, [(table, (1, "a", 1))]
+        load_module.cancel(conn)
+        yield 2, None, []
+        yield 3, None, []
+
+    with pytest.raises(IngestError, match="the run was cancelled: batches committed before stay"):
+        ingest(conn, table.metadata, batches)
+    assert is_usable(conn)
+    assert load(conn, table, [(2, "b", 2)]).first_high_watermark == 1
+
+
+def test_a_run_that_is_cancelled_inside_a_batch_does_not_commit_it(conn: sa.Connection) -> None:
+    table = people()
+
+    def cancelling(conn: sa.Connection, batch_metadata: Any) -> None:
+        load_module.cancel(conn)
+
+    with pytest.raises(IngestError, match="the run was cancelled"):
+        ingest(conn, table.metadata, lambda mark: [(1, None, [(table, (1, "a", 1))])], cancelling)
+    assert rows_of(conn) == []
+    load(conn, table, [(1, "a", 1)])
+
+
+def test_a_run_that_is_cancelled_before_its_first_transaction_changes_nothing(
+    conn: sa.Connection, other: sa.Connection
+) -> None:
+    load_module.cancel(conn)
+    with pytest.raises(IngestError, match="the run was cancelled"):
+        load(conn, people(), [(1, "a", 1)])
+    assert other.scalar(sa.text("SELECT to_regclass('people')")) is None
+    load(conn, people(), [(1, "a", 1)])
+
+
+def test_a_cancel_that_is_not_heard_before_the_run_ends_is_over_with_it(conn: sa.Connection) -> None:
+    table = people()
+
+    def batches(mark: Any, error: Exception | None = None) -> Any:
+        yield 1, None, [(table, (1, "a", 1))]
+        load_module.cancel(conn)
+        if error is not None:
+            raise error
+
+    assert ingest(conn, table.metadata, batches).rows == 1
+    with pytest.raises(ConnectionError):
+        ingest(conn, table.metadata, lambda mark: batches(mark, ConnectionError("the source went away")))
+    load_module.cancel(conn)
+    with pytest.raises(DefinitionError):
+        load(conn, sa.Table("empty", sa.MetaData()))
+    load(conn, table, [(2, "b", 2)])
+
+
+def test_what_a_cancelled_migration_has_made_is_taken_back(
+    conn: sa.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    load(conn, people(), [(1, "a", 1)])
+    indexed = people()
+    sa.Index("by_name", indexed.c.name)
+    begun: list[list[str]] = []
+
+    def cancelling(claim: Claim) -> None:
+        check_untouched(claim)
+        begun.append(indexes(conn))
+        if len(begun) == 3:  # the plan, the index by a temporary name, its own name
+            load_module.cancel(conn)
+
+    check_untouched = Claim.check_untouched
+    monkeypatch.setattr(Claim, "check_untouched", cancelling)
+    with pytest.raises(IngestError, match="the run was cancelled"):
+        load(conn, indexed, [(2, "b", 2)])
+    assert begun == [["people_pkey"], ["people_pkey"], ["_ingest_", "people_pkey"]]
+    assert rows_of(conn, INDEXES) == [("people_pkey",)]
+
+
+INDEXES = "SELECT relname FROM pg_class WHERE relkind = 'i' AND relnamespace = 'public'::regnamespace ORDER BY 1"
+
+
+def indexes(conn: sa.Connection) -> list[str]:
+    """The indexes, temporary ones by the beginning of their names."""
+    return [name[:8] if name.startswith("_ingest_") else name for name in conn.scalars(sa.text(INDEXES))]
 
 
 def query(conn: sa.Connection) -> None:
