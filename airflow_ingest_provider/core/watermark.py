@@ -68,13 +68,18 @@ class Mark:
 
 
 def parse(comment: str | None) -> State:
-    """Take a comment apart; without a line of state, all of it is a person's."""
+    """Take a comment apart; without a line of state, all of it is a person's.
+
+    A last line that could not be written again, since it holds NaN or an infinity, which Python reads and JSON lacks,
+    or is nested too deeply, is no state: no run gets any further with it than with a line that is no JSON at all.
+    """
     if comment is None:
         return State()
     text, newline, last = comment.rpartition("\n")
     try:
         stored = json.loads(last)
-    except ValueError:
+        json.dumps(stored, allow_nan=False)
+    except (ValueError, RecursionError):
         return State(comment)
     if not isinstance(stored, dict) or not stored.keys() & {_MARK, _RUN}:
         return State(comment)

@@ -286,6 +286,31 @@ def test_a_persons_comment_and_foreign_state_survive(conn: sa.Connection, other:
     assert json.loads(last)["pg-bulk-ingest"] == {"high-watermark": 1}
 
 
+@pytest.mark.parametrize("mark", [HighWatermark.LATEST, HighWatermark.EARLIEST])
+@pytest.mark.parametrize(
+    "comment",
+    [
+        '{"pg-bulk-ingest": {"high-watermark": NaN}}',
+        '{"pg-bulk-ingest": {"high-watermark": 1, "of": [Infinity]}}',
+        '{"pg-bulk-ingest": {"high-watermark": -1e999}}',
+        "People\n" + "[" * 20_000,
+        '{"pg-bulk-ingest": ' + '{"a": ' * 20_000 + "1" + "}" * 20_001,
+    ],
+    ids=lambda comment: comment[:40],
+)
+def test_a_last_line_that_no_strict_json_holds_is_a_persons(
+    conn: sa.Connection, other: sa.Connection, comment: str, mark: str
+) -> None:
+    other.exec_driver_sql("CREATE TABLE people (id integer PRIMARY KEY, name text, age integer)")
+    other.execute(SetTableComment(sa.Table("people", sa.MetaData(), comment=comment)))
+    assert marks_passed(conn, people(), {"high_watermark": mark}, {}) == [None, 1]
+    assert not ingest_plan(conn, people().metadata)
+    stored = other.scalar(sa.text("SELECT obj_description('people'::regclass)"))
+    text, _, state = str(stored).rpartition("\n")
+    assert text == comment
+    assert json.loads(state)["pg-bulk-ingest"] == {"high-watermark": 2}
+
+
 def test_a_declared_comment_is_set_once(conn: sa.Connection) -> None:
     table = people(comment="Who we know")
     load(conn, table, [(1, "a", 1)])
