@@ -203,6 +203,22 @@ def test_an_error_of_the_source_is_raised_as_it_is(came: int, error: Exception) 
     assert raised.value is error
 
 
+@pytest.mark.parametrize("kind", [iter, lambda pair: {pair[0]: 1, pair[1]: 2}.keys()], ids=["iterator", "keys"])
+@pytest.mark.parametrize("error", [TypeError("of the source"), ValueError("of the source")], ids=repr)
+def test_an_error_of_the_source_is_raised_as_it_is_after_pairs_that_are_no_sequences(
+    kind: Callable[[Any], Any], error: Exception
+) -> None:
+    table = sa.Table("t", sa.MetaData())
+
+    def rows() -> Iterator[Any]:
+        yield kind((table, (1,)))
+        raise error
+
+    with pytest.raises(type(error)) as raised:
+        started(rows())
+    assert raised.value is error
+
+
 @pytest.mark.parametrize("given", ["t", None, ["t"], {}], ids=repr)
 def test_what_comes_in_place_of_a_table_is_named(given: Any) -> None:
     table = sa.Table("t", sa.MetaData())
@@ -211,7 +227,7 @@ def test_what_comes_in_place_of_a_table_is_named(given: Any) -> None:
         list(runs(started([(table, (1,)), (given, (2,))]).chunks, {"t": buffer}, recogniser({table: buffer}, print)))
 
 
-@pytest.mark.parametrize("given", [None, 1, (1,), (1, 2, 3)], ids=repr)
+@pytest.mark.parametrize("given", [None, 1, (1,), (1, 2, 3), "row", iter((1, 2, 3))], ids=lambda given: str(given)[:12])
 def test_what_is_no_pair_is_refused(given: Any) -> None:
     table = sa.Table("t", sa.MetaData())
     with pytest.raises(BatchError, match=rf"must be \(table, row\) pairs, and one is a {type(given).__name__}"):
