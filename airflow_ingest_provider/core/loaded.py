@@ -132,7 +132,8 @@ class BatchTable:
         return Destination(self._destination, columns, str(self.loaded.name))
 
     def _make_destination(self, conn: sa.Connection, token: str) -> Name:
-        if self.way is Way.HIDDEN and self.loaded.planned is not None:
+        if self.way is Way.HIDDEN:
+            assert self.loaded.planned is not None, "a table is planned before a new one can take its place"
             self.hidden = hidden.prepare(conn, self.loaded.planned.plan, self.loaded.live, token)
             hidden.create(conn, self.hidden)
             self._shape = replace(self.hidden.shape, name=self.hidden.name)

@@ -22,8 +22,10 @@ from airflow_ingest_provider import (
     RowError,
     ingest,
 )
-from airflow_ingest_provider.core import locks
+from airflow_ingest_provider.core import locks, reflection
 from airflow_ingest_provider.core import swap as swap_module
+from airflow_ingest_provider.core.loaded import BatchTable, LoadedTable, Refresh, Way
+from airflow_ingest_provider.core.watermark import State
 from airflow_ingest_provider.demo.server import Server
 from tests.postgres.helpers import hanging, is_usable, load, oid_of, people, rows_of
 from tests.waiting import until
@@ -622,3 +624,15 @@ def test_a_table_that_is_dropped_while_a_new_one_is_loaded_is_told_as_somebody_e
     assert rows_of(conn, "SELECT to_regclass('people')") == [(None,)]
     load(conn, table, [(1,)])
     assert rows_of(conn) == [(1,)]
+
+
+def test_rows_of_a_new_table_that_was_never_planned_go_nowhere_else(conn: sa.Connection) -> None:
+    """In a temporary table, which takes nobody's place, they would be lost without a word."""
+    table = people()
+    load(conn, table, [(1, "a", 1)])
+    oid = oid_of(conn, "people")
+    with conn.begin():
+        live = reflection.table_shape(conn, oid)
+        loaded = LoadedTable(table, live.name, State(), live, Refresh.SWAP)
+        with pytest.raises(AssertionError, match="is planned before a new one can take its place"):
+            BatchTable(conn, loaded, "token", Way.HIDDEN, upserts=True)
