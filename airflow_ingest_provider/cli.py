@@ -3,6 +3,7 @@
 import argparse
 import json
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import redirect_stdout
 from importlib.metadata import PackageNotFoundError, distribution
@@ -79,18 +80,20 @@ def _add_plan(commands: Any) -> None:
         "batch, without doing it. The exit code is 0 if there is nothing to do, 2 if there is something, 3 if a run "
         "would be refused, and 1 if it could not be told, usage errors included.",
     )
-    plan.set_defaults(run=_plan)
+    plan.set_defaults(run=_plan, refuse=plan.error)
     plan.add_argument("metadata", help="import path of the MetaData or Table, such as package.module:metadata")
     place = plan.add_mutually_exclusive_group(required=True)
     place.add_argument("--conn-id", help="an Airflow connection of type postgres")
     place.add_argument("--url", help="a SQLAlchemy or libpq URL, such as postgresql://me@localhost/test")
     plan.add_argument("--database", help="the database, where it is not the connection's own")
     plan.add_argument("--replace-rows", action="store_true", help="of a run that replaces all rows")
-    plan.add_argument("--replace", choices=constants(Replace), default=Replace.AUTO, help="how it replaces them")
+    plan.add_argument(
+        "--replace", choices=constants(Replace), default=argparse.SUPPRESS, help="how it replaces them (default: auto)"
+    )
     plan.add_argument(
         "--high-watermark",
         type=_high_watermark,
-        default=HighWatermark.LATEST,
+        default=argparse.SUPPRESS,
         metavar="JSON",
         help=f"where it starts: {', '.join(constants(HighWatermark))} or a JSON value. With {HighWatermark.LATEST}, "
         "the default, it carries on where another one that replaces all rows stopped before its end",
@@ -132,6 +135,7 @@ def _conversion(text: str) -> tuple[str, str]:
 
 
 def _plan(chosen: argparse.Namespace) -> int:
+    _refuse_what_would_be_ignored(chosen)
     sys.path.insert(0, "")  # as `python -m` has it: the metadata is often a file of the folder one is in
     delete = Delete.BEFORE_FIRST_BATCH if chosen.replace_rows else Delete.OFF
     try:
@@ -141,15 +145,25 @@ def _plan(chosen: argparse.Namespace) -> int:
                 conn,
                 metadata_of(chosen.metadata, {}, {}),
                 delete=delete,
-                high_watermark=chosen.high_watermark,
+                high_watermark=getattr(chosen, "high_watermark", HighWatermark.LATEST),
                 migrate=chosen.migrate,
                 conversions=dict(chosen.conversion),
-                replace=chosen.replace,
+                replace=getattr(chosen, "replace", Replace.AUTO),
             )
     except (IngestError, ImportError, AttributeError, ValueError, sa.exc.SQLAlchemyError) as error:
         return _failed(str(error))
     sys.stdout.write(f"{plan}\n")
     return _exit_code(plan)
+
+
+def _refuse_what_would_be_ignored(chosen: argparse.Namespace) -> None:
+    """A usage error for options that leave the plan as it is, where somebody may think that they do not."""
+    for option in ("replace", "high_watermark"):
+        if option in chosen and not chosen.replace_rows:
+            chosen.refuse(f"argument --{option.replace('_', '-')}: not allowed without argument --replace-rows")
+    for column, count in Counter(column for column, _ in chosen.conversion).items():
+        if count > 1:
+            chosen.refuse(f"argument --conversion: {column!r} comes twice")
 
 
 def _exit_code(plan: IngestPlan) -> int:

@@ -102,7 +102,10 @@ def test_a_plan_is_that_of_a_run_from_a_high_watermark(
 def test_a_high_watermark_that_a_run_would_refuse_gives_no_plan(
     url: str, database: str, capsys: pytest.CaptureFixture[str], mark: str
 ) -> None:
-    assert cli.main(["plan", "--url", url, "--high-watermark", mark, f"definitions_{database}:things"]) == 1
+    assert (
+        cli.main(["plan", "--url", url, "--replace-rows", "--high-watermark", mark, f"definitions_{database}:things"])
+        == 1
+    )
     assert "airflow-ingest: high_watermark is " in capsys.readouterr().err
 
 

@@ -62,6 +62,22 @@ def test_ctrl_c_is_told_in_a_word(monkeypatch: pytest.MonkeyPatch, capsys: pytes
             ["plan", "--url", "x", "--high-watermark", "2024-01-02", "x:y"],
             "argument --high-watermark: '2024-01-02': expected one of __LATEST__, __EARLIEST__ or a JSON value",
         ),
+        (
+            ["plan", "--url", "x", "--replace", "in_place", "x:y"],
+            "airflow-ingest plan: error: argument --replace: not allowed without argument --replace-rows",
+        ),
+        (
+            ["plan", "--url", "x", "--replace", "auto", "x:y"],
+            "argument --replace: not allowed without argument --replace-rows",
+        ),
+        (
+            ["plan", "--url", "x", "--high-watermark", "null", "x:y"],
+            "argument --high-watermark: not allowed without argument --replace-rows",
+        ),
+        (
+            ["plan", "--url", "x", "--conversion", "day=a", "--conversion", "week=b", "--conversion", "day=c", "x:y"],
+            "argument --conversion: 'day' comes twice",
+        ),
         (["plan", "--url", "x"], "airflow-ingest plan: error: the following arguments are required: metadata"),
         ([], "airflow-ingest: error: the following arguments are required: COMMAND"),
     ],
