@@ -68,7 +68,10 @@ def rolled_back(conn: sa.Connection) -> Iterator[None]:
 
 @contextmanager
 def searching(conn: sa.Connection, schemas: Iterable[str]) -> Iterator[None]:
-    """The search_path is these schemas, and pg_temp last, which would come first if it was not in there."""
+    """The search_path is these schemas, and pg_temp last, which would come first if it was not in there.
+
+    It is put back as `setting` does it.
+    """
     path = [sql.Identifier(schema).as_string(None) for schema in (*schemas, "pg_temp")]
     with setting(conn, "search_path", ", ".join(path)):
         yield
@@ -76,7 +79,11 @@ def searching(conn: sa.Connection, schemas: Iterable[str]) -> Iterator[None]:
 
 @contextmanager
 def setting(conn: sa.Connection, name: str, value: str) -> Iterator[None]:
-    """A parameter of the server has this value for the length of the block."""
+    """A parameter of the server has this value until the block ends.
+
+    Where the block raises, it is the caller's rollback, of the transaction or of a savepoint around it, that puts back
+    what was before: PostgreSQL takes no other statement after an error, and undoes a `set_config` that is local.
+    """
     before = conn.scalar(_GET, {"name": name})
     conn.execute(_SET, {"name": name, "value": value})
     yield
