@@ -465,6 +465,7 @@ def test_every_printable_character_and_line_end_survives(connection: psycopg.Con
 
 DATES = (
     *("2020-01-02", "20200102", "1/2/2020", "02.01.2020", "2020.002", "J2458850", "12020-01-02", "2020-01-02 BC"),
+    *("01-02-20", "1 2 2020", "2020/1/2", "2020.01.02", "2020 1 2"),
     *("Jan 2 2020", "January 2, 2020", "2-Jan-2020", "2020-Jan-02", "Thu Jan-02-2020", "Sat 2020-01-04"),
 )
 CLOCKS = (
@@ -514,6 +515,20 @@ def test_no_text_passes_of_which_postgresql_would_drop_a_part(connection: psycop
         if clock and passes(TypeShape("time"), value):
             assert not any(zone and value.endswith(zone) for zone in ZONE_NAMES), value
             assert not any(date in value for date in DATES), value
+
+
+def test_no_date_of_numbers_passes_that_another_date_style_reads_as_another_day(connection: psycopg.Connection) -> None:
+    texts = sorted(set(moments_as_text()))
+    connection.execute(READS)
+    for name in ("date", "timestamp", "timestamptz"):
+        query = "SELECT reads(value, %s) FROM unnest(%s::text[]) WITH ORDINALITY each(value, place) ORDER BY place"
+        read = []
+        for order in ("MDY", "DMY", "YMD"):
+            connection.execute(f"SET DateStyle = 'ISO, {order}'")
+            read.append([shown for (shown,) in connection.execute(query, [name, texts])])
+        for value, *shown in zip(texts, *read, strict=True):
+            if len(set(shown)) > 1 and "Jan" not in value:
+                assert not passes(TypeShape(name), value), value
 
 
 def passes(type_: TypeShape, value: str) -> bool:

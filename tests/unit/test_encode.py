@@ -354,7 +354,11 @@ TAKES: list[tuple[TypeShape, Any, str | tuple[str, ...]]] = [
     (typed("timestamp", 3), dt.datetime(2020, 1, 2, 3, 4, 5, 123000), "2020-01-02T03:04:05.123000"),
     (typed("timestamp", 0), dt.datetime(2020, 1, 2, 3, 4, 5), "2020-01-02T03:04:05"),
     (typed("timestamp", 3), "2020-01-02 03:04:05.123000", "2020-01-02 03:04:05.123000"),
-    (typed("timestamp", 0), "02.01.2020", "02.01.2020"),
+    (typed("timestamp", 0), "2020.01.02", "2020.01.02"),
+    (DATE, "2020/1/2", "2020/1/2"),
+    (TIMESTAMP, "2020 1 2 0405", "2020 1 2 0405"),
+    (TIMESTAMP, "2020 1 2 10:00", "2020 1 2 10:00"),
+    (TIMESTAMPTZ, "10:00 2020/01/02 +05", "10:00 2020/01/02 +05"),
     (TIMESTAMPTZ, NOON.replace(tzinfo=UTC), "2020-01-02T12:00:00+00:00"),
     (TIMESTAMPTZ, NOON.replace(tzinfo=FIVE_HOURS), "2020-01-02T12:00:00+05:00"),
     (TIMESTAMPTZ, NOON.replace(tzinfo=ZoneInfo("Asia/Kolkata")), "2020-01-02T12:00:00+05:30"),
@@ -569,6 +573,14 @@ TIMES_AND_MORE = (
     *("2020-01-02 10:00:00", "10:00:00 2020-01-02", "10:00 Jan 2 2020", "T10:00 J2458850"),
 )
 
+DAY_OR_MONTH_FIRST = (
+    *("1/2/2020", "02.01.2020", "01-02-20", "1 2 2020", "1, 2, 2020", "Thu 1/2/2020", "1/2/2020 BC", "20/1/2"),
+    *("1/2/2020 00:00", "02.01.2020T00:00:00"),
+)
+DAY_OR_MONTH_FIRST_AND_MORE = (
+    *("1/2/2020 10:00", "10:00 1/2/2020", "02.01.2020T040506.5", "0405 01-02-20", "10:00 PM 1 2 2020"),
+)
+
 REFUSES: list[tuple[TypeShape, Any, str]] = [
     # Integers
     (INT2, 32768, "out of range: smallint holds -32768 to 32767"),
@@ -662,6 +674,13 @@ REFUSES: list[tuple[TypeShape, Any, str]] = [
     (DATE, "2020-01-02T00:00:00Z", "drop its time of day or zone"),
     (DATE, "20200102T120000", "drop its time of day"),
     *((DATE, text, "drop its time of day or zone") for text in DATES_AND_MORE),
+    *(
+        (type_, text, "hangs on the session's DateStyle: write YYYY-MM-DD")
+        for type_ in (DATE, TIMESTAMP, TIMESTAMPTZ)
+        for text in (DAY_OR_MONTH_FIRST if type_ is DATE else (*DAY_OR_MONTH_FIRST, *DAY_OR_MONTH_FIRST_AND_MORE))
+    ),
+    (TIMESTAMPTZ, "1/2/2020 10:00 Europe/Berlin", "hangs on the session's DateStyle"),
+    (array(DATE), "{2020-01-02,1/2/2020}", "of an element (str): the order of its day and month"),
     (DATE, 20200102, "pass a datetime.date"),
     (TIMESTAMP, NOON.replace(tzinfo=UTC), "would drop its zone"),
     (TIMESTAMP, NOON.replace(tzinfo=FIVE_HOURS), "would drop its zone"),

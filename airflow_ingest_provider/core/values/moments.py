@@ -58,10 +58,11 @@ def timestamp(type_: TypeShape) -> Convert:
 def timestamp_with_zone(type_: TypeShape) -> Convert:
     """timestamptz: aware datetimes; what is stored is the instant."""
     name, places = spelled(type_), precision(type_)
+    read = spellings.timestamp_with_zone_text(name, places)
 
     def convert(value: Any) -> str:
         if isinstance(value, str):
-            return spellings.with_places(value, name, places)
+            return read(value)
         if not isinstance(value, datetime):
             raise MisfitError(f"{name} holds instants: pass a datetime.datetime with tzinfo")
         value = _standard(value, name)

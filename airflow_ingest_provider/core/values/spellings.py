@@ -2,7 +2,7 @@
 
 That input reads a great many forms (datetime.c), and drops what the type has no room for. So a text passes
 that looks like one of the forms that a type keeps whole, and what PostgreSQL reads beside them is refused:
-a word could be the name of a zone.
+a word could be the name of a zone. So is a date of numbers alone whose order is left to the session's DateStyle.
 https://www.postgresql.org/docs/current/datetime-input-rules.html
 """
 
@@ -40,12 +40,18 @@ _BLANKS = re.compile(r"[\s,]+")
 _HYPHENATED = re.compile(r"(?<![\d:.])(?:\d+|M)-(?:\d+|M)-\d+|^\d{4}-\d{3}\b", re.ASCII)
 _SIGN = re.compile(r"[-+]\s*\d", re.ASCII)
 
+# Three numbers of which the first, of one or two digits, need not be the year; and no part of a clock, of an offset,
+# or of a date that begins with its year.
+_UNORDERED = re.compile(
+    r"(?<![\d:./-])(?:\d{1,2}[-/.]|(?<!^\d{4}\ )\d{1,2}\ )[-/.\ ]*\d{1,2}[-/.\ ]+\d(?!\d*:)", re.ASCII
+)
+
 _DATE = re.compile(
     r"""
     (?: [-+]?S
       | J?\ ?\d+                                 # 2451187 days, 19990108, 99008
       | \d{4,}[-.]\d{3}                          # a day of a year
-      | \d+([-/.])\d{1,2}\1\d+                   # parts in any order
+      | \d+([-/.])\d{1,2}\1\d+                   # three parts
       | \d{1,4}\ \d{1,2}\ \d{1,4}
       | \d+ [-/.\ ]* M [-/.\ ]* \d+ | M [-/.\ ]* \d+ [-/.\ ]+ \d+
     )
@@ -71,6 +77,13 @@ def _is_refused_anyway(content: str) -> bool:
     return _READABLE.search(content) is None
 
 
+def ordered(content: str, shape: str) -> str:
+    """The text of this outline, if its date reads the same under every DateStyle, or names its month."""
+    if "M" not in shape and _UNORDERED.search(shape):
+        raise MisfitError("the order of its day and month hangs on the session's DateStyle: write YYYY-MM-DD")
+    return content
+
+
 def date_text(value: str) -> str:
     """What `date` reads whole."""
     content = text(value)
@@ -80,7 +93,7 @@ def date_text(value: str) -> str:
             "it holds more than a date, and date would drop its time of day or zone: write YYYY-MM-DD, "
             "or declare timestamp"
         )
-    return content
+    return ordered(content, shape)
 
 
 def timestamp_text(name: str, places: int) -> Callable[[str], str]:
@@ -99,7 +112,20 @@ def timestamp_text(name: str, places: int) -> Callable[[str], str]:
                 f"it names a zone, or holds a word that is none of a date, which {name} would drop: "
                 "write YYYY-MM-DD hh:mm:ss, or declare the type with time zone"
             )
-        return content
+        return ordered(content, shape)
+
+    return convert
+
+
+def timestamp_with_zone_text(name: str, places: int) -> Callable[[str], str]:
+    """The conversion of what `timestamp with time zone` reads whole."""
+    simple = re.compile(f"{DAY}(?:[ T]{clock(places)}{OFFSET})?")
+
+    def convert(value: str) -> str:
+        if simple.fullmatch(value):
+            return text(value)
+        content = with_places(value, name, places)
+        return ordered(content, outline(content))
 
     return convert
 
