@@ -194,7 +194,7 @@ def raise_row_error(
     name = diagnosis.constraint_name
     constraint = f" (constraint {known_as(name)!r})" if name else ""
     row_number, column = place
-    remedy = remedies.get(name or "", "mend the source")
+    remedy = remedies.get(name or "", _REMEDIES.get(state, "mend the source"))
     raise RowError(
         f"{reason(state, constraint)}: {remedy}",
         table=table,
@@ -237,6 +237,10 @@ _REASONS = {
     "23P01": "the exclusion constraint does not hold",
     "54000": "the value is too large, for its index as a rule",
 }
+
+_EMPTY = "mend the source; where an empty text stands for no value, as in a CSV file, pass None"
+_REMEDIES = {"22007": _EMPTY, "22P02": _EMPTY}
+"""What to do about a row. The text may be an empty one: the message never shows it."""
 
 
 def _raw(conn: sa.Connection) -> Any:

@@ -273,11 +273,12 @@ class BatchTable:
                     for key in self._shape.foreign_keys
                     if key.target in later
                 }
-                if self.way is Way.REPLACE:
+                if self.way in _EXCHANGE:
                     remedies |= {
                         one.name: "mend the source; or, where rows exchange these values, declare it DEFERRABLE, since "
-                        "they are replaced in place and foreign keys act when a row is deleted"
+                        f"they {_EXCHANGE[self.way]}"
                         for one in (*self._shape.of_kind("u"), *self._shape.of_kind("x"))
+                        if not one.deferrable
                     }
                 raise_row_error(error.orig, self.buffer.table, known_as=known_as, remedies=remedies)
             raise
@@ -293,6 +294,13 @@ class BatchTable:
     def _staged(self) -> Name:
         assert self._destination is not None, "called once rows have come, or when all are replaced"
         return self._destination
+
+
+_EXCHANGE = {
+    Way.UPSERT: "are checked one after the other",
+    Way.REPLACE: "are replaced in place and foreign keys act when a row is deleted",
+}
+"""Why rows of a batch cannot exchange the values of a constraint that is not deferrable."""
 
 
 def share_changed(conn: sa.Connection, loaded: LoadedTable, rows: Sequence[Any], frame: Any, token: str) -> float:

@@ -46,6 +46,24 @@ def test_rows_that_are_replaced_in_place_may_exchange_the_values_of_a_unique_con
     assert len(rows_of(conn, "SELECT * FROM ranks")) == 4
 
 
+@pytest.mark.parametrize("initially", ["IMMEDIATE", "DEFERRED"])
+def test_rows_that_are_upserted_exchange_the_values_of_a_deferrable_constraint(
+    conn: sa.Connection, initially: str
+) -> None:
+    def ranks(**options: Any) -> sa.Table:
+        columns: list[sa.Column[Any]] = [sa.Column("id", sa.Integer, primary_key=True), sa.Column("rank", sa.Integer)]
+        return sa.Table("ranks", sa.MetaData(), *columns, sa.UniqueConstraint("rank", **options))
+
+    load(conn, ranks(), [(1, 1), (2, 2)])
+    with pytest.raises(RowError, match=r"'ranks_rank_key'.*where rows exchange these values, declare it DEFERRABLE"):
+        load(conn, ranks(), [(1, 2), (2, 1)])
+    deferrable = ranks(deferrable=True, initially=initially)
+    load(conn, deferrable, [(1, 2), (2, 1)])
+    assert rows_of(conn, "SELECT * FROM ranks ORDER BY 1") == [(1, 2), (2, 1)]
+    with pytest.raises(RowError, match=r"'ranks_rank_key'.*mend the source$"):
+        load(conn, deferrable, [(1, 7), (2, 7)])
+
+
 def test_rows_that_foreign_keys_act_on_are_never_deleted_to_exchange_values(
     conn: sa.Connection, other: sa.Connection
 ) -> None:

@@ -337,6 +337,16 @@ def test_what_postgresql_refuses_is_said_in_words(conn: sa.Connection, kind: Any
     assert (caught.value.column, caught.value.row_number) == ("value", 1)
 
 
+@pytest.mark.parametrize("kind", [sa.Integer(), sa.Numeric(), sa.Boolean(), sa.Date(), sa.TIMESTAMP(), sa.Interval()])
+@pytest.mark.parametrize("value", ["", "confidential"])
+def test_what_a_text_may_have_been_meant_for_is_said_without_the_text(
+    conn: sa.Connection, kind: Any, value: str
+) -> None:
+    with pytest.raises(RowError, match=r"an empty text stands for no value.*pass None$") as caught:
+        load(conn, sa.Table("t", sa.MetaData(), sa.Column("value", kind)), [(value,)])
+    assert "confidential" not in str(caught.value)
+
+
 INDEXES = {
     "expression": lambda table: sa.Index("i", sa.func.lower(table.c.a)),
     "partial": lambda table: sa.Index("i", table.c.a, postgresql_where=table.c.b > 5),
