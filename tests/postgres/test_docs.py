@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from airflow_ingest_provider import ingest_plan
+
 DOCS = Path(__file__).parents[2] / "docs"
 EXAMPLES = [
     pytest.param(code, id=f"{path.stem}-{number}")
@@ -23,3 +25,14 @@ def test_there_are_examples() -> None:
 def test_an_example_runs(engine: sa.Engine, code: str) -> None:
     names: dict[str, Any] = {"engine": engine}
     exec(compile(code, "example", "exec"), names)
+
+
+def test_the_sample_plan_is_one_as_it_is_printed(engine: sa.Engine) -> None:
+    metadata, before = sa.MetaData(), sa.MetaData()
+    sa.Table("readings", before, sa.Column("id", sa.BigInteger, primary_key=True), sa.Column("note", sa.Text))
+    id_: sa.Column[int] = sa.Column("id", sa.BigInteger, primary_key=True)
+    sa.Table("readings", metadata, id_, sa.Column("value", sa.Double, index=True))
+    before.create_all(engine)
+    with engine.connect() as conn:
+        plan = ingest_plan(conn, metadata)
+    assert f"```text\n{plan}\n```" in (DOCS / "migrations.md").read_text()
