@@ -71,11 +71,15 @@ def ingest(
         end_blockers: whether to end backends that stand in the way of an exclusive lock for longer than
             `lock_patience`; the role has to be allowed to.
         lock_timeout: how long a try for ACCESS EXCLUSIVE, or for a lock that writers wait for, lets others wait behind
-            it before it gives way and is made again.
+            it before it gives way and is made again; never longer than half of the server's deadlock_timeout, so that
+            of two that wait for each other it is the try that ends, and not a reader.
         lock_patience: within which time all tries of a step begin, a migration's or a swap's, the first in any case;
             and how long another run into a table is waited for.
         maintenance_work_mem: the memory that a key, index or foreign key of a new table is built with, such as "1GB";
             set with SET LOCAL. None leaves the server's setting.
+
+    Returns what was done: batches, rows by what became of them, changes of the definitions, the first and the last high
+    watermark, seconds.
 
     Locks: readers are kept out only for the catalog changes of a migration or swap. A transaction-level advisory lock
     keeps other runs out. docs/locks.md has the list.

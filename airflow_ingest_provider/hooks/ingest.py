@@ -98,7 +98,11 @@ class IngestHook(PostgresHook):
     ) -> IngestResult:
         """Load batches of rows, as `airflow_ingest_provider.ingest` does, on a connection made for it.
 
-        The tables become output assets of the task's hook-level lineage.
+        Commits each batch, and migrations before the first. The tables become output assets of the task's hook-level
+        lineage.
+
+        Raises what `airflow_ingest_provider.ingest` raises, AirflowNotFoundException where there is no such connection,
+        and IngestError where it is not one to PostgreSQL, or of an async driver.
         """
         with self.get_sqlalchemy_engine().connect() as conn:
             self._running = conn

@@ -139,7 +139,12 @@ class IngestOperator(BaseOperator):
         return super().__deepcopy__(memo)
 
     def execute(self, context: Context) -> dict[str, Any]:
-        """Load what `batches` gives."""
+        """Load what `batches` gives; commits each batch, and migrations before the first.
+
+        Raises ValueError for an import path that leads nowhere, a function that cannot be called with what it is given,
+        a metadata that is none and a high watermark of "None" or "", and what `IngestHook.ingest` raises: of that,
+        LockNotAcquired and ConcurrentIngestError are worth a retry.
+        """
         _check_high_watermark(self.high_watermark)
         variables: Mapping[str, Any] = {**context}
         batches = imported_function("batches", self._argument("batches"))
