@@ -81,7 +81,9 @@ def _add_plan(commands: Any) -> None:
         "would be refused, and 1 if it could not be told, usage errors included.",
     )
     plan.set_defaults(run=_plan, refuse=plan.error)
-    plan.add_argument("metadata", help="import path of the MetaData or Table, such as package.module:metadata")
+    plan.add_argument(
+        "metadata", help="import path of the MetaData, Table or mapped class, such as package.module:metadata"
+    )
     place = plan.add_mutually_exclusive_group(required=True)
     place.add_argument("--conn-id", help="an Airflow connection of type postgres")
     place.add_argument("--url", help="a SQLAlchemy or libpq URL, such as postgresql://me@localhost/test")

@@ -43,15 +43,45 @@ class EnumShape:
         return sql.Identifier(*parts).as_string(None)
 
 
-def tables_of(metadata: object) -> tuple[sa.Table, ...]:
-    """The tables to load, in the order of the metadata; DefinitionError for what cannot be loaded."""
-    if not isinstance(metadata, sa.MetaData):
-        has_one = isinstance(metadata, type) and hasattr(metadata, "metadata")
+Metadata = sa.MetaData | sa.Table | type[Any]
+"""What says which tables to load: a MetaData all of its own; a Table, or a class mapped to one, that one alone."""
+
+
+def table_of(given: object) -> sa.Table | None:
+    """The table that is given in place of a metadata, by itself or by a class that SQLAlchemy maps to it."""
+    table = getattr(given, "__table__", None) if isinstance(given, type) else given
+    return table if isinstance(table, sa.Table) else None
+
+
+def metadata_of(given: object) -> sa.MetaData:
+    """The metadata, or of a table or mapped class one that holds nothing else; DefinitionError for what is neither.
+
+    The table is not copied: it keeps its foreign keys to tables of its own metadata, and its rows are recognised by
+    identity.
+    """
+    if isinstance(given, sa.MetaData):
+        return given
+    table = table_of(given)
+    if table is None:
         raise DefinitionError(
-            f"metadata is {kind_of(metadata)}: expected a sqlalchemy.MetaData that holds the table to load"
-            + ", as its `metadata` is" * has_one
+            f"metadata is {kind_of(given)}: expected a sqlalchemy.MetaData that holds the tables to load, or the Table "
+            f"or mapped class of one{hint_of_base(given)}"
         )
-    tables = tuple(metadata.tables.values())
+    one = sa.MetaData(schema=table.metadata.schema, naming_convention=table.metadata.naming_convention)
+    one.tables = type(one.tables)({table.key: table})
+    return one
+
+
+def hint_of_base(given: object) -> str:
+    """What to do where a class that others are mapped by is given, which has no table of its own."""
+    if isinstance(given, type) and isinstance(getattr(given, "metadata", None), sa.MetaData):
+        return f"; pass {given.__name__}.metadata for all tables of its base"
+    return ""
+
+
+def tables_of(given: object) -> tuple[sa.Table, ...]:
+    """The tables to load, in the order of the metadata; DefinitionError for what cannot be loaded."""
+    tables = tuple(metadata_of(given).tables.values())
     if not tables:
         raise DefinitionError("the metadata holds no table: define one with sqlalchemy.Table(name, metadata, ...)")
     for table in tables:

@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from airflow_ingest_provider.core import callback
 from airflow_ingest_provider.core.batches import Batch, check_batches, closed_after, closed_if_it_fails, started, triple
 from airflow_ingest_provider.core.callback import OnBeforeVisible, do_nothing
+from airflow_ingest_provider.core.declared import Metadata
 from airflow_ingest_provider.core.load import cancellable, check_connection
 from airflow_ingest_provider.core.options import Delete, HighWatermark, Migrate, Options, Replace, Upsert, Visibility
 from airflow_ingest_provider.core.result import IngestResult
@@ -21,7 +22,7 @@ Batches = Callable[[Any], Iterable[Batch]]
 
 def ingest(
     conn: sa.Connection,
-    metadata: sa.MetaData,
+    metadata: Metadata,
     batches: Batches,
     on_before_visible: OnBeforeVisible = do_nothing,
     high_watermark: Any = HighWatermark.LATEST,
@@ -37,7 +38,7 @@ def ingest(
     lock_patience: timedelta = timedelta(minutes=5),
     maintenance_work_mem: str | None = None,
 ) -> IngestResult:
-    """Load batches of rows into the table of `metadata`, creating and migrating it first.
+    """Load batches of rows into the tables of `metadata`, creating and migrating it first.
 
     Each batch is one transaction: its rows, its high watermark and, for the first batch of a run that deletes, the
     deletion become visible together, or not at all. Schema changes are committed before the first batch.
@@ -46,8 +47,9 @@ def ingest(
         conn: a SQLAlchemy connection through psycopg or psycopg2, not in a transaction and not AUTOCOMMIT. It is
             outside a transaction again when this returns or raises. `batches` had better use another one: it may use
             this one before it gives a batch, if it ends its transaction, and not at all in a batch's rows.
-        metadata: holds the table to load; several tables are loaded in the same transactions, and the high watermark
-            is kept with the first.
+        metadata: a MetaData, all of whose tables are loaded; or a Table, or a class that SQLAlchemy maps to one, which
+            is loaded without the others of its metadata. Several tables are loaded in the same transactions, and the
+            high watermark is kept with the first.
         batches: called with a high watermark, gives an iterable of `(high_watermark, batch_metadata, rows)`. The
             watermark is a JSON-encodable value, or a function of no arguments called when the rows were read. `rows`
             is an iterable of `(table, row)`, and `row` a tuple of the columns' values in the order of the table's

@@ -11,7 +11,7 @@ from airflow_ingest_provider.core import callback, catalog, checks, watermark
 from airflow_ingest_provider.core.callback import OnBeforeVisible, do_nothing
 from airflow_ingest_provider.core.checks import check_role
 from airflow_ingest_provider.core.conversions import check_conversions
-from airflow_ingest_provider.core.declared import tables_of
+from airflow_ingest_provider.core.declared import Metadata, tables_of
 from airflow_ingest_provider.core.errors import DefinitionError
 from airflow_ingest_provider.core.hidden import try_conversions
 from airflow_ingest_provider.core.load import check_connection
@@ -27,7 +27,7 @@ from airflow_ingest_provider.core.session import explained, transaction
 
 def ingest_plan(
     conn: sa.Connection,
-    metadata: sa.MetaData,
+    metadata: Metadata,
     on_before_visible: OnBeforeVisible = do_nothing,
     delete: str = Delete.OFF,
     *,
@@ -61,7 +61,7 @@ def ingest_plan(
 
 def _plans(
     conn: sa.Connection,
-    metadata: sa.MetaData,
+    metadata: Metadata,
     there: Sequence[tuple[sa.Table, Name]],
     on_before_visible: OnBeforeVisible,
     options: Options,

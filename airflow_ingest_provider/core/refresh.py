@@ -148,6 +148,14 @@ the time of a swap, which always wrote 26 MB."""
 _SAMPLED = 2000
 
 
+def emptied(conn: sa.Connection, parts: Sequence[BatchTable]) -> list[LoadedTable]:
+    """Those of a batch's tables whose rows are about to go, and for which none came; in the open transaction."""
+    by_refresh = (Refresh.SWAP, Refresh.IN_PLACE)
+    bare = [part.loaded for part in parts if part.loaded.refresh in by_refresh and not part.buffer.received]
+    filled = catalog.filled(conn, [loaded.name for loaded in bare]) if bare else ()
+    return [loaded for loaded in bare if loaded.name in filled]
+
+
 def apart(tables: Sequence[LoadedTable]) -> list[LoadedTable]:
     """Those of the tables that no foreign key ties to another one of them: with one, all are swapped or none is."""
     return [loaded for group in _tied(tables) if len(group) == 1 for loaded in group]

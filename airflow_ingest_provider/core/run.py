@@ -15,7 +15,7 @@ from airflow_ingest_provider.core.batches import Arrived
 from airflow_ingest_provider.core.callback import OnBeforeVisible, do_nothing
 from airflow_ingest_provider.core.claim import Claim
 from airflow_ingest_provider.core.conversions import check_conversions
-from airflow_ingest_provider.core.declared import create_types, tables_of
+from airflow_ingest_provider.core.declared import Metadata, create_types, metadata_of, tables_of
 from airflow_ingest_provider.core.differences import EnumExtended
 from airflow_ingest_provider.core.errors import DefinitionError
 from airflow_ingest_provider.core.loaded import (
@@ -39,6 +39,7 @@ from airflow_ingest_provider.core.refresh import (
     changed_after_all,
     check_rules,
     choose_refreshes,
+    emptied,
     first_loads,
     hardly_changes,
 )
@@ -57,14 +58,14 @@ class IngestRun:
     """What a run knows between its transactions; where its tables are is looked up when it begins."""
 
     def __init__(
-        self, conn: sa.Connection, metadata: sa.MetaData, on_before_visible: OnBeforeVisible, options: Options
+        self, conn: sa.Connection, metadata: Metadata, on_before_visible: OnBeforeVisible, options: Options
     ) -> None:
         self._began = time.monotonic()
         self._conn = conn
-        self._metadata = metadata
+        self._metadata = metadata_of(metadata)
         self._on_before_visible = on_before_visible
         self._options = options
-        declared = tables_of(metadata)
+        declared = tables_of(self._metadata)
         with transaction(conn), explained():
             found = locate(conn, declared)
         check_conversions(
@@ -77,6 +78,7 @@ class IngestRun:
         self._waiting: dict[Name, Planned] = {}
         self._put_off: dict[LoadedTable, tuple[ForeignKeyShape, ...]] = {}
         self._deletes = options.replaces
+        self._emptied: list[LoadedTable] = []
         self._carried_on = False
         self._first_mark: Any = None
         self._last_mark: Any = None
@@ -302,6 +304,7 @@ class IngestRun:
             changed = [part.loaded for part in parts if part.takes_part and part.loaded is not self._claim.first]
             self._claim.hold([loaded for loaded in (self._claim.first, *changed) if loaded not in direct])
             with explained():
+                gone = emptied(self._conn, parts)
                 self._swap_after_all([part for part in parts if part.loaded in tried])
             resolved = watermark.resolved(mark)
             merged = merge_parts(self._conn, parts, self._options)
@@ -312,6 +315,7 @@ class IngestRun:
                 self._claim.unfinished = self._claim.unfinished or self._deletes
                 self._claim.save([self._claim.first, *changed], resolved)
         self._last_mark = resolved.value
+        self._emptied += gone
         self._committed(parts, merged, time.monotonic() - began)
 
     def _try_in_place(self, arrived: Arrived) -> list[LoadedTable]:
@@ -404,6 +408,13 @@ class IngestRun:
         table is left to it. It has found the mark, and either went on from the last batch, or began anew: at its end
         it takes the mark back by these same rules. Where it stops before, the mark has to stay.
         """
+        bare = [loaded.name for loaded in self._emptied if not loaded.result.received]
+        if bare:
+            logger.warning(
+                "%s: all rows were to be replaced, and none came: empty now; where they should have stayed, load the "
+                "table on its own",
+                ", ".join(map(str, bare)),
+            )
         began_anew = self._claim.batches > 0 and (self._deletes or self._first_mark is None)
         if not (self._claim.unfinished and (began_anew or self._carried_on)):
             return

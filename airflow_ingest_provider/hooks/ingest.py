@@ -16,6 +16,7 @@ from airflow.sdk import Connection
 
 from airflow_ingest_provider.core import catalog, load
 from airflow_ingest_provider.core.callback import OnBeforeVisible, do_nothing
+from airflow_ingest_provider.core.declared import Metadata, tables_of
 from airflow_ingest_provider.core.errors import IngestError
 from airflow_ingest_provider.core.ingest import Batches, ingest
 from airflow_ingest_provider.core.names import Name
@@ -80,7 +81,7 @@ class IngestHook(PostgresHook):
 
     def ingest(
         self,
-        metadata: sa.MetaData,
+        metadata: Metadata,
         batches: Batches,
         on_before_visible: OnBeforeVisible = do_nothing,
         high_watermark: Any = HighWatermark.LATEST,
@@ -135,7 +136,7 @@ class IngestHook(PostgresHook):
 
     def ingest_plan(
         self,
-        metadata: sa.MetaData,
+        metadata: Metadata,
         on_before_visible: OnBeforeVisible = do_nothing,
         delete: str = Delete.OFF,
         *,
@@ -201,9 +202,9 @@ class IngestHook(PostgresHook):
         user, token, port = self.get_iam_token(self.connection)
         cparams.update(user=user, password=token, port=port)
 
-    def _add_lineage(self, conn: sa.Connection, metadata: sa.MetaData) -> None:
+    def _add_lineage(self, conn: sa.Connection, metadata: Metadata) -> None:
         with conn.begin():
-            found = catalog.find_tables(conn, [*metadata.tables.values()])
+            found = catalog.find_tables(conn, tables_of(metadata))
         collector = get_hook_lineage_collector()  # type: ignore[no-untyped-call]
         for name, _ in found:
             collector.add_output_asset(context=self, scheme="postgres", asset_kwargs=_asset(conn, name))

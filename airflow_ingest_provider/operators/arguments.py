@@ -7,7 +7,8 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from airflow_ingest_provider.core import callback
+from airflow_ingest_provider.core import callback, declared
+from airflow_ingest_provider.core.errors import kind_of
 
 
 def check_callable(argument: str, value: object) -> None:
@@ -47,15 +48,15 @@ def check_on_before_visible(value: object) -> None:
 
 def check_metadata(value: object) -> None:
     """Refuse what can be no metadata, when the DAG is parsed."""
-    if isinstance(value, sa.MetaData | sa.Table):
+    if _is_metadata(value):
         return
-    _refuse_orm_class(value)
+    _refuse_base(value)
     try:
         check_callable("metadata", value)
     except ValueError:
         raise ValueError(
-            f"metadata is {value!r}: expected a sqlalchemy.MetaData or Table, a callable that returns one, "
-            "or an import path such as 'package.module:metadata'"
+            f"metadata is {value!r}: expected a sqlalchemy.MetaData, a Table or a mapped class, a callable that "
+            "returns one, or an import path such as 'package.module:metadata'"
         ) from None
 
 
@@ -70,16 +71,14 @@ def imported_function(argument: str, value: Any) -> Any:
 
 
 def metadata_of(value: Any, context: Mapping[str, Any], op_kwargs: Mapping[str, Any]) -> sa.MetaData:
-    """The metadata that a value means: itself, a table's own, or what a callable or an import path gives."""
+    """The metadata that a value means: itself, one of a table alone, or what a callable or an import path gives."""
     found = _imported("metadata", value, "package.module:metadata")
-    _refuse_orm_class(found)
-    if not isinstance(found, sa.MetaData | sa.Table) and callable(found):
+    if not _is_metadata(found) and callable(found):
+        _refuse_base(found)
         found = found(**keyword_arguments(found, 0, context, op_kwargs))
-    if isinstance(found, sa.Table):
-        return _metadata_of_one(found)
-    if isinstance(found, sa.MetaData):
-        return found
-    raise ValueError(f"metadata gave a {type(found).__name__}: expected a sqlalchemy.MetaData or Table")
+    if not _is_metadata(found):
+        raise ValueError(f"metadata gave {kind_of(found)}: expected a sqlalchemy.MetaData, a Table or a mapped class")
+    return declared.metadata_of(found)
 
 
 def keyword_arguments(
@@ -127,25 +126,17 @@ def _imported(argument: str, value: Any, example: str) -> Any:
         ) from error
 
 
-def _refuse_orm_class(value: object) -> None:
-    """Refuse a class that SQLAlchemy maps, or its base: it can be called, but that gives a row."""
-    if isinstance(value, type) and isinstance(getattr(value, "metadata", None), sa.MetaData):
-        table = f"{value.__name__}.__table__ for its table or " if hasattr(value, "__table__") else ""
+def _is_metadata(value: object) -> bool:
+    return isinstance(value, sa.MetaData) or declared.table_of(value) is not None
+
+
+def _refuse_base(value: object) -> None:
+    """Refuse the base of mapped classes: it can be called, but that gives no table."""
+    hint = declared.hint_of_base(value)
+    if hint:
         raise ValueError(
-            f"metadata is the class {value.__name__}: expected a sqlalchemy.MetaData or Table; pass "
-            f"{table}{value.__name__}.metadata for all tables of its base"
+            f"metadata is {kind_of(value)}: expected a sqlalchemy.MetaData, a Table or a class mapped to one{hint}"
         )
-
-
-def _metadata_of_one(table: sa.Table) -> sa.MetaData:
-    """A metadata that holds nothing else.
-
-    The table is not copied: it keeps its foreign keys to tables of its own metadata, and its rows are
-    recognised by identity.
-    """
-    one = sa.MetaData(schema=table.metadata.schema, naming_convention=table.metadata.naming_convention)
-    one.tables = type(one.tables)({table.key: table})
-    return one
 
 
 def _name(function: Callable[..., Any]) -> str:

@@ -12,6 +12,7 @@ from airflow.sdk.definitions.asset import AssetRef
 
 from airflow_ingest_provider.core.batches import Batch
 from airflow_ingest_provider.core.callback import do_nothing
+from airflow_ingest_provider.core.declared import Metadata, table_of
 from airflow_ingest_provider.core.options import Delete, HighWatermark, Migrate, Replace, Upsert, Visibility
 from airflow_ingest_provider.core.result import IngestResult
 from airflow_ingest_provider.hooks.ingest import IngestHook, stored_connections
@@ -24,15 +25,13 @@ from airflow_ingest_provider.operators.arguments import (
     metadata_of,
 )
 
-Metadata = sa.MetaData | sa.Table
-
 
 class IngestOperator(BaseOperator):
     """Loads batches of rows into the tables of a metadata, creating and migrating them first.
 
     Arguments:
-        metadata: a MetaData of the tables to load, or the Table; or a callable that returns one, or its
-            import path "package.module:name".
+        metadata: a MetaData of the tables to load; or the Table, or a class mapped to it, to load that one alone; or
+            a callable that returns one of these, or an import path "package.module:name" of any.
         batches: a callable, or its import path. It is called with the high watermark and, where it names
             them or takes `**kwargs`, with context variables and `op_kwargs`. It gives an iterable of
             `(high_watermark, batch_metadata, rows)`.
@@ -214,10 +213,9 @@ class IngestOperator(BaseOperator):
 
 def _table_names(metadata: object) -> list[str]:
     """For the page of rendered templates, as far as they are known when the DAG is parsed."""
-    tables: Iterable[sa.Table] = ()
-    if isinstance(metadata, sa.Table):
-        tables = [metadata]
-    elif isinstance(metadata, sa.MetaData):
+    one = table_of(metadata)
+    tables: Iterable[sa.Table] = () if one is None else (one,)
+    if isinstance(metadata, sa.MetaData):
         tables = metadata.tables.values()
     return [str(table.fullname) for table in tables]  # SQLAlchemy's own kind of str cannot be stored
 

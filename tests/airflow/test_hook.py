@@ -179,7 +179,7 @@ def test_the_tables_become_output_assets_of_the_lineage(
     odd = sa.Table("od/d é", sa.MetaData(), sa.Column("number", sa.Integer))
     connect()
     hook = IngestHook()
-    hook.ingest(numbers.metadata, three)
+    hook.ingest(numbers, three)
     hook.ingest(odd.metadata, lambda high_watermark: [])
     assert [asset["context"] for asset in added] == [hook, hook]
     assert [create_asset(**asset["asset_kwargs"]).uri for asset in added] == [

@@ -219,7 +219,7 @@ def test_constants_survive_native_rendering(run: "Runner", dsn: str) -> None:
     assert run(dag).result["tables"][0]["unchanged"] == 1
 
 
-@pytest.mark.parametrize("given", [metadata, numbers])
+@pytest.mark.parametrize("given", [metadata, numbers, pytest.param(type("Mapped", (), {"__table__": numbers}))])
 def test_the_tables_names_are_of_the_type_that_airflow_can_store(given: Any) -> None:
     operator = IngestOperator(task_id="ingest", metadata=given, batches=one_batch)
     assert [(type(name), name) for name in operator.tables] == [(str, "numbers")]
@@ -427,7 +427,10 @@ def test_a_batch_that_on_before_visible_refuses_stays_invisible(run: "Runner", d
         ({"batches": 3}, r"batches is 3: expected a callable, or an import path such as 'package\.module:function'"),
         ({"batches": "not a path"}, r"batches is 'not a path': expected a callable, or an import path"),
         ({"on_before_visible": []}, r"on_before_visible is \[\]: expected a callable"),
-        ({"metadata": "numbers"}, r"metadata is 'numbers': expected a sqlalchemy\.MetaData or Table, a callable"),
+        (
+            {"metadata": "numbers"},
+            r"metadata is 'numbers': expected a sqlalchemy\.MetaData, a Table or a mapped class, ",
+        ),
         ({"metadata": None}, r"metadata is None: expected"),
     ],
 )
@@ -474,24 +477,33 @@ class Number(Base):
     number: Mapped[int] = mapped_column(primary_key=True)
 
 
-FOR_A_CLASS = [
-    (Number, r"the class Number: .*; pass Number\.__table__ for its table or Number\.metadata for all tables of its"),
-    (Base, r"the class Base: expected a sqlalchemy\.MetaData or Table; pass Base\.metadata for all tables of its base"),
-]
+def test_the_base_of_mapped_classes_is_no_metadata() -> None:
+    message = r"the class Base: expected a sqlalchemy\.MetaData, .*; pass Base\.metadata for all tables of its base$"
+    with pytest.raises(ValueError, match=message):
+        dag_of(metadata=Base)
+    with pytest.raises(ValueError, match=message):
+        metadata_of(f"{__name__}:Base", {}, {})
 
 
-@pytest.mark.parametrize(("given", "message"), FOR_A_CLASS)
-def test_a_class_of_the_orm_is_no_metadata(given: Any, message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        dag_of(metadata=given)
-    with pytest.raises(ValueError, match=message):
-        metadata_of(f"{__name__}:{given.__name__}", {}, {})
+class Other(Base):
+    __tablename__ = "others"
+    id: Mapped[int] = mapped_column(primary_key=True)
+
+
+@pytest.mark.parametrize("given", [Number, f"{__name__}:Number", lambda: Number], ids=["class", "path", "callable"])
+def test_the_table_of_a_mapped_class_is_loaded_alone(given: Any, run: "Runner", dsn: str) -> None:
+    with psycopg.connect(dsn) as connection:
+        connection.execute("CREATE TABLE others (id int PRIMARY KEY); INSERT INTO others VALUES (7)")
+    batches = [(1, None, [(Number.__table__, (1,))])]
+    dag = dag_of(metadata=given, batches=lambda high_watermark: batches, delete=Delete.BEFORE_FIRST_BATCH)
+    assert [table["table"] for table in run(dag).result["tables"]] == ["public.numbers"]
+    assert fetch(dsn, "SELECT count(*) FROM others") == 1
 
 
 def test_metadata_that_turns_out_to_be_none_is_refused(run: "Runner") -> None:
     done = run(dag_of(metadata=lambda: 3))
     assert isinstance(done.error, ValueError)
-    assert "metadata gave a int: expected a sqlalchemy.MetaData or Table" in str(done.error)
+    assert "metadata gave a int: expected a sqlalchemy.MetaData, a Table or a mapped class" in str(done.error)
 
 
 # What comes of it

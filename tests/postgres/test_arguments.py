@@ -101,9 +101,9 @@ class Person(Base):
 @pytest.mark.parametrize(
     ("given", "problem"),
     [
-        (Person, r"metadata is the class Person: expected .*, as its `metadata` is"),
-        (Base, r"metadata is the class Base: expected .*, as its `metadata` is"),
-        (sa.MetaData, r"metadata is the class MetaData: expected a sqlalchemy.MetaData that holds the table to load$"),
+        (Person(), r"metadata is a Person: expected .* mapped class of one$"),
+        (Base, r"metadata is the class Base: expected .*; pass Base\.metadata for all tables of its base$"),
+        (sa.MetaData, r"metadata is the class MetaData: expected a sqlalchemy\.MetaData that holds .* of one$"),
         (None, r"metadata is a NoneType: expected"),
         ("t", r"metadata is a str: expected"),
     ],

@@ -6,6 +6,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 import sqlalchemy as sa
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from airflow_ingest_provider import (
     DefinitionError,
@@ -477,3 +478,55 @@ def test_rows_that_refer_to_later_ones_of_their_own_table_may_come_with_arrow(co
     result = ingest(conn, metadata, lambda mark: [(2, None, rows)], upsert=upsert).tables[0]
     assert rows_of(conn) == [(0, None), (1, 10), (10, 20), (20, None)]
     assert result.inserted == 3
+
+
+class Base(DeclarativeBase):
+    pass
+
+
+class User(Base):
+    __tablename__ = "users"
+    id: Mapped[int] = mapped_column(primary_key=True)
+
+
+class Post(Base):
+    __tablename__ = "posts"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    user: Mapped[int] = mapped_column(sa.ForeignKey("users.id"))
+
+
+@pytest.mark.parametrize("given", [Post, Post.__table__], ids=["class", "table"])
+@pytest.mark.parametrize("delete", [Delete.OFF, Delete.BEFORE_FIRST_BATCH])
+def test_one_table_of_a_metadata_is_loaded_and_the_others_stay(conn: sa.Connection, given: Any, delete: str) -> None:
+    ingest(conn, Base.metadata, lambda mark: [(1, None, [(User.__table__, (1,)), (Post.__table__, (1, 1))])])
+    assert [str(table.table) for table in ingest_plan(conn, given, delete=delete).tables] == ["public.posts"]
+    result = ingest(conn, given, lambda mark: [(2, None, [(Post.__table__, (2, 1))])], delete=delete)
+    assert [table.table for table in result.tables] == ["public.posts"]
+    assert rows_of(conn, "SELECT * FROM users") == [(1,)]
+    assert rows_of(conn, 'SELECT id, "user" FROM posts ORDER BY 1') == [(1, 1)] * (delete == Delete.OFF) + [(2, 1)]
+    with conn.begin(), pytest.raises(sa.exc.IntegrityError):
+        conn.exec_driver_sql("DELETE FROM users")
+
+
+def test_a_table_that_refers_to_one_that_is_not_loaded_is_created_once_that_is_there(conn: sa.Connection) -> None:
+    ingest(conn, User, lambda mark: [(1, None, [(User.__table__, (1,))])])
+    ingest(conn, Post, lambda mark: [(1, None, [(Post.__table__, (1, 1))])])
+    assert not ingest_plan(conn, Base.metadata)
+
+
+@pytest.mark.parametrize("replace", [Replace.SWAP, Replace.IN_PLACE])
+def test_a_refresh_that_empties_a_table_beside_others_says_so(
+    conn: sa.Connection, caplog: pytest.LogCaptureFixture, replace: str
+) -> None:
+    metadata = declared()
+    a, b, _ = metadata.tables.values()
+    ingest(conn, metadata, lambda mark: [(None, None, [(a, (1, "x")), (b, (1, "x"))])])
+    options: dict[str, Any] = {"delete": Delete.BEFORE_FIRST_BATCH, "replace": replace}
+    told = "public.b: all rows were to be replaced, and none came: empty now"
+    ingest(conn, metadata, lambda mark: [(None, None, [(a, (2, "x"))]), (None, None, [(b, (2, "x"))])], **options)
+    assert "none came" not in caplog.text
+    ingest(conn, metadata, lambda mark: [(None, None, [(a, (3, "x"))])], **options)
+    assert [one.message.startswith(told) for one in caplog.records if one.levelname == "WARNING"] == [True]
+    caplog.clear()
+    ingest(conn, metadata, lambda mark: [(None, None, [(a, (4, "x"))])], **options)
+    assert "none came" not in caplog.text

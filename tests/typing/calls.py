@@ -55,6 +55,10 @@ def accepted(conn: sa.Connection) -> IngestResult:
     ingest(conn, Base.metadata, of_orm, check_table, delete=Delete.BEFORE_FIRST_BATCH, replace=Replace.IN_PLACE)
     ingest(conn, PEOPLE.metadata, lambda mark: [(mark, None, [(PEOPLE, (1,))])], lambda conn, batch_metadata: None)
     ingest(conn, PEOPLE.metadata, partial(of_arrow, object()), conversions={"id": "1"}, lock_timeout=timedelta(1))
+    ingest(conn, PEOPLE, batches)
+    ingest(conn, Person, of_orm)
+    of_table: IngestPlan = ingest_plan(conn, Person)
+    assert of_table == ingest_plan(conn, PEOPLE)
     plan: IngestPlan = ingest_plan(conn, PEOPLE.metadata, check, Delete.BEFORE_FIRST_BATCH, high_watermark=None)
     first: str = plan.tables[0].lines[0]
     return ingest(conn, PEOPLE.metadata, batches, high_watermark=first)
@@ -63,6 +67,9 @@ def accepted(conn: sa.Connection) -> IngestResult:
 def accepted_in_airflow() -> int:
     IngestOperator(task_id="load", metadata=PEOPLE, batches=batches, on_before_visible=check)
     IngestOperator(task_id="load", metadata="warehouse.PEOPLE", batches="warehouse.batches", high_watermark="{{ ds }}")
+    IngestOperator(task_id="load", metadata=Person, batches=of_orm)
+    IngestHook("warehouse").ingest_plan(Person)
+    IngestHook("warehouse").ingest(Person, of_orm)
     IngestOperator.partial(task_id="load", metadata=Base.metadata).expand(batches=["warehouse.batches"])
     ingest_task(metadata=PEOPLE)(batches)()
     ingest_task(batches, metadata=PEOPLE)()
@@ -71,7 +78,8 @@ def accepted_in_airflow() -> int:
 
 def refused(conn: sa.Connection, engine: sa.Engine) -> None:
     ingest(engine, PEOPLE.metadata, batches)  # type: ignore[arg-type]
-    ingest(conn, PEOPLE, batches)  # type: ignore[arg-type]
+    ingest(conn, "people", batches)  # type: ignore[arg-type]
+    ingest(conn, Person(), of_orm)  # type: ignore[arg-type]
     ingest(conn, PEOPLE.metadata, batches(None))  # type: ignore[arg-type]
     ingest(conn, PEOPLE.metadata, lambda mark: [(PEOPLE, (1,))])  # type: ignore[list-item]
     ingest(conn, PEOPLE.metadata, batches, lambda conn: None)  # type: ignore[arg-type]
