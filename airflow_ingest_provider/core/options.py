@@ -39,7 +39,7 @@ class Delete:
     OFF = "__OFF__"
     """They stay."""
     BEFORE_FIRST_BATCH = "__BEFORE_FIRST_BATCH__"
-    """They are replaced by the first batch, in its transaction; without a batch they stay."""
+    """They are replaced by the first batch, in its transaction, even by no rows; without a batch they stay."""
 
 
 class Migrate:

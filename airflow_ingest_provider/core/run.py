@@ -315,8 +315,12 @@ class IngestRun:
                 self._claim.unfinished = self._claim.unfinished or self._deletes
                 self._claim.save([self._claim.first, *changed], resolved)
         self._last_mark = resolved.value
-        self._emptied += gone
         self._committed(parts, merged, time.monotonic() - began)
+        if gone and not any(part.buffer.received for part in parts):
+            names = ", ".join(str(loaded.name) for loaded in gone)
+            logger.warning("a batch without rows replaces all rows: %s is empty now", names)
+        else:
+            self._emptied += gone
 
     def _try_in_place(self, arrived: Arrived) -> list[LoadedTable]:
         """Tables to be swapped of which the first rows hardly changed: those are replaced in place, if it stays so."""

@@ -23,6 +23,7 @@ from airflow_ingest_provider import (
     HighWatermark,
     IngestError,
     LockNotAcquired,
+    Replace,
     RowError,
     Upsert,
     Visibility,
@@ -383,9 +384,16 @@ def test_without_a_batch_nothing_is_deleted(conn: sa.Connection) -> None:
     assert rows_of(conn) == [(1, "a", 1)]
 
 
-def test_a_batch_without_rows_deletes(conn: sa.Connection) -> None:
+@pytest.mark.parametrize("replace", [Replace.SWAP, Replace.IN_PLACE])
+def test_a_batch_without_rows_deletes_and_says_so(
+    conn: sa.Connection, caplog: pytest.LogCaptureFixture, replace: str
+) -> None:
+    told = ["a batch without rows replaces all rows: public.people is empty now"]
     load(conn, people(), [(1, "a", 1)])
-    load(conn, people(), [], delete=Delete.BEFORE_FIRST_BATCH)
+    for warnings in (told, []):  # the second time there are none to lose
+        caplog.clear()
+        load(conn, people(), [], delete=Delete.BEFORE_FIRST_BATCH, replace=replace, high_watermark=None)
+        assert [one.message for one in caplog.records if one.levelname == "WARNING"] == warnings
     assert rows_of(conn) == []
 
 
