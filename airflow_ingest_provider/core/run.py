@@ -314,6 +314,13 @@ class IngestRun:
                 self._claim.batches += 1
                 self._claim.unfinished = self._claim.unfinished or self._deletes
                 self._claim.save([self._claim.first, *changed], resolved)
+        if self._carried_on and resolved.value is None and self._last_mark is not None:
+            logger.warning(
+                "%s: the batch's high watermark is None, and takes the place of %r: the next run starts from the "
+                "beginning; give the old one where a batch brings nothing new",
+                self._claim.first.name,
+                self._last_mark,
+            )
         self._last_mark = resolved.value
         self._committed(parts, merged, time.monotonic() - began)
         if gone and not any(part.buffer.received for part in parts):

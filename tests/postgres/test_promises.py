@@ -249,6 +249,24 @@ def test_a_callable_watermark_is_called_once_the_rows_were_read(conn: sa.Connect
     assert result.last_high_watermark == [1, 2]
 
 
+@pytest.mark.parametrize("mark", [None, lambda: None], ids=["value", "function"])
+def test_a_watermark_that_none_takes_the_place_of_is_told(
+    conn: sa.Connection, caplog: pytest.LogCaptureFixture, mark: Any
+) -> None:
+    told = "public.people: the batch's high watermark is None, and takes the place of 1: the next run starts from the"
+    table = people()
+    load(conn, table, [(1, "a", 1)])
+    for high_watermark, warnings in ((HighWatermark.EARLIEST, []), (7, []), (HighWatermark.LATEST, [told])):
+        load(conn, table, [(1, "a", 1)], high_watermark=HighWatermark.EARLIEST)
+        caplog.clear()
+        ingest(conn, table.metadata, lambda given: [(mark, None, [])], high_watermark=high_watermark)
+        found = [one.message for one in caplog.records if one.levelname == "WARNING"]
+        assert [one[: len(told)] for one in found] == warnings
+    caplog.clear()
+    ingest(conn, table.metadata, lambda given: [(mark, None, [])])
+    assert "takes the place of" not in caplog.text
+
+
 def test_the_watermark_of_a_failed_batch_is_not_stored(conn: sa.Connection) -> None:
     with pytest.raises(RowError):
         load(conn, people(), [(1, "a", 1)], [(2, "b", "old")])
