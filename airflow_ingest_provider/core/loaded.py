@@ -46,6 +46,8 @@ class LoadedTable:
     why_so: str | None = None
     """How the rows of the table are replaced, and the reasons."""
     planned: Planned | None = None
+    schemas: frozenset[str | None] = frozenset()
+    """With which a Table of its name means it, too."""
     result: TableResult = field(init=False)
 
     def __post_init__(self) -> None:
@@ -53,8 +55,12 @@ class LoadedTable:
 
     def is_of(self, table: object) -> bool:
         """Whether rows that come with the table are rows of this one."""
-        same = isinstance(table, sa.Table) and (table.schema, table.name) == (self.table.schema, self.table.name)
-        return table is self.table or same
+        return table is self.table or (isinstance(table, sa.Table) and (table.schema, table.name) in self.spellings)
+
+    @property
+    def spellings(self) -> set[tuple[str | None, str]]:
+        """The schemas and names of Tables that mean it."""
+        return {(schema, self.table.name) for schema in (self.table.schema, *self.schemas)}
 
     @property
     def live(self) -> TableShape:
@@ -367,3 +373,18 @@ def locate(conn: sa.Connection, tables: Sequence[sa.Table]) -> list[tuple[Name, 
                 "schemas: give it a schema, or another name"
             )
     return found
+
+
+def schemas_of(conn: sa.Connection, tables: Sequence[tuple[sa.Table, Name]]) -> list[frozenset[str | None]]:
+    """For each table the schemas with which a Table means it on this connection: None, where it is found without one.
+
+    Rows often come with a Table of another MetaData, which has the current schema as its own, or leaves it out.
+    """
+    translated = conn.get_execution_options().get("schema_translate_map") or {}
+    bare = [sa.Table(table.name, sa.MetaData()) for table, _ in tables if table.schema is not None]
+    without_one = {name for name, _ in catalog.find_tables(conn, bare)} if bare else set()
+    return [
+        frozenset(one for one in (name.schema, *translated) if translated.get(one, one) == name.schema)
+        | ({None} if name in without_one else set())
+        for _, name in tables
+    ]

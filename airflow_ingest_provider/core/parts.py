@@ -26,7 +26,8 @@ def copy_parts(conn: sa.Connection, parts: Sequence[BatchTable], chunks: Iterato
     by_name = {part.buffer.table: part for part in parts}
     buffers = {name: part.buffer for name, part in by_name.items()}
     skipped: set[str] = set()
-    recognise = recogniser({part.loaded.table: part.buffer for part in parts}, skipped.add)
+    spellings = {spelling: part.buffer for part in parts for spelling in part.loaded.spellings}
+    recognise = recogniser({part.loaded.table: part.buffer for part in parts}, skipped.add, spellings)
     with reserved(conn) as reservation:
         for run in runs(chunks, buffers, recognise):
             part = by_name[run.table]
@@ -34,7 +35,12 @@ def copy_parts(conn: sa.Connection, parts: Sequence[BatchTable], chunks: Iterato
                 destination = part.destination(conn)
             part.written += copy_rows(conn, destination, _with_progress(run, part), run.first_row, binary=run.binary)
     if skipped:
-        logger.warning("rows of %s were skipped: not in the metadata", ", ".join(sorted(skipped)))
+        alone = not any(part.buffer.received for part in parts)
+        logger.warning(
+            "rows of %s were skipped: not in the metadata%s",
+            ", ".join(sorted(skipped)),
+            "; no others came, and the high watermark moves on" * alone,
+        )
 
 
 def _with_progress(run: Run, part: BatchTable) -> Iterator[bytes]:

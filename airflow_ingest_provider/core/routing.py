@@ -4,6 +4,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
+from types import MappingProxyType
 from typing import Any
 
 import sqlalchemy as sa
@@ -207,13 +208,17 @@ class _Router:
                 buffer.encode()
 
 
-def recogniser(known: Mapping[sa.Table, TableBuffer], skip: Callable[[str], object]) -> Recognise:
+def recogniser(
+    known: Mapping[sa.Table, TableBuffer],
+    skip: Callable[[str], object],
+    spellings: Mapping[tuple[str | None, str], TableBuffer] = MappingProxyType({}),
+) -> Recognise:
     """Find the buffer of a row's table: by identity first, by schema and name after that.
 
-    None for other tables, whose names `skip` is told.
+    `spellings` are more schemas and names that mean a table. None for other tables, whose names `skip` is told.
     """
     by_identity = {id(table): buffer for table, buffer in known.items()}
-    by_name = {(table.schema, table.name): buffer for table, buffer in known.items()}
+    by_name = {**spellings, **{(table.schema, table.name): buffer for table, buffer in known.items()}}
 
     def recognise(table: Any) -> TableBuffer | None:
         buffer = by_identity.get(id(table))

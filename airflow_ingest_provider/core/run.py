@@ -25,6 +25,7 @@ from airflow_ingest_provider.core.loaded import (
     Way,
     locate,
     plan_tables,
+    schemas_of,
     way,
 )
 from airflow_ingest_provider.core.locks import hold_writers
@@ -68,11 +69,14 @@ class IngestRun:
         declared = tables_of(self._metadata)
         with transaction(conn), explained():
             found = locate(conn, declared)
-        check_conversions(
-            options.conversions, [(table, name) for table, (name, _) in zip(declared, found, strict=True)]
-        )
+            named = [(table, name) for table, (name, _) in zip(declared, found, strict=True)]
+            schemas = schemas_of(conn, named)
+        check_conversions(options.conversions, named)
         self._missing = [name for name, oid in found if oid is None]
-        self._tables = [LoadedTable(table, name, State()) for table, (name, _) in zip(declared, found, strict=True)]
+        self._tables = [
+            LoadedTable(table, name, State(), schemas=known_by)
+            for (table, name), known_by in zip(named, schemas, strict=True)
+        ]
         self._claim = Claim(conn, self._tables, options)
         self._migrated = False
         self._waiting: dict[Name, Planned] = {}

@@ -79,3 +79,48 @@ def test_a_callback_sees_the_batch_where_schemas_change_places(conn: sa.Connecti
         load(conn, table, batch, on_before_visible=look, delete=delete, high_watermark=HighWatermark.EARLIEST)
     assert seen == [rows, rows]
     assert rows_of(conn, "SELECT count(*) FROM b.t") == [(rows,)]
+
+
+def people_in(schema: str | None) -> sa.Table:
+    return sa.Table("people", sa.MetaData(schema=schema), sa.Column("id", sa.Integer, primary_key=True))
+
+
+@pytest.mark.parametrize("there", [False, True], ids=["new", "there"])
+@pytest.mark.parametrize("delete", [Delete.OFF, Delete.BEFORE_FIRST_BATCH])
+@pytest.mark.parametrize(("declared", "given"), [(None, "public"), ("public", None)])
+def test_a_rows_table_is_recognised_with_the_current_schema_and_without(
+    conn: sa.Connection, declared: str | None, given: str | None, delete: str, there: bool
+) -> None:
+    if there:
+        load(conn, people_in(declared), [(5,)])
+    rows = [(people_in(given), (1,)), (people_in(declared), (2,))]
+    result = ingest(conn, people_in(declared).metadata, give(*rows), delete=delete)
+    assert result.tables[0].received == 2
+    assert rows_of(conn)[:2] == [(1,), (2,)]
+
+
+@pytest.mark.parametrize(
+    ("translate", "path", "declared", "given", "received"),
+    [
+        ({None: "tenant"}, "public", None, "tenant", 1),
+        ({None: "tenant"}, "public", "tenant", None, 1),
+        ({None: "tenant"}, "public", None, "public", 0),
+        ({"a": "tenant"}, "public", "a", "tenant", 1),
+        ({"a": "tenant"}, "public", "tenant", "a", 1),
+        ({"tenant": "public"}, "public", "tenant", None, 1),
+        ({"tenant": "public"}, "public", None, "tenant", 1),
+        ({"public": "tenant"}, "public", None, "public", 0),
+        ({}, "tenant, public", "tenant", None, 1),
+        ({}, "tenant, public", "public", None, 0),
+        ({}, "public", "tenant", None, 0),
+    ],
+)
+def test_a_rows_table_is_the_one_that_its_schema_means_on_the_connection(
+    conn: sa.Connection, translate: dict[Any, Any], path: str, declared: str, given: str, received: int
+) -> None:
+    conn.exec_driver_sql("CREATE SCHEMA tenant; CREATE TABLE tenant.people (id int PRIMARY KEY)")
+    conn.exec_driver_sql(f"CREATE TABLE public.people (id int PRIMARY KEY); SET search_path = {path}")
+    conn.commit()
+    conn = conn.execution_options(schema_translate_map=translate)
+    result = ingest(conn, people_in(declared), give((people_in(given), (1,))))
+    assert result.tables[0].received == received
