@@ -1,5 +1,6 @@
 """The constants of the API, and a run's options as one validated value."""
 
+import difflib
 import json
 import re
 from collections.abc import Mapping
@@ -126,12 +127,17 @@ def _check_constant(argument: str, value: object, accepted: type) -> None:
 
 
 def _check_no_misspelling(high_watermark: object) -> None:
-    """Raise ValueError for what is almost a constant: taken for a value, it would start a run after all there is."""
+    """Raise ValueError for what looks like a constant: taken for a value, it would start a run after all there is."""
     accepted = constants(HighWatermark)
-    if isinstance(high_watermark, str) and "__" in high_watermark and high_watermark not in accepted:
-        meant = f"__{high_watermark.strip().strip('_').upper()}__"
-        if meant in accepted:
-            raise ValueError(f"high_watermark is {high_watermark!r}: did you mean {meant}?")
+    if not isinstance(high_watermark, str) or "__" not in high_watermark or high_watermark in accepted:
+        return
+    written = high_watermark.strip()
+    word = written.strip("_").upper()
+    of_their_shape = len(written) > 4 and written.startswith("__") and written.endswith("__")
+    if of_their_shape or f"__{word}__" in accepted:
+        close = difflib.get_close_matches(word, [constant.strip("_") for constant in accepted], 1)
+        hint = f"did you mean __{close[0]}__?" if close else f"expected one of {', '.join(accepted)}, or a value"
+        raise ValueError(f"high_watermark is {high_watermark!r}: {hint}")
 
 
 def _check_flag(argument: str, value: object) -> None:

@@ -71,14 +71,27 @@ def test_an_option_that_cannot_work_is_told_with_what_it_was_and_what_was_expect
 
 @pytest.mark.parametrize(
     ("given", "meant"),
-    [("__LATEST", "__LATEST__"), ("__latest__", "__LATEST__"), (" __Earliest__ ", "__EARLIEST__")],
+    [
+        ("__LATEST", "__LATEST__"),
+        ("__latest__", "__LATEST__"),
+        (" __Earliest__ ", "__EARLIEST__"),
+        ("__EARLEST__", "__EARLIEST__"),
+        ("__LATESTS__", "__LATEST__"),
+        ("__lates__", "__LATEST__"),
+    ],
 )
 def test_a_watermark_that_is_almost_a_constant_is_told_which(given: str, meant: str) -> None:
     with pytest.raises(ValueError, match=rf"^high_watermark is '{given}': did you mean {meant}\?$"):
         Options(high_watermark=given)
 
 
-@pytest.mark.parametrize("given", ["LATEST", "latest", "__OFF__", "__2024__", "EARLIEST"])
+@pytest.mark.parametrize("given", ["__OFF__", "__2024__", "__a__"])
+def test_a_watermark_of_the_shape_of_a_constant_is_told_which_there_are(given: str) -> None:
+    with pytest.raises(ValueError, match=rf"is '{given}': expected one of __LATEST__, __EARLIEST__, or a value$"):
+        Options(high_watermark=given)
+
+
+@pytest.mark.parametrize("given", ["LATEST", "latest", "EARLIEST", "__2024", "2024__", "____", "__"])
 def test_a_watermark_that_only_has_something_of_a_constant_is_a_value(given: str) -> None:
     assert Options(high_watermark=given).high_watermark == given
 
