@@ -1,5 +1,6 @@
 """The batches of a source, and the rows and Arrow objects of one as they arrive: some at a time, by table."""
 
+import inspect
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from dataclasses import dataclass, replace
@@ -220,12 +221,24 @@ def arrow_part() -> ModuleType:
 
 
 def check_batches(batches: object) -> None:
-    """Raise BatchError for what is no function."""
+    """Raise BatchError for what is no function, or an async one."""
     if not callable(batches):
         raise BatchError(
             f"batches is {kind_of(batches)}: expected a function of the high watermark that gives batches; pass the "
             "function itself, and not what it gives"
         )
+    if is_async(batches):
+        raise BatchError(f"batches {ASYNC}")
+
+
+ASYNC = "is an async function, and nothing would await it: expected one that is defined with def alone"
+
+
+def is_async(function: Any) -> bool:
+    """Whether a function, or an object's __call__, gives a coroutine or an async generator."""
+    whole = getattr(function, "func", function)  # of a partial
+    asked = (whole, type(whole).__call__)
+    return any(inspect.iscoroutinefunction(one) or inspect.isasyncgenfunction(one) for one in asked)
 
 
 def closed_after(batches: Any) -> AbstractContextManager[Iterable[Any]]:

@@ -6,6 +6,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from airflow_ingest_provider.core.batches import ASYNC, is_async
 from airflow_ingest_provider.core.errors import IngestError, kind_of
 from airflow_ingest_provider.core.session import IN_FAILED_SQL_TRANSACTION, sqlstate, transaction_id
 
@@ -17,10 +18,12 @@ def do_nothing(conn: sa.Connection, latest_batch_metadata: Any) -> None:
 
 
 def check(on_before_visible: object) -> None:
-    """Raise IngestError for what cannot be called with two arguments or three."""
+    """Raise IngestError for what cannot be called with two arguments or three, or is an async function."""
     wanted = "expected a function of (conn, batch_metadata), or of (conn, ingest_table, batch_metadata)"
     if not callable(on_before_visible):
         raise IngestError(f"on_before_visible is {kind_of(on_before_visible)}: {wanted}")
+    if is_async(on_before_visible):
+        raise IngestError(f"on_before_visible {ASYNC}")
     signature = signature_of(on_before_visible)
     if signature and not (_accepts(signature, 2) or _accepts(signature, 3)):
         raise IngestError(f"on_before_visible takes {signature}: {wanted}")

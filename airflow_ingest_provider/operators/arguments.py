@@ -8,6 +8,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from airflow_ingest_provider.core import callback, declared
+from airflow_ingest_provider.core.batches import ASYNC, is_async
 from airflow_ingest_provider.core.errors import kind_of
 
 
@@ -27,6 +28,8 @@ def check_callable(argument: str, value: object) -> None:
 def check_batches(value: object) -> None:
     """Refuse what cannot be called with a high watermark, when the DAG is parsed; what else it takes is known later."""
     check_callable("batches", value)
+    if is_async(value):
+        raise ValueError(f"batches {ASYNC}")
     signature = callback.signature_of(value) if callable(value) else None
     if signature is None:
         return

@@ -13,7 +13,7 @@ from airflow.sdk.definitions.asset import AssetRef
 from airflow_ingest_provider.core.batches import Batch
 from airflow_ingest_provider.core.callback import do_nothing
 from airflow_ingest_provider.core.declared import Metadata, table_of
-from airflow_ingest_provider.core.options import Delete, HighWatermark, Migrate, Replace, Upsert, Visibility
+from airflow_ingest_provider.core.options import Delete, HighWatermark, Migrate, Options, Replace, Upsert, Visibility
 from airflow_ingest_provider.core.result import IngestResult
 from airflow_ingest_provider.hooks.ingest import IngestHook, stored_connections
 from airflow_ingest_provider.operators.arguments import (
@@ -105,6 +105,8 @@ class IngestOperator(BaseOperator):
         check_metadata(metadata)
         check_batches(batches)
         check_on_before_visible(on_before_visible)
+        # Those that are no templates, and known by now.
+        Options(lock_timeout=lock_timeout, lock_patience=lock_patience, maintenance_work_mem=maintenance_work_mem)
         self.metadata = metadata
         self.batches = batches
         self.conn_id = conn_id

@@ -6,9 +6,10 @@ import json
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import suppress
 from datetime import timedelta
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from types import MappingProxyType
@@ -260,6 +261,14 @@ def of_nothing() -> list[Any]:
     return []
 
 
+async def awaited(high_watermark: Any, batch_metadata: Any = None) -> list[Any]:
+    return []
+
+
+async def awaiting(high_watermark: Any, size: int) -> AsyncIterator[Any]:
+    yield 1, None, []
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -432,6 +441,9 @@ def test_a_batch_that_on_before_visible_refuses_stays_invisible(run: "Runner", d
             r"metadata is 'numbers': expected a sqlalchemy\.MetaData, a Table or a mapped class, ",
         ),
         ({"metadata": None}, r"metadata is None: expected"),
+        ({"lock_timeout": 5}, r"lock_timeout is 5: expected a datetime\.timedelta"),
+        ({"lock_patience": 5}, r"lock_patience is 5: expected a datetime\.timedelta"),
+        ({"maintenance_work_mem": 65536}, r"maintenance_work_mem is 65536: expected an amount of memory"),
     ],
 )
 def test_arguments_that_cannot_work_are_refused_at_once(arguments: dict[str, Any], message: str) -> None:
@@ -448,6 +460,9 @@ def test_arguments_that_cannot_work_are_refused_at_once(arguments: dict[str, Any
             r"on_before_visible takes \(conn\): expected a function of",
         ),
         ({"on_before_visible": lambda *, conn: None}, IngestError, r"on_before_visible takes \(\*, conn\): expected"),
+        ({"batches": awaited}, ValueError, r"batches is an async function, and nothing would await it: expected one"),
+        ({"batches": partial(awaiting, size=1)}, ValueError, r"batches is an async function"),
+        ({"on_before_visible": awaited}, IngestError, r"on_before_visible is an async function"),
         ({"batches": of_nothing}, ValueError, r"batches takes \(\) -> .*: expected a function of the high watermark"),
         (
             {"batches": lambda *, source: []},

@@ -1,7 +1,7 @@
 """Arguments that cannot work are refused before anything is created, with what was found and what was expected."""
 
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from datetime import timedelta
 from typing import Any
 
@@ -113,6 +113,19 @@ def test_what_is_no_metadata_is_named(conn: sa.Connection, given: Any, problem: 
         ingest(conn, given, lambda mark: [(1, None, [])])
 
 
+async def awaited(*arguments: Any) -> list[Any]:
+    return []
+
+
+async def awaiting(size: int, high_watermark: Any) -> AsyncIterator[Any]:
+    yield 1, None, []
+
+
+class Awaited:
+    async def __call__(self, high_watermark: Any) -> list[Any]:
+        return []
+
+
 def generated() -> Iterator[Any]:
     """A generator, where a function that gives one is expected."""
     yield 1, None, []
@@ -125,8 +138,11 @@ def generated() -> Iterator[Any]:
         ([(1, None, [])], "batches is a list: expected a function"),
         (None, "batches is a NoneType: expected a function"),
         ("batches", "batches is a str: expected a function"),
+        (awaited, "batches is an async function, and nothing would await it: expected one that is defined with def"),
+        (functools.partial(awaiting, 1), "batches is an async function"),
+        (Awaited(), "batches is an async function"),
     ],
-    ids=["generator", "list", "None", "str"],
+    ids=["generator", "list", "None", "str", "async", "async generator", "async object"],
 )
 def test_batches_that_are_no_function_are_refused(conn: sa.Connection, given: Any, problem: str) -> None:
     with pytest.raises(BatchError, match=problem):
@@ -147,13 +163,14 @@ def of_names(*, conn: sa.Connection, batch_metadata: Any) -> None: ...
     [
         (None, "on_before_visible is a NoneType: expected a function of"),
         ("look", "on_before_visible is a str: expected a function of"),
+        (awaited, "on_before_visible is an async function, and nothing would await it"),
         (of_one, r"on_before_visible takes \(conn: .*\) -> None: expected a function of \(conn, batch_metadata\)"),
         (of_four, r"on_before_visible takes \(conn: .*more: .*: expected a function of"),
         (of_names, r"on_before_visible takes \(\*, conn: .*: expected a function of"),
         (functools.partial(of_four, more=1, metadata=2, table=people()), r"on_before_visible takes \(conn: .*expected"),
         (lambda: None, r"on_before_visible takes \(\): expected a function of"),
     ],
-    ids=["None", "str", "one", "four", "by name", "partial", "nothing"],
+    ids=["None", "str", "async", "one", "four", "by name", "partial", "nothing"],
 )
 def test_a_callback_that_cannot_be_called_is_refused(conn: sa.Connection, given: Any, problem: str) -> None:
     with pytest.raises(IngestError, match=problem):
