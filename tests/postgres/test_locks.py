@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from airflow_ingest_provider import DefinitionError, Delete, LockNotAcquired, ingest
+from airflow_ingest_provider import DefinitionError, Delete, LockNotAcquired, Replace, ingest
 from airflow_ingest_provider.core import locks
-from tests.postgres.helpers import is_usable, load, rows_of
+from tests.postgres.helpers import is_usable, load, people, rows_of
 from tests.waiting import until
 
 HAS_SHARE = "SELECT count(*) FROM pg_locks WHERE granted AND mode = 'ShareLock' AND relation = CAST(:name AS regclass)"
@@ -120,6 +120,21 @@ def test_a_lock_timeout_of_the_role_is_told_as_what_it_is(conn: sa.Connection, e
         writer.exec_driver_sql("UPDATE child SET value = 2")
         with pytest.raises(LockNotAcquired, match="within the lock_timeout that the role or the database has"):
             load(conn, child(), [(1, 1, 3)])
+    assert is_usable(conn)
+
+
+@pytest.mark.parametrize("lock", ["UPDATE people SET age = 5 WHERE id = 1", "SELECT FROM people FOR UPDATE"])
+@pytest.mark.parametrize("delete", [{}, {"delete": Delete.BEFORE_FIRST_BATCH, "replace": Replace.IN_PLACE}])
+def test_a_lock_timeout_of_the_role_bounds_the_wait_for_rows(
+    conn: sa.Connection, engine: sa.Engine, lock: str, delete: Any
+) -> None:
+    load(conn, people(), [(1, "a", 1)])
+    conn.exec_driver_sql("SET lock_timeout = '100ms'")
+    conn.commit()
+    with engine.begin() as holder:
+        holder.exec_driver_sql(lock)
+        with pytest.raises(LockNotAcquired, match="within the lock_timeout that the role or the database has"):
+            load(conn, people(), [(1, "b", 2)], **delete)
     assert is_usable(conn)
 
 
