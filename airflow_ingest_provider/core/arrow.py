@@ -7,8 +7,8 @@ rounded, text of spaces cut off) are not fallen into. Imports pyarrow, so import
 """
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Any
 
@@ -18,10 +18,12 @@ import pyarrow.compute as pc
 from pgpq.encoders import StringEncoderBuilder
 from pgpq.schema import Jsonb
 
+from airflow_ingest_provider.core import arrow_pandas
 from airflow_ingest_provider.core.arrow_rows import as_rows, extension
 from airflow_ingest_provider.core.encode import ColumnFormat
 from airflow_ingest_provider.core.errors import RowError
 from airflow_ingest_provider.core.shape import TypeShape
+from airflow_ingest_provider.core.sizes import row_size
 from airflow_ingest_provider.core.values.misfit import VARHDRSZ, numeric_limits
 
 PIECE_ROWS = 16_384
@@ -37,26 +39,32 @@ Piece = Any
 
 @dataclass(frozen=True)
 class Begun:
-    """A pyarrow.RecordBatchReader of an object, and what that is."""
+    """The record batches of an object, and what that is.
 
-    reader: Any
+    `objects` are columns of Python values, as numpy arrays by name, of which the record batches hold the places.
+    """
+
+    schema: Any
+    batches: Iterable[Any]
     kind: str
+    objects: Mapping[str, Any]
 
 
 def begun(source: Any, rows: int) -> tuple[Any, Any]:
     """The object as one that has begun, once its first record batch has arrived: sources start late.
 
-    With it come the first rows, so many at most, as a pyarrow.RecordBatch; None where there is none. What is no table
-    of columns is given back as it is, for `pieces` to refuse.
+    With it comes an object of the first rows, so many at most; None where there is none. What is no table of columns
+    is given back as it is, for `pieces` to refuse.
     """
     try:
-        reader = _reader(source)
-    except (pa.ArrowException, TypeError):
+        opened = _opened(source)
+    except _NO_ARROW:
         return source, None
-    first = next(reader, None)
-    batches = chain([] if first is None else [first], reader)
-    again = Begun(pa.RecordBatchReader.from_batches(reader.schema, batches), _kind(source))
-    return again, None if first is None else first.slice(0, rows)
+    batches = iter(opened.batches)
+    first = next(batches, None)
+    if first is None:
+        return replace(opened, batches=[]), None
+    return replace(opened, batches=chain([first], batches)), replace(opened, batches=[first.slice(0, rows)])
 
 
 def pieces(source: Any, table: str, columns: Sequence[ColumnFormat], first_row: int) -> Iterator[Piece]:
@@ -65,18 +73,26 @@ def pieces(source: Any, table: str, columns: Sequence[ColumnFormat], first_row: 
     Raises RowError where its columns are not the table's, by name, or hold what Python has no value for.
     """
     try:
-        reader = _reader(source)
-    except (pa.ArrowException, TypeError):
+        opened = _opened(source)
+    except _NO_ARROW:
         # Without the error, which quotes a value.
-        raise RowError(_no_table(source), table=table, row_number=first_row, value_type=_kind(source)) from None
-    names = [name for name in reader.schema.names if not _PANDAS_INDEX.fullmatch(name)]
-    _check_names(names, source, table, columns, first_row)
-    casts = [_cast(column, reader.schema.field(column.name).type) for column in columns]
-    for batch in reader:
-        rows = max(1, min(PIECE_ROWS, PIECE_BYTES * batch.num_rows // max(batch.nbytes, 1)))
+        raise RowError(_NO_TABLE, table=table, row_number=first_row, value_type=type(source).__name__) from None
+    names = [name for name in opened.schema.names if not _PANDAS_INDEX.fullmatch(name)]
+    _check_names(names, opened.kind, table, columns, first_row)
+    objects = [opened.objects.get(column.name) for column in columns]
+    casts = [
+        _cast(column, opened.schema.field(column.name).type) if held is None else None
+        for column, held in zip(columns, objects, strict=True)
+    ]
+    for batch in opened.batches:
+        size = batch.nbytes + _size_of_objects(opened.objects.values(), batch.num_rows)
+        rows = max(1, min(PIECE_ROWS, PIECE_BYTES * batch.num_rows // max(size, 1)))
         for start in range(0, batch.num_rows, rows):
             piece = batch.slice(start, rows)
-            given = [piece.column(column.name) for column in columns]
+            given = [
+                piece.column(column.name) if held is None else held[piece.column(column.name).to_numpy()].tolist()
+                for column, held in zip(columns, objects, strict=True)
+            ]
             yield _as_binary(given, columns, casts) or as_rows(given, table, columns, first_row)
             first_row += piece.num_rows
 
@@ -98,27 +114,33 @@ def binary(batches: Iterable[Any], columns: Sequence[ColumnFormat]) -> Iterator[
         yield encoder.finish()
 
 
-def _kind(source: Any) -> str:
-    return source.kind if isinstance(source, Begun) else type(source).__name__
+_NO_ARROW = (pa.ArrowException, TypeError, ValueError, OverflowError)
+"""What is raised where an object's data has no form in Arrow, pandas' included."""
+
+_NO_TABLE = (
+    "its Arrow data is no table of columns: pass a table, a record batch or a stream of them, or a row as a tuple"
+)
 
 
-def _no_table(source: Any) -> str:
-    """Why there is no reader of an object: pandas looks for the types of columns of Python objects at that time."""
-    dtypes: Any = getattr(source, "dtypes", None)
-    objects = [name for name, dtype in dtypes.items() if str(dtype) == "object"] if hasattr(dtypes, "items") else []
-    if objects:
-        return (
-            f"one of its columns of dtype object ({', '.join(map(repr, objects))}) holds values of several types, or "
-            "of one that Arrow does not have: give each column one type, or pass its rows as tuples"
-        )
-    return (
-        "its Arrow data is no table of columns: pass a table, a record batch or a stream of them, or a row as a tuple"
-    )
+def _opened(source: Any) -> Begun:
+    if isinstance(source, Begun):
+        return source
+    if not arrow_pandas.is_frame(source):
+        return _read(source, {})
+    try:
+        return _read(*arrow_pandas.without_objects(source), like=source)
+    except _NO_ARROW:
+        # An int or a text that only Python holds.
+        return _read(*arrow_pandas.without_objects(source, kept=frozenset()), like=source)
+
+
+def _read(source: Any, objects: Mapping[int, Any], like: Any = None) -> Begun:
+    reader = _reader(source)
+    by_name = {reader.schema.names[place]: values for place, values in objects.items()}
+    return Begun(reader.schema, reader, type(source if like is None else like).__name__, by_name)
 
 
 def _reader(source: Any) -> Any:
-    if isinstance(source, Begun):
-        return source.reader
     if isinstance(source, pa.RecordBatchReader):
         return source
     if hasattr(source, "__arrow_c_stream__"):
@@ -127,9 +149,17 @@ def _reader(source: Any) -> Any:
     return pa.RecordBatchReader.from_batches(batch.schema, [batch])
 
 
-def _check_names(
-    names: Sequence[str], source: Any, table: str, columns: Sequence[ColumnFormat], first_row: int
-) -> None:
+_LOOKED_AT = 50
+"""Objects of a column, for the size of all."""
+
+
+def _size_of_objects(objects: Iterable[Any], rows: int) -> int:
+    """About how many bytes the objects of so many rows take."""
+    some = [values[:: max(1, len(values) // _LOOKED_AT)].tolist() for values in objects]
+    return sum(rows * row_size(values) // max(1, len(values)) for values in some)
+
+
+def _check_names(names: Sequence[str], kind: str, table: str, columns: Sequence[ColumnFormat], first_row: int) -> None:
     expected = [column.name for column in columns]
     missing = [name for name in expected if name not in names]
     beyond = [name for name in names if name not in expected]
@@ -145,7 +175,7 @@ def _check_names(
             f"{', '.join(map(repr, expected))}",
             table=table,
             row_number=first_row,
-            value_type=_kind(source),
+            value_type=kind,
         )
 
 

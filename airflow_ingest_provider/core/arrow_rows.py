@@ -12,8 +12,14 @@ from airflow_ingest_provider.core.errors import RowError
 
 
 def as_rows(given: Sequence[Any], table: str, columns: Sequence[ColumnFormat], first_row: int) -> list[tuple[Any, ...]]:
-    """Rows of the columns, each given as a pyarrow.Array; RowError for the first value that Python has none for."""
-    values = [_as_python(column, one, table, first_row) for column, one in zip(columns, given, strict=True)]
+    """Rows of the columns, each given as a pyarrow.Array or as a list of Python values.
+
+    RowError for the first value that Python has none for.
+    """
+    values = [
+        one if isinstance(one, list) else _as_python(column, one, table, first_row)
+        for column, one in zip(columns, given, strict=True)
+    ]
     return list(zip(*values, strict=True))
 
 
