@@ -76,7 +76,7 @@ def pieces(source: Any, table: str, columns: Sequence[ColumnFormat], first_row: 
         opened = _opened(source)
     except _NO_ARROW:
         # Without the error, which quotes a value.
-        raise RowError(_NO_TABLE, table=table, row_number=first_row, value_type=type(source).__name__) from None
+        raise _refusal(source, table, first_row) from None
     names = [name for name in opened.schema.names if not _PANDAS_INDEX.fullmatch(name)]
     _check_names(names, opened.kind, table, columns, first_row)
     objects = [opened.objects.get(column.name) for column in columns]
@@ -122,9 +122,38 @@ _NO_TABLE = (
 )
 
 
+_ADDRESSES = (
+    "polars gives the addresses of Python objects in place of their values: cast the column to a type of polars, such "
+    "as UUIDs to String, or pass the rows as tuples, as iter_rows() gives them"
+)
+
+
+def _refusal(source: Any, table: str, first_row: int) -> RowError:
+    """Why an object gives no record batches: by the column, where one is found."""
+    problem, column, kind = _NO_TABLE, None, type(source).__name__
+    for name in _columns_of_objects(source):
+        problem, column, kind = _ADDRESSES, name, "Object"
+        break
+    return RowError(problem, table=table, column=column, row_number=first_row, value_type=kind)
+
+
+def _columns_of_objects(source: Any) -> list[str]:
+    """The columns of a polars frame that are or hold Python objects."""
+    if type(source).__module__.partition(".")[0] != "polars" or not hasattr(source, "columns"):
+        return []
+    return [name for name, dtype in zip(source.columns, source.dtypes, strict=True) if _holds_objects(dtype)]
+
+
+def _holds_objects(dtype: Any) -> bool:
+    inner = [getattr(dtype, "inner", None), *(field.dtype for field in getattr(dtype, "fields", ()))]
+    return str(dtype) == "Object" or any(_holds_objects(one) for one in inner if one is not None)
+
+
 def _opened(source: Any) -> Begun:
     if isinstance(source, Begun):
         return source
+    if _columns_of_objects(source):
+        raise TypeError(_ADDRESSES)
     if not arrow_pandas.is_frame(source):
         return _read(source, {})
     try:

@@ -343,6 +343,19 @@ def test_what_pandas_cannot_convert_is_named_without_its_values(conn: sa.Connect
     assert "private" not in str(refused.value)
 
 
+@pytest.mark.parametrize("type_", [sa.LargeBinary, sa.Uuid])
+def test_python_objects_of_polars_are_refused(conn: sa.Connection, type_: Any) -> None:
+    """What polars gives for them are addresses."""
+    table = sa.Table("t", sa.MetaData(), sa.Column("id", sa.Integer), sa.Column("value", type_))
+    frame: Any = pl.DataFrame({"id": [1], "value": pl.Series([UUID(int=1)], dtype=pl.Object)})
+    with pytest.raises(RowError, match=r"column 'value' \(Object\): polars gives the addresses .* as tuples"):
+        load(conn, table, [frame])
+    assert is_usable(conn)
+    if type_ is sa.Uuid:
+        load(conn, table, frame.iter_rows())
+        assert rows_of(conn, "SELECT value FROM t") == [(UUID(int=1),)]
+
+
 OBJECTS: dict[str, tuple[Any, list[Any]]] = {
     "other keys": (pg.JSONB, [{"a": 1}, {"b": True}, {}]),
     "integers and floats in documents": (pg.JSONB, [{"a": 1}, {"a": 1.5}, {"a": 2**70}]),
