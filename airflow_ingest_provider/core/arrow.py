@@ -51,17 +51,17 @@ class Begun:
 
 
 def begun(source: Any, rows: int) -> tuple[Any, Any]:
-    """The object as one that has begun, once its first record batch has arrived: sources start late.
+    """The object as one that has begun, once its first rows have arrived: sources start late.
 
-    With it comes an object of the first rows, so many at most; None where there is none. What is no table of columns
-    is given back as it is, for `pieces` to refuse.
+    With it comes an object of these rows, so many at most; None where there are none. What is no table of columns is
+    given back as it is, for `pieces` to refuse.
     """
     try:
         opened = _opened(source)
     except _NO_ARROW:
         return source, None
     batches = iter(opened.batches)
-    first = next(batches, None)
+    first = next((batch for batch in batches if batch.num_rows), None)
     if first is None:
         return replace(opened, batches=[]), None
     return replace(opened, batches=chain([first], batches)), replace(opened, batches=[first.slice(0, rows)])

@@ -26,15 +26,22 @@ client while the last of them are sent; with 4 MB and 20 tables as much time goe
 class Chunk:
     """Rows of a batch that came one after the other, by table; then, maybe, a table and its Arrow object.
 
-    `frame_head` is an Arrow object of the first rows of that, where they were looked at. `size` is about how many bytes
-    the rows take; `is_wide` says that they are few because they are wide.
+    `frame_head` is an Arrow object of the first rows of that, where they were looked at; `frame_is_empty` says that
+    there are none. `size` is about how many bytes the rows take; `is_wide` says that they are few because they are
+    wide.
     """
 
     groups: Sequence[tuple[Any, list[Any]]]
     frame: tuple[Any, Any] | None
     frame_head: Any = None
+    frame_is_empty: bool = False
     size: int = 0
     is_wide: bool = False
+
+    @property
+    def holds_rows(self) -> bool:
+        """Whether any came, or may come of the Arrow object."""
+        return bool(self.groups) or not self.frame_is_empty
 
     @property
     def is_last(self) -> bool:
@@ -45,7 +52,10 @@ class Chunk:
 
 @dataclass(frozen=True)
 class Arrived:
-    """A batch's rows, of which the `first` are there (None: there are none); `all_read` where those are all."""
+    """A batch's rows, of which the `first` are there (None: there are none); `all_read` where those are all.
+
+    The `chunks` may hold Arrow objects without rows in any case.
+    """
 
     chunks: Iterator[Chunk]
     first: Chunk | None
@@ -75,14 +85,20 @@ def started(rows: Iterable[Any]) -> Arrived:
         raise BatchError(
             f"the rows of a batch are a {type(rows).__name__}: expected an iterable of (table, row) pairs"
         ) from error
-    first = _next_chunk(iterator)
-    if first is None:
-        return Arrived(iter(()), None)
-    if first.frame:
-        table, frame = first.frame
-        reader, head = arrow_part().begun(frame, CHUNK_ROWS)
-        first = replace(first, frame=(table, reader), frame_head=head)
-    return Arrived(chain([first], _chunks(iterator)), first)
+    read = []
+    for chunk in _chunks(iterator):
+        read.append(_begun(chunk))
+        if read[-1].holds_rows:
+            return Arrived(chain(read, _chunks(iterator)), read[-1])
+    return Arrived(iter(read), None)
+
+
+def _begun(chunk: Chunk) -> Chunk:
+    if chunk.frame is None:
+        return chunk
+    table, frame = chunk.frame
+    reader, head = arrow_part().begun(frame, CHUNK_ROWS)
+    return replace(chunk, frame=(table, reader), frame_head=head, frame_is_empty=head is None and reader is not frame)
 
 
 def _chunks(pairs: Iterator[Any]) -> Iterator[Chunk]:

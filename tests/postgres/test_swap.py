@@ -449,6 +449,35 @@ def test_arrow_data_that_hardly_changes_anything_is_replaced_in_place(conn: sa.C
     assert rows_of(conn, "SELECT count(*) FROM people WHERE id = age") == [(20_000,)]
 
 
+@pytest.mark.parametrize("way", ["object", "record batch", "both"])
+@pytest.mark.parametrize("changed", [10, 2000])
+def test_arrow_data_that_begins_without_rows_is_replaced_as_the_rows_behind_are(
+    conn: sa.Connection, way: str, changed: int
+) -> None:
+    rows = [(n, f"name {n}", n) for n in range(2000)]
+    load(conn, people(), rows)
+    names = [f"name {n}" if n >= changed else "changed" for n in range(2000)]
+    full = pa.table({"age": range(2000), "name": names, "id": range(2000)})
+    none = full.slice(0, 0).combine_chunks()
+    without = pa.Table.from_batches([pa.RecordBatch.from_pylist([], full.schema), *full.to_batches()])
+    items = {"object": [none, full], "record batch": [without], "both": [none, none, without]}[way]
+    result, is_swapped = refreshed(conn, items)
+    assert (is_swapped, result.received) == (changed == 2000, 2000)
+    assert rows_of(conn, "SELECT count(*) FROM people WHERE name = 'changed'") == [(changed,)]
+
+
+def test_a_refresh_by_arrow_data_without_rows_is_as_one_without_rows(conn: sa.Connection) -> None:
+    rows = [(1, "a", 1), (2, "b", 2)]
+    none = pa.table({"age": [1], "name": ["a"], "id": [1]}).slice(0, 0)
+    for items in ([], [none], [none, none]):
+        load(conn, people(), rows)
+        result, is_swapped = refreshed(conn, items)
+        assert (is_swapped, result.received, result.inserted) == (True, 0, 0)
+        assert rows_of(conn) == []
+    with pytest.raises(RowError, match="lacks 'age'"):
+        refreshed(conn, [none.drop_columns("age")])
+
+
 def test_a_refresh_that_changes_more_than_its_first_rows_do_is_swapped_after_all(conn: sa.Connection) -> None:
     rows = [(n, f"name {n}", n) for n in range(5000)]
     load(conn, people(), rows)
