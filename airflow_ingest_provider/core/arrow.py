@@ -7,7 +7,7 @@ rounded, text of spaces cut off) are not fallen into. Imports pyarrow, so import
 """
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Any
@@ -18,8 +18,8 @@ import pyarrow.compute as pc
 from pgpq.encoders import StringEncoderBuilder
 from pgpq.schema import Jsonb
 
-from airflow_ingest_provider.core import arrow_pandas
 from airflow_ingest_provider.core.arrow_rows import as_rows, extension
+from airflow_ingest_provider.core.arrow_source import NO_ARROW, Begun, begin, refusal
 from airflow_ingest_provider.core.encode import ColumnFormat
 from airflow_ingest_provider.core.errors import RowError
 from airflow_ingest_provider.core.shape import TypeShape
@@ -37,19 +37,6 @@ Piece = Any
 """A pyarrow.RecordBatch in the types of the table's columns, or a list of rows."""
 
 
-@dataclass(frozen=True)
-class Begun:
-    """The record batches of an object, and what that is.
-
-    `objects` are columns of Python values, as numpy arrays by name, of which the record batches hold the places.
-    """
-
-    schema: Any
-    batches: Iterable[Any]
-    kind: str
-    objects: Mapping[str, Any]
-
-
 def begun(source: Any, rows: int) -> tuple[Any, Any]:
     """The object as one that has begun, once its first rows have arrived: sources start late.
 
@@ -57,8 +44,8 @@ def begun(source: Any, rows: int) -> tuple[Any, Any]:
     given back as it is, for `pieces` to refuse.
     """
     try:
-        opened = _opened(source)
-    except _NO_ARROW:
+        opened = begin(source)
+    except NO_ARROW:
         return source, None
     batches = iter(opened.batches)
     first = next((batch for batch in batches if batch.num_rows), None)
@@ -73,12 +60,12 @@ def pieces(source: Any, table: str, columns: Sequence[ColumnFormat], first_row: 
     Raises RowError where its columns are not the table's, by name, or hold what Python has no value for.
     """
     try:
-        opened = _opened(source)
-    except _NO_ARROW:
+        opened = begin(source)
+    except NO_ARROW:
         # Without the error, which quotes a value.
-        raise _refusal(source, table, first_row) from None
+        raise refusal(source, table, first_row) from None
     names = [name for name in opened.schema.names if not _PANDAS_INDEX.fullmatch(name)]
-    _check_names(names, opened.kind, table, columns, first_row)
+    _check_names(names, opened, table, columns, first_row)
     objects = [opened.objects.get(column.name) for column in columns]
     casts = [
         _cast(column, opened.schema.field(column.name).type) if held is None else None
@@ -114,70 +101,6 @@ def binary(batches: Iterable[Any], columns: Sequence[ColumnFormat]) -> Iterator[
         yield encoder.finish()
 
 
-_NO_ARROW = (pa.ArrowException, TypeError, ValueError, OverflowError)
-"""What is raised where an object's data has no form in Arrow, pandas' included."""
-
-_NO_TABLE = (
-    "its Arrow data is no table of columns: pass a table, a record batch or a stream of them, or a row as a tuple"
-)
-
-
-_ADDRESSES = (
-    "polars gives the addresses of Python objects in place of their values: cast the column to a type of polars, such "
-    "as UUIDs to String, or pass the rows as tuples, as iter_rows() gives them"
-)
-
-
-def _refusal(source: Any, table: str, first_row: int) -> RowError:
-    """Why an object gives no record batches: by the column, where one is found."""
-    problem, column, kind = _NO_TABLE, None, type(source).__name__
-    for name in _columns_of_objects(source):
-        problem, column, kind = _ADDRESSES, name, "Object"
-        break
-    return RowError(problem, table=table, column=column, row_number=first_row, value_type=kind)
-
-
-def _columns_of_objects(source: Any) -> list[str]:
-    """The columns of a polars frame that are or hold Python objects."""
-    if type(source).__module__.partition(".")[0] != "polars" or not hasattr(source, "columns"):
-        return []
-    return [name for name, dtype in zip(source.columns, source.dtypes, strict=True) if _holds_objects(dtype)]
-
-
-def _holds_objects(dtype: Any) -> bool:
-    inner = [getattr(dtype, "inner", None), *(field.dtype for field in getattr(dtype, "fields", ()))]
-    return str(dtype) == "Object" or any(_holds_objects(one) for one in inner if one is not None)
-
-
-def _opened(source: Any) -> Begun:
-    if isinstance(source, Begun):
-        return source
-    if _columns_of_objects(source):
-        raise TypeError(_ADDRESSES)
-    if not arrow_pandas.is_frame(source):
-        return _read(source, {})
-    try:
-        return _read(*arrow_pandas.without_objects(source), like=source)
-    except _NO_ARROW:
-        # An int or a text that only Python holds.
-        return _read(*arrow_pandas.without_objects(source, kept=frozenset()), like=source)
-
-
-def _read(source: Any, objects: Mapping[int, Any], like: Any = None) -> Begun:
-    reader = _reader(source)
-    by_name = {reader.schema.names[place]: values for place, values in objects.items()}
-    return Begun(reader.schema, reader, type(source if like is None else like).__name__, by_name)
-
-
-def _reader(source: Any) -> Any:
-    if isinstance(source, pa.RecordBatchReader):
-        return source
-    if hasattr(source, "__arrow_c_stream__"):
-        return pa.RecordBatchReader.from_stream(source)
-    batch = pa.record_batch(source)
-    return pa.RecordBatchReader.from_batches(batch.schema, [batch])
-
-
 _LOOKED_AT = 50
 """Objects of a column, for the size of all."""
 
@@ -188,7 +111,9 @@ def _size_of_objects(objects: Iterable[Any], rows: int) -> int:
     return sum(rows * row_size(values) // max(1, len(values)) for values in some)
 
 
-def _check_names(names: Sequence[str], kind: str, table: str, columns: Sequence[ColumnFormat], first_row: int) -> None:
+def _check_names(
+    names: Sequence[str], given: Begun, table: str, columns: Sequence[ColumnFormat], first_row: int
+) -> None:
     expected = [column.name for column in columns]
     missing = [name for name in expected if name not in names]
     beyond = [name for name in names if name not in expected]
@@ -199,12 +124,14 @@ def _check_names(names: Sequence[str], kind: str, table: str, columns: Sequence[
         if which
     ]
     if found:
+        in_index = [name for name in missing if name in given.index]
+        remedy = f"; {', '.join(map(repr, in_index))} is in its index: pass frame.reset_index()" if in_index else ""
         raise RowError(
             f"the columns are matched by name, and the Arrow data {'; '.join(found)}: expected one column for each of "
-            f"{', '.join(map(repr, expected))}",
+            f"{', '.join(map(repr, expected))}{remedy}",
             table=table,
             row_number=first_row,
-            value_type=kind,
+            value_type=given.kind,
         )
 
 

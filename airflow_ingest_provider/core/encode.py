@@ -26,6 +26,14 @@ CHUNK_ROWS = 500
 
 _NULL = "\\N"
 
+_NO_ROW = "a row has to be a tuple of values in the order of the table's columns, or a dict by their names"
+
+_NO_FRAMES = {
+    "LazyFrame": "it holds no rows yet: pass what its collect() gives",
+    "DuckDBPyConnection": "it is a connection, as execute() gives it: pass what its sql() or to_arrow_table() gives",
+}
+"""What to do with objects that are taken for Arrow data, by their class."""
+
 
 @dataclass(frozen=True)
 class ColumnFormat:
@@ -98,7 +106,7 @@ class RowEncoder:
             if not problem:
                 return [row[name] for name in self._names]
         elif not _is_sequence(row):
-            problem = "a row has to be a tuple of values in the order of the table's columns, or a dict by their names"
+            problem = _NO_FRAMES.get(type(row).__name__, _NO_ROW)
         elif len(row) != len(self._names):
             problem = f"it has {len(row)} values and the table takes {len(self._names)}: pass one for each column"
         else:

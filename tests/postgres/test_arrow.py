@@ -343,6 +343,33 @@ def test_what_pandas_cannot_convert_is_named_without_its_values(conn: sa.Connect
     assert "private" not in str(refused.value)
 
 
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (
+            pl.DataFrame({"id": [1], "age": [1], "name": ["private"]}, schema_overrides={"age": pl.Int128}),
+            r"column 'age' \(Int128\): its type, or a value of it, has no form in Arrow",
+        ),
+        (
+            pd.DataFrame({"id": [1], "age": pd.arrays.SparseArray([1]), "name": ["private"]}),
+            r"column 'age' \(Sparse\[int64, 0\]\): its type, or a value of it, has no form in Arrow",
+        ),
+        (
+            pd.DataFrame({"age": [1], "name": ["private"]}, index=pd.RangeIndex(1, name="id")),
+            r"lacks 'id': .*; 'id' is in its index: pass frame.reset_index\(\)",
+        ),
+        (pl.LazyFrame({"id": [1], "age": [1], "name": ["private"]}), r"\(LazyFrame\): .* collect\(\)"),
+        (duckdb.connect(), r"\(DuckDBPyConnection\): .* sql\(\) or to_arrow_table\(\)"),
+    ],
+    ids=["polars type", "pandas type", "index", "LazyFrame", "connection"],
+)
+def test_frames_that_cannot_be_taken_say_what_to_pass(conn: sa.Connection, given: Any, message: str) -> None:
+    with pytest.raises(RowError, match=message) as refused:
+        load(conn, people(), [given])
+    assert "private" not in "".join(traceback.format_exception(refused.value))
+    assert is_usable(conn)
+
+
 @pytest.mark.parametrize("type_", [sa.LargeBinary, sa.Uuid])
 def test_python_objects_of_polars_are_refused(conn: sa.Connection, type_: Any) -> None:
     """What polars gives for them are addresses."""
