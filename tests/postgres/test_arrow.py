@@ -477,6 +477,25 @@ def test_nanoseconds_that_postgresql_would_drop_are_refused(conn: sa.Connection)
     assert rows_of(conn, "SELECT at::text FROM t") == [("2001-09-09 01:46:40",)]
 
 
+@pytest.mark.parametrize("zone", ["UTC", "Europe/Paris", "+15:59"])
+def test_instants_that_go_by_rows_are_the_same_as_binary_ones(conn: sa.Connection, zone: str) -> None:
+    table = sa.Table(
+        "t", sa.MetaData(), *(sa.Column(name, sa.DateTime(True)) for name in ("a", "b")), sa.Column("n", sa.Numeric)
+    )
+    moments = [0, -1, 1, 1_603_587_600_000_000, None, -62_135_510_400_000_000, 253_402_214_400_000_000]
+    instants = pa.array(moments, pa.timestamp("us", "UTC")).cast(pa.timestamp("us", zone))
+    count = len(moments)
+    # Floats for numeric take the others along as rows.
+    load(conn, table, [pa.table({"a": instants, "b": instants, "n": [float(n) for n in range(count)]})])
+    load(conn, table, [pa.table({"a": instants, "b": instants, "n": range(count, 2 * count)})])
+    shown = rows_of(conn, "SELECT a::text, b::text FROM t ORDER BY n")
+    assert shown[:count] == shown[count:]
+    late = pa.array([0, 2**60], pa.timestamp("us", zone))
+    with pytest.raises(RowError, match="Python has no value that equals it") as refused:
+        load(conn, table, [pa.table({"a": late, "b": late, "n": [0.5, 1.5]})])
+    assert (refused.value.row_number, refused.value.column) == (2, "a")
+
+
 @pytest.mark.parametrize("style", ["postgres", "sql_standard", "iso_8601"])
 def test_months_days_and_nanoseconds_are_an_interval(engine: sa.Engine, style: str) -> None:
     table = sa.Table("t", sa.MetaData(), sa.Column("lasts", sa.Interval), sa.Column("number", sa.Integer))
