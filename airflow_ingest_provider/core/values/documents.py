@@ -11,9 +11,20 @@ from sqlalchemy import JSON
 from airflow_ingest_provider.core.shape import TypeShape
 from airflow_ingest_provider.core.values import render
 from airflow_ingest_provider.core.values.misfit import Convert, MisfitError, text
+from airflow_ingest_provider.core.values.unwrap import is_numpy_array, is_numpy_type, unwrap
+
+
+def _plain(value: Any) -> Any:
+    """What numpy holds, as columns of lists in pandas do; TypeError for other things that JSON has no form for."""
+    if is_numpy_array(value) and value.dtype.kind not in "mMV":  # of nanoseconds it would give integers
+        return value.tolist()
+    if is_numpy_type(type(value)):
+        return unwrap(value)
+    raise TypeError
+
 
 # Compact, as orjson writes it.
-_encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
+_encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=_plain).encode
 
 _EXPONENT = re.compile(r"\de[-+]\d")
 _STRING_OR_EXPONENT = re.compile(r'"(?:[^"\\]|\\.)*"|-?[\d.]+e[-+]\d+')
@@ -93,7 +104,9 @@ def holds_nul(content: str) -> bool:
 def _keys_are_texts(value: Any) -> bool:
     if isinstance(value, dict):
         return all(isinstance(key, str) for key in value) and all(map(_keys_are_texts, value.values()))
-    return not isinstance(value, list | tuple) or all(map(_keys_are_texts, value))
+    if isinstance(value, list | tuple):
+        return all(map(_keys_are_texts, value))
+    return not is_numpy_array(value)
 
 
 def _holds_marker(value: Any) -> bool:

@@ -13,6 +13,10 @@ def is_numpy_type(type_: type) -> bool:
     return any(base.__module__ == "numpy" and base.__name__ == "generic" for base in type_.__mro__)
 
 
+def is_numpy_array(value: Any) -> bool:
+    return any(base.__module__ == "numpy" and base.__name__ == "ndarray" for base in type(value).__mro__)
+
+
 def unwrap(value: Any) -> Any:
     """The Python value of a numpy scalar, if it is the same value; anything else as it is.
 
