@@ -2,11 +2,11 @@
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import TypeVar
 
-from airflow_ingest_provider.core.names import is_temporary
+from airflow_ingest_provider.core.names import free_name, is_temporary
 from airflow_ingest_provider.core.shape import (
     INTEGERS,
     ColumnShape,
@@ -104,6 +104,41 @@ def _peoples(live: TableShape, declared: TableShape) -> tuple[ConstraintShape, .
     those = _of_columns_that_stay([one for one in there if one.kind in ("c", "x")], live, declared)
     redefined = [one for one in beyond(those, declared.constraints) if one.name in names]
     return tuple(one for one in those if one not in redefined)
+
+
+def named_apart(live: TableShape, declared: TableShape, needed: Mapping[str, str]) -> TableShape:
+    """The declared table, in which what is new has a free name where something that stays has its own."""
+    new: list[ConstraintShape | IndexShape] = [
+        *beyond(declared.constraints, lasting(live.constraints)),
+        *beyond(declared.indexes, sound(live.indexes)),
+    ]
+    constraints = [*_staying(lasting(live.constraints), declared.constraints, undeclared(live, declared, needed))]
+    indexes = [*_staying(sound(live.indexes), declared.indexes, needed_indexes(live, declared, needed))]
+    called = {one.name for one in constraints}
+    relations = {one.name for one in indexes} | {one.name for one in constraints if one.kind != "c"}
+    taken = {name for shape in (live, declared) for name in shape.names}
+
+    def apart(one: Described, others: Collection[str]) -> Described:
+        if one in new and one.name in others:
+            one = replace(one, name=free_name(one.name, taken))
+            taken.add(one.name)
+        return one
+
+    return replace(
+        declared,
+        constraints=tuple(
+            apart(one, called if one.kind == "c" else called | relations) for one in declared.constraints
+        ),
+        indexes=tuple(apart(one, relations) for one in declared.indexes),
+    )
+
+
+def _staying(
+    those: "tuple[Described, ...]", declared: "Iterable[Described]", undeclared: "Collection[Described]"
+) -> "Iterator[Described]":
+    """Those that no migration drops: declared ones, and undeclared ones that stay."""
+    gone = [one for one in beyond(those, declared) if one not in undeclared]
+    return (one for one in those if one not in gone)
 
 
 def undeclared_foreign_keys(live: TableShape, declared: TableShape) -> Iterator[ForeignKeyShape]:

@@ -208,6 +208,7 @@ def plan(live: TableShape, declared: TableShape, facts: Facts) -> TablePlan:
     Names of indexes and constraints do not count; what is live, not declared, and not the definition's to decide,
     stays.
     """
+    declared = kept.named_apart(live, declared, facts.needed)
     declared = replace(declared, foreign_keys=tuple(_named_keys(live, declared)))
     differences = (
         *_enums(live, declared),

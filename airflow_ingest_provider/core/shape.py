@@ -193,6 +193,12 @@ class TableShape:
         return self.primary_key.columns if self.primary_key else ()
 
     @property
+    def names(self) -> frozenset[str]:
+        """What its constraints and indexes are called, those of NOT NULL too."""
+        not_null = (column.not_null_name for column in self.columns if column.not_null)
+        return frozenset(filter(None, not_null)) | {part.name for part in self.parts}
+
+    @property
     def primary_key(self) -> ConstraintShape | None:
         return next((constraint for constraint in self.constraints if constraint.kind == "p"), None)
 

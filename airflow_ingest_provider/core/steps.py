@@ -195,7 +195,10 @@ class Steps:
                 yield statements.rename("INDEX", self._table.sibling(name), self._free_name(conn, wanted))
 
     def _free_name(self, conn: sa.Connection, wanted: str) -> str:
-        return free_name(wanted, catalog.taken_names(conn, {self._live.oid: [wanted]})[self._live.oid])
+        """The name, or one like it that neither relations of the schema have nor another part of the table."""
+        assert self._plan.target is not None, "a table that is there has a target"
+        others = catalog.taken_names(conn, {self._live.oid: [wanted]})[self._live.oid]
+        return free_name(wanted, others | (self._plan.target.names - {wanted}))
 
     def _wanted_name(self, difference: Difference) -> str:
         match difference:

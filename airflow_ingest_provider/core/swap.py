@@ -353,12 +353,13 @@ def _inbound_name(hidden: HiddenTable, place: int) -> str:
 def _give_names(prepared: Prepared) -> Iterator[sql.Composable]:
     """Give indexes, constraints, statistics and sequences their names, which the old table's had until now."""
     hidden, table = prepared.hidden, prepared.table
+    own = hidden.shape.names
     for place, constraint in enumerate(hidden.shape.constraints):
         if constraint.kind != "c":
-            free = free_name(constraint.name, prepared.taken)
+            free = free_name(constraint.name, prepared.taken | (own - {constraint.name}))
             yield statements.rename_constraint(table, hidden.temporary(place), free)
     for place, index in enumerate(hidden.shape.indexes, start=len(hidden.shape.constraints)):
-        free = free_name(index.name, prepared.taken)
+        free = free_name(index.name, prepared.taken | (own - {index.name}))
         yield statements.rename("INDEX", table.sibling(hidden.temporary(place)), free)
     yield from _name_partial_keys(prepared)
     yield from name_statistics(hidden.name, hidden.of_columns_that_stay(prepared.live.statistics))

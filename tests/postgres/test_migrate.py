@@ -533,6 +533,70 @@ def test_an_index_for_which_a_foreign_key_stays_gives_way_to_a_constraint(
     assert (shape.indexes, names_of(shape)) == ((), ["t_a_key", "up"])
 
 
+NAMESAKES: dict[str, tuple[str, Any]] = {
+    "index that the cluster mark needs": (
+        "CREATE INDEX mine ON t (a); ALTER TABLE t CLUSTER ON mine",
+        lambda: sa.Index("mine", "a", "b"),
+    ),
+    "index that the replica identity needs": (
+        "CREATE UNIQUE INDEX mine ON t (a); ALTER TABLE t REPLICA IDENTITY USING INDEX mine",
+        lambda: sa.Index("mine", "a", "b"),
+    ),
+    "unique constraint that a foreign key needs": (
+        "ALTER TABLE t ADD CONSTRAINT mine UNIQUE (a); CREATE TABLE k (a int REFERENCES t (a))",
+        lambda: sa.UniqueConstraint("a", "b", name="mine"),
+    ),
+    "unique constraint that is declared DEFERRABLE": (
+        "ALTER TABLE t ADD CONSTRAINT mine UNIQUE (a); CREATE TABLE k (a int REFERENCES t (a))",
+        lambda: sa.UniqueConstraint("a", name="mine", deferrable=True),
+    ),
+    "constraint that is called as a check": (
+        "ALTER TABLE t ADD CONSTRAINT mine UNIQUE (a); CREATE TABLE k (a int REFERENCES t (a))",
+        lambda: sa.CheckConstraint("a > 0", name="mine"),
+    ),
+    "exclusion constraint": (
+        "ALTER TABLE t ADD CONSTRAINT mine EXCLUDE USING btree (a WITH =)",
+        lambda: sa.Index("mine", "a", "b"),
+    ),
+    "primary key of another name": (
+        "ALTER TABLE t RENAME CONSTRAINT t_pkey TO mine",
+        lambda: sa.Index("mine", "a", "b"),
+    ),
+}
+
+
+@pytest.mark.parametrize("way", ["steps", "rebuild", "swap"])
+@pytest.mark.parametrize("namesake", NAMESAKES.values(), ids=NAMESAKES.keys())
+def test_what_is_new_gives_way_to_what_stays_and_has_its_name(
+    conn: sa.Connection, other: sa.Connection, namesake: tuple[str, Any], way: str
+) -> None:
+    live, declared = namesake
+    other.exec_driver_sql(
+        f"CREATE TABLE t (id int PRIMARY KEY, a int NOT NULL, b int); INSERT INTO t VALUES (1, 2, 3); {live}"
+    )
+    other.exec_driver_sql("CREATE TABLE mine1 (a int)")
+    before = shape_of(conn, "t")
+    columns = (column("id", INTEGER, primary_key=True), column("a", INTEGER, nullable=False))
+    table = sa.Table("t", sa.MetaData(), *columns, column("b", sa.Text if way == "rebuild" else INTEGER), declared())
+    refresh: dict[str, Any] = {"delete": Delete.BEFORE_FIRST_BATCH, "replace": Replace.SWAP} if way == "swap" else {}
+    assert ingest_plan(conn, table.metadata, **refresh).tables[0].refused is None
+    load(conn, table, [(1, 2, "3" if way == "rebuild" else 3)], **refresh)
+    after = shape_of(conn, "t")
+    assert set(before.parts) < set(after.parts)
+    assert len(after.parts) == len(before.parts) + 1
+    assert "_ingest_" not in str(names_of(after))
+    assert not ingest_plan(conn, table.metadata)
+
+
+def test_names_of_indexes_go_round(conn: sa.Connection, other: sa.Connection) -> None:
+    other.exec_driver_sql("CREATE TABLE t (a int, b int); CREATE INDEX one ON t (a); CREATE INDEX two ON t (b)")
+    columns = (column("a", INTEGER), column("b", INTEGER), sa.Index("one", "b"), sa.Index("two", "b", "a"))
+    table = sa.Table("t", sa.MetaData(), *columns)
+    load(conn, table, [])
+    assert names_of(shape_of(conn, "t")) == ["two", "two1"]
+    assert not ingest_plan(conn, table.metadata)
+
+
 def test_a_full_refresh_computes_a_column_from_another_one_than_the_one_that_goes(conn: sa.Connection) -> None:
     def table(*columns: str, computed: str) -> sa.Table:
         plain = [sa.Column(name, sa.Integer) for name in columns]

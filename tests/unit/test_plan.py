@@ -514,6 +514,18 @@ INDEXES = {
         kept=("index t_a, which is not declared: it is the replica identity",),
         facts=Facts(needed={"t_a": "it is the replica identity"}),
     ),
+    "that something needs, of the name of another one": Case(
+        (A, B, index("t_a", "a"), check("t_a1", "a > 0", "a")),
+        (A, B, index("t_a", "a", "b")),
+        ("added index USING btree (a, b)",),
+        STEPS,
+        target=(A, B, check("t_a1", "a > 0", "a"), index("t_a2", "a", "b"), index("t_a", "a")),
+        kept=(
+            "t_a1 CHECK ((a > 0)), which is not declared",
+            "index t_a, which is not declared: the table is clustered on it",
+        ),
+        facts=Facts(needed={"t_a": "the table is clustered on it"}),
+    ),
 }
 
 CASES = {
