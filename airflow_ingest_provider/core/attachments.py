@@ -12,6 +12,7 @@ import sqlalchemy as sa
 
 from airflow_ingest_provider.core.catalog import by_table, oid_of
 from airflow_ingest_provider.core.names import Name
+from airflow_ingest_provider.core.shape import PartName
 
 
 @dataclass(frozen=True)
@@ -19,7 +20,7 @@ class Attached:
     """A statement that hangs something on a relation again; `part` is the column, constraint or index it belongs to."""
 
     statement: str
-    part: str | None = None
+    part: PartName | None = None
     what: str | None = None
     """What it is for people; None for what every relation has, or what only changes something else."""
 
@@ -37,7 +38,8 @@ def attached(conn: sa.Connection, oids: Collection[int]) -> dict[int, tuple[Atta
 
 
 def _attached(row: Any) -> Attached:
-    return Attached(row.statement, row.part if row.step in _OF_PARTS else None, _WHAT.get(row.step))
+    kind = _OF_PARTS.get(row.step)
+    return Attached(row.statement, (kind, row.part) if kind and row.part else None, _WHAT.get(row.step))
 
 
 def _grants(left: list[Any]) -> Iterator[Attached]:
@@ -47,7 +49,8 @@ def _grants(left: list[Any]) -> Iterator[Attached]:
         ready = [row for row in left if row.grantor in granting] or left.copy()
         for row in ready:
             # The owner's own grant is there unless somebody takes it away.
-            grant = Attached(row.statement, row.part or None, "grant" if row.grantee != row.owner else None)
+            part = ("column", row.part) if row.part else None
+            grant = Attached(row.statement, part, "grant" if row.grantee != row.owner else None)
             if row.grantor != row.owner:
                 yield Attached(f"SET LOCAL ROLE {row.as_grantor}")
             yield grant
@@ -75,8 +78,8 @@ def settings(conn: sa.Connection, oids: Collection[int]) -> dict[int, str]:
     return {row.table_oid: row.settings for row in conn.execute(_SETTINGS, {"oids": list(oids)})}
 
 
-_OF_PARTS = frozenset({50, 51, 61, 62, 63})
-"""The steps whose `part` is a column, constraint or index: those that a new definition may have dropped."""
+_OF_PARTS = {50: "index", 51: "index", 61: "column", 62: "constraint", 63: "index"}
+"""The steps whose `part` is a column, constraint or index, and which: those that a new definition may have dropped."""
 
 _WHAT = {
     20: "policy",

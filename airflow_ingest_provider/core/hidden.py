@@ -26,7 +26,7 @@ from airflow_ingest_provider.core.session import (
     run,
     sqlstate,
 )
-from airflow_ingest_provider.core.shape import ColumnShape, ForeignKeyShape, TableShape
+from airflow_ingest_provider.core.shape import ColumnShape, ForeignKeyShape, PartName, TableShape
 from airflow_ingest_provider.core.steps import create_index, fitting
 from airflow_ingest_provider.core.widening import sorts_alike
 
@@ -43,7 +43,7 @@ class HiddenTable:
     """Enum types of the live table that go with it, under the temporary names that they have by then."""
 
     @property
-    def gone(self) -> frozenset[str]:
+    def gone(self) -> frozenset[PartName]:
         """Names of the live columns, constraints and indexes that the new table has not."""
         return self.live.part_names - self.shape.part_names
 

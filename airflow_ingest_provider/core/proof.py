@@ -5,7 +5,7 @@ read its own printing, as `IN` of a varchar shows. What columns and types they u
 """
 
 import re
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -17,7 +17,7 @@ from airflow_ingest_provider.core.dependents import Dependent, InboundKey, Stati
 from airflow_ingest_provider.core.errors import DefinitionError
 from airflow_ingest_provider.core.hidden import HiddenTable
 from airflow_ingest_provider.core.names import Name
-from airflow_ingest_provider.core.shape import TableShape
+from airflow_ingest_provider.core.shape import ConstraintShape, ForeignKeyShape, IndexShape, PartName, TableShape
 
 _DEFINITION = "definition of "
 
@@ -80,7 +80,7 @@ def observe(conn: sa.Connection, oids: Sequence[int], before: Sequence[Observed]
 def check(live: Observed, now: Observed, hidden: HiddenTable) -> None:
     """Raise DefinitionError where the table that has the live one's name now lost what was to stay, or changed it."""
     table = hidden.live.name
-    before, after = dict(_properties(live, hidden.gone)), dict(_properties(now, ()))
+    before, after = dict(_properties(live, hidden.gone)), dict(_properties(now, frozenset()))
     meant = _meant_to_change(hidden)
     if hidden.retypes:
         meant |= {what for what in before if what.startswith(_DEFINITION)}  # their casts follow the types
@@ -104,24 +104,24 @@ def _plain(value: object) -> str:
     return _BRACKETS.sub("", _CAST.sub("", repr(value)))
 
 
-def _properties(table: Observed, gone: Collection[str]) -> Iterator[tuple[str, object]]:
+def _properties(table: Observed, gone: frozenset[PartName]) -> Iterator[tuple[str, object]]:
     """What each property is called for people, and its value, but for what belongs to parts that are gone."""
     yield "its owner", table.owner
     yield "its storage", (table.shape.persistence, table.settings)
     for column in table.shape.columns:
-        if column.name not in gone:
+        if ("column", column.name) not in gone:
             yield f"column {column.name}", column
     for part in table.shape.parts:
-        if part.name not in gone:
-            yield f"{part.name} of the table", part
+        if gone.isdisjoint(part.part_names):
+            yield _called(part), part
     for one in table.attached:
         if one.part not in gone and not one.holds_state:
             yield one.statement, True
     for statistics in table.statistics:
-        if not set(statistics.columns) & set(gone):
+        if gone.isdisjoint(("column", name) for name in statistics.columns):
             yield f"statistics {statistics.name}", replace(statistics, on="")  # in the order of the columns
     for name, sequence in table.sequences:
-        if name not in gone:
+        if ("column", name) not in gone:
             yield f"sequence {sequence}", name
     for key in table.inbound:
         yield f"foreign key {key.name} of {key.table}", key
@@ -137,6 +137,10 @@ def _properties(table: Observed, gone: Collection[str]) -> Iterator[tuple[str, o
         yield f"columns that {user} uses", columns
 
 
+def _called(part: ConstraintShape | ForeignKeyShape | IndexShape) -> str:
+    return f"{'index' if isinstance(part, IndexShape) else 'constraint'} {part.name}"
+
+
 def _meant_to_change(hidden: HiddenTable) -> set[str]:
     """The columns and parts that the definition changes, and sequences from which no default draws any more."""
     live, shape = hidden.live, hidden.shape
@@ -145,8 +149,5 @@ def _meant_to_change(hidden: HiddenTable) -> set[str]:
         after = shape.column(before.name)
         if before.serial and after and after.default != before.default:
             meant.add(f"sequence {before.sequence}")
-    parts = {part.name: part for part in shape.parts}
-    for part in live.parts:
-        if parts.get(part.name) != part:
-            meant.add(f"{part.name} of the table")
-    return meant
+    parts = {_called(part): part for part in shape.parts}
+    return meant | {_called(part) for part in live.parts if parts.get(_called(part)) != part}

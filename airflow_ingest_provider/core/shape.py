@@ -4,6 +4,9 @@ from dataclasses import dataclass
 
 from airflow_ingest_provider.core.names import Name
 
+PartName = tuple[str, str]
+"""Whether it names a column, a constraint or an index, and the name: PostgreSQL keeps a set of names for each."""
+
 INTEGERS = frozenset({"int2", "int4", "int8"})
 """The names of the types that a serial or identity column may have."""
 
@@ -64,6 +67,14 @@ class ColumnShape:
     tuning: tuple[str, ...] = ()
 
     @property
+    def part_names(self) -> tuple[PartName, ...]:
+        """Its name, and that of its NOT NULL constraint."""
+        names = [("column", self.name)]
+        if self.not_null and self.not_null_name:
+            names.append(("constraint", self.not_null_name))
+        return tuple(names)
+
+    @property
     def takes_values(self) -> bool:
         """Whether rows hold a value for the column: computed columns have none."""
         return not self.generated
@@ -94,6 +105,10 @@ class IndexShape:
     tuning: tuple[str, ...] = ()
     columns: tuple[str, ...] = ()
 
+    @property
+    def part_names(self) -> tuple[PartName, ...]:
+        return (("index", self.name),)
+
     def __str__(self) -> str:
         options = f" WITH ({self.options})" if self.options else ""
         return f"{self.definition}{options}{self.predicate}"
@@ -118,6 +133,11 @@ class ConstraintShape:
     options: str = ""
 
     @property
+    def part_names(self) -> tuple[PartName, ...]:
+        """Its name, which the index behind it has too."""
+        return (("constraint", self.name), ("index", self.name))[: 1 if self.index is None else 2]
+
+    @property
     def has_btree(self) -> bool:
         """Whether it is a key that can take over an index of its own."""
         return self.kind in ("p", "u") and self.index is not None and self.index.startswith("USING btree")
@@ -134,6 +154,10 @@ class ForeignKeyShape:
     options: str = ""
     validated: bool = True
     comment: str | None = None
+
+    @property
+    def part_names(self) -> tuple[PartName, ...]:
+        return (("constraint", self.name),)
 
     @property
     def is_deferred(self) -> bool:
@@ -183,9 +207,9 @@ class TableShape:
         return tuple(one.name for one, new in pairs if new and (new.type, new.collation) != (one.type, one.collation))
 
     @property
-    def part_names(self) -> frozenset[str]:
-        """Names of all columns, constraints and indexes."""
-        return frozenset(column.name for column in self.columns) | {part.name for part in self.parts}
+    def part_names(self) -> frozenset[PartName]:
+        """Names of all columns, constraints and indexes, each with what it names."""
+        return frozenset(name for part in (*self.columns, *self.parts) for name in part.part_names)
 
     @property
     def key(self) -> tuple[str, ...]:
@@ -195,8 +219,7 @@ class TableShape:
     @property
     def names(self) -> frozenset[str]:
         """What its constraints and indexes are called, those of NOT NULL too."""
-        not_null = (column.not_null_name for column in self.columns if column.not_null)
-        return frozenset(filter(None, not_null)) | {part.name for part in self.parts}
+        return frozenset(name for what, name in self.part_names if what != "column")
 
     @property
     def primary_key(self) -> ConstraintShape | None:

@@ -372,7 +372,7 @@ def _give_names(prepared: Prepared) -> Iterator[sql.Composable]:
 def _name_partial_keys(prepared: Prepared) -> Iterator[sql.Composable]:
     """Give them the names that PostgreSQL gives them where a table has its own from the beginning."""
     hidden, table = prepared.hidden, prepared.table
-    known = {*hidden.shape.part_names, *prepared.partial_keys}
+    known = {*hidden.shape.names, *prepared.partial_keys}
     for passing, columns in prepared.partial_keys.items():
         names = (default_name(table.name, columns, f"fkey{number or ''}") for number in count())
         name = next(name for name in names if name not in known)

@@ -619,6 +619,77 @@ def test_a_key_that_becomes_unique_and_nullable_is_referred_to_on(
     assert not ingest_plan(conn, table.metadata)
 
 
+KEPT_A = (column("id", INTEGER, primary_key=True), column("a", INTEGER))
+WITHOUT_A = (column("id", INTEGER, primary_key=True),)
+LEAVING: dict[str, tuple[str, Any, list[str]]] = {
+    "NOT NULL that goes": (
+        "ALTER TABLE t ALTER a SET NOT NULL; COMMENT ON CONSTRAINT t_a_not_null ON t IS 'gone'",
+        KEPT_A,
+        [],
+    ),
+    "NOT NULL that stays": (
+        "ALTER TABLE t ALTER a SET NOT NULL; COMMENT ON CONSTRAINT t_a_not_null ON t IS 'stays'",
+        (*WITHOUT_A, column("a", INTEGER, nullable=False)),
+        ["stays"],
+    ),
+    "NOT NULL of a column that goes": (
+        "ALTER TABLE t ALTER a SET NOT NULL; COMMENT ON CONSTRAINT t_a_not_null ON t IS 'gone'",
+        WITHOUT_A,
+        [],
+    ),
+    "NOT NULL of a key that goes": (
+        "COMMENT ON CONSTRAINT t_id_not_null ON t IS 'gone'",
+        (column("id", INTEGER), column("a", INTEGER)),
+        [],
+    ),
+    "index that is called as a column": (
+        "CREATE INDEX a ON t (b); COMMENT ON INDEX a IS 'gone'; COMMENT ON COLUMN t.a IS 'stays'",
+        KEPT_A,
+        ["stays"],
+    ),
+    "unique constraint that is called as a column": (
+        """ALTER TABLE t ADD CONSTRAINT a UNIQUE (b); COMMENT ON CONSTRAINT a ON t IS 'gone';
+           COMMENT ON INDEX a IS 'gone'; COMMENT ON COLUMN t.a IS 'stays'""",
+        KEPT_A,
+        ["stays"],
+    ),
+    "column that is called as a check": (
+        """ALTER TABLE t ADD CONSTRAINT a CHECK (id > 0); COMMENT ON CONSTRAINT a ON t IS 'stays';
+           COMMENT ON COLUMN t.a IS 'gone'; GRANT SELECT (a) ON t TO PUBLIC""",
+        WITHOUT_A,
+        ["stays"],
+    ),
+    "check that is called as a column": (
+        """ALTER TABLE t ADD CONSTRAINT id CHECK (a > 0); COMMENT ON CONSTRAINT id ON t IS 'gone';
+           COMMENT ON COLUMN t.id IS 'stays'""",
+        WITHOUT_A,
+        ["stays"],
+    ),
+}
+
+COMMENTS = """
+    SELECT description FROM pg_description d LEFT JOIN pg_constraint k ON k.oid = objoid
+    LEFT JOIN pg_index i ON i.indexrelid = objoid
+    WHERE 't'::regclass IN (objoid, k.conrelid, i.indrelid) AND NOT (objoid = 't'::regclass AND objsubid = 0)
+"""
+
+
+@pytest.mark.parametrize("leaving", LEAVING.values(), ids=LEAVING.keys())
+def test_what_hangs_on_a_part_that_goes_does_not_hinder_a_rebuild(
+    conn: sa.Connection, other: sa.Connection, leaving: tuple[str, Any, list[str]]
+) -> None:
+    live, columns, comments = leaving
+    if "_not_null" in live and major(conn) < 18:
+        pytest.skip("PostgreSQL 18 is the first that has it")
+    other.exec_driver_sql(f"CREATE TABLE t (id int PRIMARY KEY, a int, b int); INSERT INTO t VALUES (1, 2, 3); {live}")
+    declared = [one._copy() for one in columns]
+    table = sa.Table("t", sa.MetaData(), *declared, column("b", sa.Text))
+    load(conn, table, [])
+    assert rows_of(conn, "SELECT b FROM t") == [("3",)]
+    assert [text for (text,) in rows_of(conn, COMMENTS)] == comments
+    assert not ingest_plan(conn, table.metadata)
+
+
 def test_an_exclusion_constraint_goes_with_a_column_of_its_expression(
     conn: sa.Connection, other: sa.Connection
 ) -> None:

@@ -402,7 +402,7 @@ def test_what_a_swap_would_lose_stops_it_by_name(
     other.exec_driver_sql("CREATE ROLE ingest_reader; GRANT SELECT ON people TO ingest_reader")
     table = oid_of(conn, "people")
     monkeypatch.setattr(swap_module, "_give_names", lambda prepared: [])
-    with pytest.raises(DefinitionError, match=r"which would not have as they are: people_pkey of the table"):
+    with pytest.raises(DefinitionError, match=r"which would not have as they are: constraint people_pkey"):
         load(conn, people(), [(2, "b", 2)], delete=Delete.BEFORE_FIRST_BATCH)
     assert (oid_of(conn, "people"), rows_of(conn)) == (table, [(1, "a", 1)])
     other.exec_driver_sql("DROP OWNED BY ingest_reader CASCADE; DROP ROLE ingest_reader")
