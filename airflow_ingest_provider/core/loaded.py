@@ -21,7 +21,13 @@ from airflow_ingest_provider.core.names import Name, temporary_name
 from airflow_ingest_provider.core.plan import Planned
 from airflow_ingest_provider.core.result import TableResult
 from airflow_ingest_provider.core.routing import TableBuffer
-from airflow_ingest_provider.core.session import EXCLUSION_VIOLATION, UNIQUE_VIOLATION, rolled_back, sqlstate
+from airflow_ingest_provider.core.session import (
+    EXCLUSION_VIOLATION,
+    UNIQUE_VIOLATION,
+    first_line,
+    rolled_back,
+    sqlstate,
+)
 from airflow_ingest_provider.core.shape import TableShape
 from airflow_ingest_provider.core.watermark import State
 
@@ -267,10 +273,18 @@ class BatchTable:
 
     @contextmanager
     def rows_explained(self, later: Collection[Name] = ()) -> Iterator[None]:
-        """What PostgreSQL refuses of the rows, as a RowError; rows of `later` tables come after these."""
+        """What PostgreSQL refuses of the rows, as a RowError; rows of `later` tables come after these.
+
+        DefinitionError where it publishes the table's changes, and cannot tell its rows apart.
+        """
         try:
             yield
         except sa.exc.DBAPIError as error:
+            if _is_about_publishing(error):
+                raise DefinitionError(
+                    f"{self.loaded.name}: {first_line(error)}: ALTER TABLE ... REPLICA IDENTITY DEFAULT or FULL, or "
+                    "take the table out of the publication"
+                ) from error
             if isinstance(error.orig, Exception):
                 known_as = self.hidden.known_as if self.hidden else str
                 remedies = {
@@ -307,6 +321,12 @@ _EXCHANGE = {
     Way.REPLACE: "are replaced in place and foreign keys act when a row is deleted",
 }
 """Why rows of a batch cannot exchange the values of a constraint that is not deferrable."""
+
+
+def _is_about_publishing(error: sa.exc.DBAPIError) -> bool:
+    """Whether PostgreSQL says that a publication needs another replica identity: other errors have its SQLSTATE too."""
+    diagnosis = getattr(error.orig, "diag", None)
+    return getattr(diagnosis, "source_function", None) == "CheckCmdReplicaIdentity"
 
 
 def share_changed(conn: sa.Connection, loaded: LoadedTable, rows: Sequence[Any], frame: Any, token: str) -> float:

@@ -6,7 +6,16 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from airflow_ingest_provider import DefinitionError, Delete, Replace, RowError, Upsert, ingest, ingest_plan
+from airflow_ingest_provider import (
+    DefinitionError,
+    Delete,
+    HighWatermark,
+    Replace,
+    RowError,
+    Upsert,
+    ingest,
+    ingest_plan,
+)
 from tests.postgres.helpers import give, load, people, rows_of
 
 IN_PLACE: Any = {"delete": Delete.BEFORE_FIRST_BATCH, "replace": Replace.IN_PLACE}
@@ -399,6 +408,24 @@ def test_keys_are_equal_as_their_type_says_wherever_its_operators_are(
     result = load(conn, table, [("A", 1), ("b", 3)]).tables[0]
     assert (result.inserted, result.updated) == (0, 2)
     assert rows_of(conn, "SELECT key::text, value FROM keyed ORDER BY 1") == [("A", 1), ("b", 3)]
+
+
+@pytest.mark.parametrize("deferrable", [False, True])
+@pytest.mark.parametrize("options", [{}, IN_PLACE], ids=["upsert", "in place"])
+def test_a_published_table_whose_rows_nothing_tells_apart_is_refused(
+    conn: sa.Connection, other: sa.Connection, options: Any, deferrable: bool
+) -> None:
+    columns = (sa.Column("id", sa.Integer), sa.Column("a", sa.Integer))
+    table = sa.Table("t", sa.MetaData(), *columns, sa.PrimaryKeyConstraint("id", deferrable=deferrable))
+    load(conn, table, [(1, 2)])
+    other.exec_driver_sql("ALTER TABLE t REPLICA IDENTITY NOTHING; CREATE PUBLICATION p FOR TABLE t")
+    with pytest.raises(DefinitionError, match=r"public.t.* REPLICA IDENTITY"):
+        load(conn, table, [(1, 5), (2, 5)], **options)
+    assert rows_of(conn, "SELECT * FROM t") == [(1, 2)]
+    load(conn, table, [(3, 5)], upsert=Upsert.OFF)
+    other.exec_driver_sql("ALTER TABLE t REPLICA IDENTITY FULL")
+    load(conn, table, [(1, 5)], high_watermark=HighWatermark.EARLIEST)
+    assert rows_of(conn, "SELECT * FROM t") == [(3, 5), (1, 5)]
 
 
 def test_keys_may_be_of_a_type_that_is_no_text(conn: sa.Connection, elsewhere: Callable[[str], sa.Table]) -> None:
