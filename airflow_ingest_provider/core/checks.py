@@ -22,7 +22,7 @@ from airflow_ingest_provider.core.errors import DefinitionError
 from airflow_ingest_provider.core.names import Name
 from airflow_ingest_provider.core.options import Migrate, Options
 from airflow_ingest_provider.core.plan import Action, Planned
-from airflow_ingest_provider.core.shape import ConstraintShape, ForeignKeyShape, IndexShape, TableShape
+from airflow_ingest_provider.core.shape import ConstraintShape, ForeignKeyShape, TableShape
 from airflow_ingest_provider.core.widening import holds_all
 
 
@@ -114,21 +114,24 @@ def _check_names(this: Planned) -> None:
 
 
 def _check_referred_keys(this: Planned) -> None:
-    """Foreign keys need the key that they refer to: those of other tables, and the table's own that stay."""
+    """Foreign keys need the key that they refer to, and not DEFERRABLE: those of other tables, and the table's own."""
     dropped = [set(columns) for one in this.plan.differences for columns in _key_dropped(one)]
     if not dropped:
         return
     name, target = this.live.name, this.plan.target
     assert target is not None, "a table that is there has a target"
-    keys: list[ConstraintShape | IndexShape] = [*target.of_kind("p"), *target.of_kind("u")]
-    left = [set(one.columns) for one in (*keys, *(index for index in target.indexes if index.unique))]
+    keys = [*target.of_kind("p"), *target.of_kind("u")]
+    deferrable = [set(key.columns) for key in keys if key.deferrable]
+    left = [set(key.columns) for key in keys if not key.deferrable]
+    left += [set(index.columns) for index in target.indexes if index.unique]
     own = [(name, key) for key in target.foreign_keys if key.target == name]
     for table, key in (*this.facts.inbound, *own):
         referred = set(key.target_columns)
         if referred not in left and referred in dropped:
+            found = "is declared DEFERRABLE" if referred in deferrable else "is no longer declared"
             raise DefinitionError(
-                f"{name}: the key ({', '.join(key.target_columns)}) is no longer declared, but foreign key "
-                f"{key.name} of {table} refers to it: declare it again, or drop the foreign key"
+                f"{name}: the key ({', '.join(key.target_columns)}) {found}, but foreign key {key.name} of {table} "
+                "refers to it: declare it as it was, or drop the foreign key"
             )
 
 

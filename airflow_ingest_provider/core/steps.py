@@ -37,6 +37,7 @@ from airflow_ingest_provider.core.session import (
     DATATYPE_MISMATCH,
     FEATURE_NOT_SUPPORTED,
     INVALID_FOREIGN_KEY,
+    OBJECT_NOT_IN_PREREQUISITE_STATE,
     run,
     sqlstate,
 )
@@ -234,6 +235,7 @@ _UNFIT = {
     DATATYPE_MISMATCH: _COMPUTED,
     FEATURE_NOT_SUPPORTED: _COMPUTED,
     INVALID_FOREIGN_KEY: "since no primary key or unique constraint is on those that it refers to",
+    OBJECT_NOT_IN_PREREQUISITE_STATE: "since the key on those that it refers to is DEFERRABLE",
 }
 
 

@@ -331,6 +331,26 @@ def test_a_dropped_key_that_the_table_itself_refers_to_is_refused_by_name(
     assert shape_of(conn, "t") == live
 
 
+@pytest.mark.parametrize("refresh", [False, True])
+@pytest.mark.parametrize("itself", [False, True])
+def test_a_key_that_a_foreign_key_refers_to_and_that_becomes_deferrable_is_refused_by_name(
+    conn: sa.Connection, other: sa.Connection, itself: bool, refresh: bool
+) -> None:
+    other.exec_driver_sql("CREATE TABLE t (a int PRIMARY KEY, b int)")
+    refers = "ALTER TABLE t ADD CONSTRAINT up" if itself else "CREATE TABLE child (b int, CONSTRAINT up"
+    other.exec_driver_sql(f"{refers} FOREIGN KEY (b) REFERENCES t{')' * (not itself)}")
+    live = shape_of(conn, "t")
+    columns = (sa.Column("a", sa.Integer), sa.Column("b", sa.Integer))
+    table = sa.Table("t", sa.MetaData(), *columns, sa.PrimaryKeyConstraint("a", deferrable=True))
+    options: dict[str, Any] = {"delete": Delete.BEFORE_FIRST_BATCH, "replace": Replace.SWAP} if refresh else {}
+    problem = rf"key \(a\) is declared DEFERRABLE, but foreign key up of public.{'t' if itself else 'child'}"
+    (plan,) = ingest_plan(conn, table.metadata, **options).tables
+    assert re.search(problem, plan.refused or "the plan is not refused")
+    with pytest.raises(DefinitionError, match=problem):
+        load(conn, table, [], **options)
+    assert shape_of(conn, "t") == live
+
+
 def test_a_key_that_the_table_itself_refers_to_goes_with_the_reference(
     conn: sa.Connection, other: sa.Connection
 ) -> None:
@@ -1558,14 +1578,19 @@ def test_a_constraint_called_as_one_of_people_that_stays_is_refused(
 
 @pytest.mark.parametrize(
     ("kind", "referred", "problem"),
-    [(sa.Text, "id", "without a common equality"), (sa.Integer, "k", "no primary key or unique constraint")],
+    [
+        (sa.Text, "id", "without a common equality"),
+        (sa.Integer, "k", "no primary key or unique constraint"),
+        (sa.Integer, "late", "is DEFERRABLE"),
+    ],
 )
 def test_a_foreign_key_that_cannot_be_is_refused_by_its_name(
     conn: sa.Connection, other: sa.Connection, kind: Any, referred: str, problem: str
 ) -> None:
-    other.exec_driver_sql("CREATE TABLE parent (id int PRIMARY KEY, k int)")
+    other.exec_driver_sql("CREATE TABLE parent (id int PRIMARY KEY, k int, late int UNIQUE DEFERRABLE)")
     metadata = sa.MetaData()
-    sa.Table("parent", metadata, column("id", INTEGER, primary_key=True), column("k", INTEGER))
+    columns = (column("id", INTEGER, primary_key=True), column("k", INTEGER), column("late", INTEGER))
+    sa.Table("parent", metadata, *columns)
     for keys in ([], [sa.ForeignKey(f"parent.{referred}")]):
         table = sa.Table("t", metadata, column("a", kind, *keys), extend_existing=True)
         if not keys:
