@@ -61,8 +61,13 @@ def _merged_column(live: ColumnShape | None, declared: ColumnShape) -> ColumnSha
         serial=live.serial if keeps_default else declared.serial,
         comment=declared.comment if declared.comment is not None else live.comment,
         not_null_name=live.not_null_name or declared.not_null_name,
-        tuning=live.tuning or declared.tuning,
+        tuning=tuple(one for one in live.tuning or declared.tuning if _can_be_tuned(declared, one)),
     )
+
+
+def _can_be_tuned(column: ColumnShape, action: str) -> bool:
+    """Whether PostgreSQL takes it: it gathers no statistics of virtual columns."""
+    return not (column.generated == "v" and action.startswith("SET STATISTICS"))
 
 
 _SERIAL_DEFAULT = re.compile(r"nextval\('([^']|'')+'::regclass\)")

@@ -178,7 +178,7 @@ def _explained(view: Dependent, name: Name) -> Iterator[None]:
         ) from None  # its DETAIL quotes values of a row
 
 
-_REFUSED = ("21", "22", "23", "42", "55000", "P0")
+_REFUSED = ("0A000", "21", "22", "23", "42", "55000", "P0")
 """What SQLSTATE begins with where a query or its functions fail on rows or types, or a constraint does not hold."""
 
 

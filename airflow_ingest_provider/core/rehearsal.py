@@ -1,20 +1,29 @@
 """Whether what people hung on a table fits a new definition: tried on an empty temporary table, which does not stay."""
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import replace
 
 import sqlalchemy as sa
 from psycopg import sql
 
 from airflow_ingest_provider.core import attachments, dependents, hidden, statements
-from airflow_ingest_provider.core.dependents import Dependent
+from airflow_ingest_provider.core.dependents import Dependent, StatisticsObject
 from airflow_ingest_provider.core.differences import DefaultChanged, EnumExtended
 from airflow_ingest_provider.core.errors import DefinitionError
 from airflow_ingest_provider.core.hidden import HiddenTable
 from airflow_ingest_provider.core.names import Name, temporary_name
 from airflow_ingest_provider.core.plan import TablePlan
-from airflow_ingest_provider.core.session import first_line, rolled_back, run, run_all, setting, sqlstate
+from airflow_ingest_provider.core.session import (
+    FEATURE_NOT_SUPPORTED,
+    SYNTAX_ERROR,
+    first_line,
+    rolled_back,
+    run,
+    run_all,
+    setting,
+    sqlstate,
+)
 from airflow_ingest_provider.core.shape import ColumnShape, TableShape
 
 _USE = "rehearsal"
@@ -22,7 +31,7 @@ _USE = "rehearsal"
 
 def check(conn: sa.Connection, plan: TablePlan, live: TableShape) -> None:
     """Raise DefinitionError for a default, constraint, index, policy, trigger, rule, view or extended statistics that
-    a new table of the plan's could not have as they are.
+    a new table of the plan's could not have as they are, or for a foreign key that a computed column cannot have.
 
     What else PostgreSQL refuses of them is left to the migration itself. Keeps nobody waiting. The definition's own
     parts fit: PostgreSQL has made them to compare them.
@@ -35,6 +44,7 @@ def check(conn: sa.Connection, plan: TablePlan, live: TableShape) -> None:
         stage = _Stage(conn, hidden.prepare(conn, plan, live, _USE), labels_come=labels_come)
         if stage.is_set():
             stage.try_parts()
+            stage.try_foreign_keys()
             stage.try_attached()
             stage.try_statistics()
             stage.try_views()
@@ -79,6 +89,22 @@ class _Stage:
         for index in shape.indexes:
             self._try(f"index {index.name}", statements.create_index(name, replace(index, tablespace=None), index.name))
 
+    def try_foreign_keys(self) -> None:
+        """Those of computed columns, which no action may set; whether types fit is known when both ends have them."""
+        computed = {column.name for column in self._new.shape.columns if column.generated}
+        for place, key in enumerate(self._new.shape.foreign_keys):
+            columns = [column for column in map(self._new.shape.column, key.columns) if column]
+            if computed.isdisjoint(key.columns):
+                continue
+            target = Name("pg_temp", temporary_name(_USE, f"target{place}"))
+            tried = replace(key, target_columns=key.columns)
+            self._try(
+                f"foreign key {key.name} to {key.target}",
+                statements.create_referred(target, columns),
+                statements.add_foreign_key(self._name, tried, key.name, target, valid=True),
+                telling=_OF_COMPUTED_KEYS,
+            )
+
     def try_attached(self) -> None:
         """Policies, triggers and rules."""
         quoted = str(self._conn.scalar(_QUOTED, {"schema": self._live.schema, "name": self._live.name}))
@@ -90,12 +116,7 @@ class _Stage:
 
     def try_statistics(self) -> None:
         """Extended statistics."""
-        for place, one in enumerate(self._statistics):
-            name = Name("pg_temp", temporary_name(_USE, f"stats{place}"))
-            self._try(
-                f"extended statistics {one.name}",
-                *statements.create_statistics(name, one.kinds, one.on, None, self._name),
-            )
+        self._try_statistics(self._statistics, self._name, temporary_name(_USE))
 
     def try_views(self) -> None:
         """Views, each over those below it; those over two relations of one name are left out."""
@@ -107,8 +128,10 @@ class _Stage:
                 continue
             is_taken = any(view.name.name == name.name for name in stand_in.values())
             called = temporary_name(_USE, f"view{place}") if is_taken else view.name.name
-            if self._try_view(view, called, [stand_in[oid] for oid in read]) and not is_taken:
-                stand_in[view.oid] = view.name
+            if self._try_view(view, called, [stand_in[oid] for oid in read]):
+                self._try_parts_of(view, called, Name("pg_temp", temporary_name(_USE, f"stored{place}")))
+                if not is_taken:
+                    stand_in[view.oid] = view.name
 
     def _try_view(self, view: Dependent, called: str, read: Collection[Name]) -> bool:
         schemas = {name.schema for name in read}
@@ -120,13 +143,38 @@ class _Stage:
         with setting(self._conn, "search_path", ", ".join(path)):
             return self._try(f"{view.word.lower()} {view.name}", create)
 
-    def _try(self, what: str, *steps: str | sql.Composable) -> bool:
+    def _try_parts_of(self, view: Dependent, called: str, stored: Name) -> None:
+        """Indexes and extended statistics of a materialized view, on a table of its columns."""
+        if not (view.indexes or view.statistics):
+            return
+        of_view = f" of {view.word.lower()} {view.name}"
+        create = sql.SQL("CREATE TEMPORARY TABLE {} AS SELECT * FROM {} WITH NO DATA")
+        if not self._try(of_view.strip(), create.format(sql.Identifier(stored.name), Name("pg_temp", called).sql)):
+            return
+        for place, index in enumerate(view.indexes):
+            bare = replace(index, tablespace=None)
+            self._try(
+                f"index {index.name}{of_view}", statements.create_index(stored, bare, f"{stored.name}_index{place}")
+            )
+        self._try_statistics(view.statistics, stored, stored.name, of_view)
+
+    def _try_statistics(
+        self, statistics: Iterable[StatisticsObject], table: Name, parts: str, of_view: str = ""
+    ) -> None:
+        for place, one in enumerate(statistics):
+            name = Name("pg_temp", f"{parts}_stats{place}")
+            self._try(
+                f"extended statistics {one.name}{of_view}",
+                *statements.create_statistics(name, one.kinds, one.on, None, table),
+            )
+
+    def _try(self, what: str, *steps: str | sql.Composable, telling: Collection[str] = ()) -> bool:
         """Whether the steps could be taken; DefinitionError where they do not fit the definition."""
         try:
             with self._conn.begin_nested():
                 run_all(self._conn, steps)
         except sa.exc.DBAPIError as error:
-            if sqlstate(error) not in self._telling:
+            if sqlstate(error) not in (telling or self._telling):
                 return False
             raise DefinitionError(
                 f"{self._live}: {what} does not fit the columns as they are declared: {first_line(error)}: "
@@ -139,9 +187,11 @@ def _has_default(column: ColumnShape) -> bool:
     return column.default is not None and not column.generated and not column.new_sequence
 
 
+_OF_COMPUTED_KEYS = frozenset({FEATURE_NOT_SUPPORTED, SYNTAX_ERROR})
 _INVALID_TEXT = "22P02"
 _OF_DEFINITIONS = frozenset(
     {
+        FEATURE_NOT_SUPPORTED,  # no default operator class for statistics, or of a virtual column
         _INVALID_TEXT,  # a literal that the type does not take, or a label that is gone
         "22003",
         "22007",

@@ -52,6 +52,14 @@ def create_staging(name: str, shape: TableShape, *, not_null: bool) -> Statement
     )
 
 
+def create_referred(name: Name, of: Sequence[ColumnShape]) -> Statement:
+    """An empty temporary table to which columns of these types may refer."""
+    definitions = [sql.SQL("{} {}{}").format(sql.Identifier(one.name), sql.SQL(one.type), _collate(one)) for one in of]
+    return sql.SQL("CREATE TEMPORARY TABLE {} ({}, UNIQUE ({}))").format(
+        name.sql, sql.SQL(", ").join(definitions), columns([one.name for one in of])
+    )
+
+
 def create_hidden(name: Name, shape: TableShape, settings: str) -> Statement:
     """A table of the shape's columns, without keys, constraints and indexes. `settings` follow the columns."""
     return _create_table(name, shape, sql.SQL(", ").join(_definition(column) for column in shape.columns), settings)

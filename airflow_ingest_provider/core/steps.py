@@ -38,6 +38,7 @@ from airflow_ingest_provider.core.session import (
     FEATURE_NOT_SUPPORTED,
     INVALID_FOREIGN_KEY,
     OBJECT_NOT_IN_PREREQUISITE_STATE,
+    SYNTAX_ERROR,
     run,
     sqlstate,
 )
@@ -234,6 +235,7 @@ _COMPUTED = "computed or of types without a common equality"
 _UNFIT = {
     DATATYPE_MISMATCH: _COMPUTED,
     FEATURE_NOT_SUPPORTED: _COMPUTED,
+    SYNTAX_ERROR: "computed, so that no action of the key can set them",
     INVALID_FOREIGN_KEY: "since no primary key or unique constraint is on those that it refers to",
     OBJECT_NOT_IN_PREREQUISITE_STATE: "since the key on those that it refers to is DEFERRABLE",
 }

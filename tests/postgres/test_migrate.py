@@ -1368,6 +1368,81 @@ def test_what_does_not_fit_a_new_type_is_refused_by_name_before_anything_is_load
     assert everything(conn) == before
 
 
+UNSORTED = {
+    "statistics": ("CREATE STATISTICS mine ON n, id FROM t", "extended statistics public.mine does not fit"),
+    "statistics of a materialized view": (
+        "CREATE MATERIALIZED VIEW m AS SELECT id, n FROM t; CREATE STATISTICS mine ON n, id FROM m",
+        "extended statistics public.mine of materialized view public.m does not fit",
+    ),
+    "second index of a materialized view": (
+        "CREATE MATERIALIZED VIEW m AS SELECT id, n FROM t; CREATE INDEX i ON m (id); CREATE INDEX mine ON m (n)",
+        "index mine of materialized view public.m does not fit",
+    ),
+}
+
+
+@pytest.mark.parametrize("unsorted", UNSORTED.values(), ids=UNSORTED.keys())
+def test_what_needs_an_order_that_a_new_type_lacks_is_refused_by_name(
+    conn: sa.Connection, other: sa.Connection, unsorted: tuple[str, str]
+) -> None:
+    more, problem = unsorted
+    other.exec_driver_sql(f"CREATE TABLE t (id int, n jsonb); {more}")
+    table = sa.Table("t", sa.MetaData(), column("id", INTEGER), column("n", sa.JSON))
+    refused_as_planned(conn, table.metadata, problem)
+
+
+MINE = "ALTER TABLE t ADD CONSTRAINT mine"
+UNCOMPUTED = {
+    "statistics": ("CREATE STATISTICS mine ON id, n FROM t", False),
+    "exclusion": (f"{MINE} EXCLUDE USING btree (n WITH =)", False),
+    "index that the cluster mark needs": ("CREATE INDEX mine ON t (n); ALTER TABLE t CLUSTER ON mine", False),
+    "unique that a foreign key needs": (f"{MINE} UNIQUE (n); CREATE TABLE child (n int REFERENCES t (n))", False),
+    "foreign key": (f"{MINE} FOREIGN KEY (n) REFERENCES parent", False),
+    "foreign key that is set to NULL": (f"{MINE} FOREIGN KEY (n) REFERENCES parent ON DELETE SET NULL", True),
+    "foreign key that is updated": (f"{MINE} FOREIGN KEY (n) REFERENCES parent ON UPDATE CASCADE", True),
+    "foreign key to the table": (f"{MINE} FOREIGN KEY (n) REFERENCES t ON UPDATE CASCADE", True),
+}
+
+
+@pytest.mark.parametrize("uncomputed", UNCOMPUTED.values(), ids=UNCOMPUTED.keys())
+def test_what_a_computed_column_cannot_have_is_refused_by_name(
+    conn: sa.Connection, other: sa.Connection, uncomputed: tuple[str, bool]
+) -> None:
+    more, stored = uncomputed
+    if not stored and major(conn) < 18:
+        pytest.skip("PostgreSQL 18 is the first that has virtual columns")
+    other.exec_driver_sql(
+        f"CREATE TABLE parent (id int PRIMARY KEY); CREATE TABLE t (id int PRIMARY KEY, n int); {more}"
+    )
+    n = column("n", INTEGER, sa.Computed("id * 2", persisted=stored))
+    table = sa.Table("t", sa.MetaData(), column("id", INTEGER, primary_key=True), n)
+    refused_as_planned(conn, table.metadata, "mine .*does not fit")
+
+
+def test_a_foreign_key_without_actions_stays_on_a_column_that_becomes_computed(
+    conn: sa.Connection, other: sa.Connection
+) -> None:
+    other.exec_driver_sql("CREATE TABLE t (id int PRIMARY KEY, n int REFERENCES t); INSERT INTO t VALUES (1, 1)")
+    n = column("n", INTEGER, sa.Computed("id * 1", persisted=True))
+    table = sa.Table("t", sa.MetaData(), column("id", INTEGER, primary_key=True), n)
+    load(conn, table, [(2,)])
+    assert rows_of(conn, "SELECT * FROM t") == [(1, 1), (2, 2)]
+    assert names_of(shape_of(conn, "t")) == ["t_pkey", "t_n_fkey"]
+
+
+def test_a_virtual_column_has_no_statistics_target(conn: sa.Connection, other: sa.Connection) -> None:
+    if major(conn) < 18:
+        pytest.skip("PostgreSQL 18 is the first that has virtual columns")
+    other.exec_driver_sql(
+        "CREATE TABLE t (id int, n int); ALTER TABLE t ALTER n SET STATISTICS 5, ALTER n SET (n_distinct = 5)"
+    )
+    n = column("n", INTEGER, sa.Computed("id * 2", persisted=False))
+    table = sa.Table("t", sa.MetaData(), column("id", INTEGER), n)
+    load(conn, table, [(2,)])
+    assert [one.tuning for one in shape_of(conn, "t").columns] == [(), ("SET (n_distinct=5)",)]
+    assert not ingest_plan(conn, table.metadata)
+
+
 def test_a_view_to_which_a_new_column_is_ambiguous_is_refused_by_name(
     conn: sa.Connection, other: sa.Connection
 ) -> None:
