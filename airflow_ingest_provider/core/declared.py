@@ -20,6 +20,7 @@ from airflow_ingest_provider.core.names import Name, check_length, temporary_nam
 from airflow_ingest_provider.core.session import (
     DATATYPE_MISMATCH,
     INVALID_FOREIGN_KEY,
+    OBJECT_NOT_IN_PREREQUISITE_STATE,
     rolled_back,
     run,
     run_all,
@@ -143,12 +144,14 @@ def create(conn: sa.Connection, metadata: sa.MetaData, missing: Sequence[sa.Tabl
         with conn.begin_nested():
             _create(conn, metadata, missing, ())
     except sa.exc.DBAPIError as error:
-        if sqlstate(error) not in (_UNDEFINED_COLUMN, INVALID_FOREIGN_KEY, DATATYPE_MISMATCH):
+        if sqlstate(error) not in _NOT_YET:
             raise
         _create(conn, metadata, missing, keys)
 
 
 _UNDEFINED_COLUMN = "42703"
+_NOT_YET = (_UNDEFINED_COLUMN, INVALID_FOREIGN_KEY, DATATYPE_MISMATCH, OBJECT_NOT_IN_PREREQUISITE_STATE)
+"""What PostgreSQL says of a foreign key to columns or a key that are yet to be, or to one that is DEFERRABLE yet."""
 
 References = tuple[tuple[str, ...], tuple[str, ...]]
 """The columns of a foreign key, and what it refers to, as it is declared."""

@@ -200,7 +200,8 @@ def coded(kind: Any = sa.Integer, *, refers: str | None = "id", **tables: bool) 
     """Parents, and children that refer to their key or, where they have one, their code."""
     metadata = sa.MetaData()
     code = [sa.Column("code", kind, unique=True)] if refers == "code" else []
-    sa.Table("parent", metadata, sa.Column("id", kind, primary_key=True, autoincrement=False), *code)
+    key = sa.PrimaryKeyConstraint("id", deferrable=tables.get("deferrable"))
+    sa.Table("parent", metadata, sa.Column("id", kind, autoincrement=False), *code, key)
     if tables.get("child", True):
         keys = [sa.ForeignKey(f"parent.{refers}")] if refers else []
         columns = [sa.Column("id", sa.Integer, primary_key=True), sa.Column("parent", kind, *keys)]
@@ -212,6 +213,8 @@ REFERRING: dict[str, Any] = {
     "a new column": (coded(refers=None), coded(refers="code")),
     "a new column, and no longer the key": (coded(), coded(refers="code")),
     "a new column, from a new table": (coded(child=False), coded(refers="code")),
+    "a key that was DEFERRABLE": (coded(refers=None, deferrable=True), coded()),
+    "a key that was DEFERRABLE, from a new table": (coded(child=False, deferrable=True), coded()),
     "a key of another type": (coded(), coded(sa.Text)),
     "a new column of another type": (coded(), coded(sa.Text, refers="code")),
 }
