@@ -99,8 +99,13 @@ def _check_names(this: Planned) -> None:
     assert target is not None, "a table that is there has a target"
     foreign_keys = {one.name for one in live.foreign_keys} & {one.name for one in target.foreign_keys}
     others = {one.name for one in live.constraints} & {one.name for one in target.constraints}
+    not_null = {one.not_null_name for one in live.columns} & {
+        one.not_null_name for one in target.columns if one.not_null
+    }
     for difference in this.plan.differences:
         match difference:
+            case ConstraintAdded(ConstraintShape(name)) | ForeignKeyAdded(ForeignKeyShape(name)) if name in not_null:
+                what = "NOT NULL constraint"
             case ConstraintAdded(ConstraintShape(name)) if name in foreign_keys:
                 what = "foreign key"
             case ForeignKeyAdded(ForeignKeyShape(name)) if name in others:
