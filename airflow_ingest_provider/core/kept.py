@@ -129,13 +129,30 @@ def named_apart(live: TableShape, declared: TableShape, needed: Mapping[str, str
             taken.add(one.name)
         return one
 
+    filled = {one.not_null_name for one in live.columns if one.not_null_name and _stays_not_null(one, declared)}
+    of_table = called | filled | {key.name for key in live.foreign_keys}
+
+    def filled_apart(one: ColumnShape) -> ColumnShape:
+        before = live.column(one.name)
+        if one.not_null_name not in of_table or (before and before.not_null_name):
+            return one
+        name = free_name(str(one.not_null_name), taken)
+        taken.add(name)
+        return replace(one, not_null_name=name)
+
     return replace(
         declared,
+        columns=tuple(map(filled_apart, declared.columns)),
         constraints=tuple(
             apart(one, called if one.kind == "c" else called | relations) for one in declared.constraints
         ),
         indexes=tuple(apart(one, relations) for one in declared.indexes),
     )
+
+
+def _stays_not_null(column: ColumnShape, declared: TableShape) -> bool:
+    after = declared.column(column.name)
+    return after is not None and after.not_null
 
 
 def _staying(

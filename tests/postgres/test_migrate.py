@@ -1660,6 +1660,29 @@ def test_a_constraint_called_as_one_of_people_that_stays_is_refused(
     refused_as_planned(conn, only(table), f"added {word} .* name '(mine|checked|filled)' is that of a .* that stays")
 
 
+@pytest.mark.parametrize(
+    "more",
+    [
+        "ADD CONSTRAINT t_a_not_null CHECK (a > 0)",
+        "ADD CONSTRAINT t_a_not_null FOREIGN KEY (a) REFERENCES t",
+        "RENAME CONSTRAINT t_id_not_null TO t_a_not_null",
+    ],
+)
+@pytest.mark.parametrize("kind", [sa.Integer, sa.Text], ids=["steps", "rebuild"])
+def test_a_new_not_null_constraint_gives_way_to_one_of_its_name(
+    conn: sa.Connection, other: sa.Connection, more: str, kind: Any
+) -> None:
+    if major(conn) < 18:
+        pytest.skip("PostgreSQL 18 is the first whose NOT NULL constraints have names")
+    other.exec_driver_sql(f"CREATE TABLE t (id int PRIMARY KEY, a int, b int); ALTER TABLE t {more}")
+    columns = (column("id", INTEGER, primary_key=True), column("a", INTEGER, nullable=False), column("b", kind))
+    table = sa.Table("t", sa.MetaData(), *columns)
+    load(conn, table, [])
+    names = [one.not_null_name for one in shape_of(conn, "t").columns]
+    assert names[1] == "t_a_not_null1"
+    assert not ingest_plan(conn, table.metadata)
+
+
 def test_the_name_of_a_not_null_constraint_that_goes_is_free(conn: sa.Connection, other: sa.Connection) -> None:
     if major(conn) < 18:
         pytest.skip("PostgreSQL 18 is the first whose NOT NULL constraints have names")
