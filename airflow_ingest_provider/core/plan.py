@@ -239,8 +239,11 @@ def _carried(facts: Facts) -> Iterator[str]:
 def _named_keys(live: TableShape, declared: TableShape) -> Iterator[ForeignKeyShape]:
     """The declared foreign keys; those that are to be added and have no name get the one that PostgreSQL gives them.
 
-    Where a key of the same columns has that name already, the definition or PostgreSQL gave it, and it is replaced.
+    Where a key of the same columns has that name already, the definition or PostgreSQL gave it, and it is replaced. One
+    that is called as a live key which is declared by another name gets a free name.
     """
+    matched = [kept.live_foreign_key(live, wanted) for wanted in declared.foreign_keys]
+    held = {one.name for one in matched if one}
     taken = {one.name for one in live.constraints + declared.constraints} | {one.name for one in declared.foreign_keys}
     replaceable = list(kept.undeclared_foreign_keys(live, declared))
     for wanted in declared.foreign_keys:
@@ -252,6 +255,10 @@ def _named_keys(live: TableShape, declared: TableShape) -> Iterator[ForeignKeySh
                 if one.columns == wanted.columns and one.name.rstrip("0123456789") == name and one.name not in taken
             ]
             name = min(before) if before else free_name(name, taken | {one.name for one in live.foreign_keys})
+            taken.add(name)
+            wanted = replace(wanted, name=name)
+        elif wanted.name in held and kept.live_foreign_key(live, wanted) is None:
+            name = free_name(wanted.name, taken | {one.name for one in live.foreign_keys})
             taken.add(name)
             wanted = replace(wanted, name=name)
         yield wanted

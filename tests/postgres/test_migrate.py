@@ -617,6 +617,22 @@ def test_names_of_indexes_go_round(conn: sa.Connection, other: sa.Connection) ->
     assert not ingest_plan(conn, table.metadata)
 
 
+@pytest.mark.parametrize("kind", [sa.Integer, sa.Text], ids=["steps", "rebuild"])
+def test_names_of_foreign_keys_go_round(conn: sa.Connection, other: sa.Connection, kind: Any) -> None:
+    other.exec_driver_sql(
+        """CREATE TABLE parent (id int PRIMARY KEY);
+           CREATE TABLE t (a int CONSTRAINT one REFERENCES parent, b int, c int)"""
+    )
+    metadata = sa.MetaData()
+    sa.Table("parent", metadata, column("id", INTEGER, primary_key=True))
+    keys = [sa.ForeignKey("parent.id", name=name) for name in ("two", "one")]
+    columns = (column("a", INTEGER, keys[0]), column("b", INTEGER, keys[1]), column("c", kind))
+    table = sa.Table("t", metadata, *columns)
+    ingest(conn, only(table), lambda mark: [(1, None, [])])
+    assert names_of(shape_of(conn, "t")) == ["one", "one1"]
+    assert not ingest_plan(conn, only(table))
+
+
 def test_a_full_refresh_computes_a_column_from_another_one_than_the_one_that_goes(conn: sa.Connection) -> None:
     def table(*columns: str, computed: str) -> sa.Table:
         plain = [sa.Column(name, sa.Integer) for name in columns]
