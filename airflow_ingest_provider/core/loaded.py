@@ -98,7 +98,7 @@ class LoadedTable:
         )
 
 
-class Way(Enum):
+class Route(Enum):
     """Where COPY writes a batch's rows, and how they get from there into the table."""
 
     DIRECT = "COPY into the table itself"
@@ -111,9 +111,9 @@ class Way(Enum):
 class BatchTable:
     """One table's part of one batch, in the batch's transaction."""
 
-    def __init__(self, conn: sa.Connection, loaded: LoadedTable, token: str, way: Way, *, upserts: bool) -> None:
+    def __init__(self, conn: sa.Connection, loaded: LoadedTable, token: str, route: Route, *, upserts: bool) -> None:
         self.loaded = loaded
-        self.way = way
+        self.route = route
         self.hidden: HiddenTable | None = None
         self.written = 0
         """How many rows PostgreSQL counted in the COPYs: those that a trigger keeps out are not among them."""
@@ -126,7 +126,7 @@ class BatchTable:
         self._compared: Compared | None = None
         self._superseded = 0
         self._destination: Name | None = None
-        if way is Way.REPLACE or loaded.refresh is Refresh.SWAP:
+        if route is Route.REPLACE or loaded.refresh is Refresh.SWAP:
             self._destination = self._make_destination(conn, token)
         formats = column_formats(loaded.table, self._shape.loaded_columns, conn.dialect)
         self.buffer = TableBuffer(str(loaded.name), formats)
@@ -144,13 +144,13 @@ class BatchTable:
         return Destination(self._destination, columns, str(self.loaded.name))
 
     def _make_destination(self, conn: sa.Connection, token: str) -> Name:
-        if self.way is Way.HIDDEN:
+        if self.route is Route.HIDDEN:
             assert self.loaded.planned is not None, "a table is planned before a new one can take its place"
             self.hidden = hidden.prepare(conn, self.loaded.planned.plan, self.loaded.live, token)
             hidden.create(conn, self.hidden)
             self._shape = replace(self.hidden.shape, name=self.hidden.name)
             return self.hidden.name
-        if self.way is Way.DIRECT:
+        if self.route is Route.DIRECT:
             return self._shape.name
         self._all_keyed = not walls.insert_triggers(conn, [self._shape.oid])[self._shape.oid]
         return merge.stage(conn, self._shape, token, not_null=self._all_keyed)
@@ -172,7 +172,7 @@ class BatchTable:
 
     def turn_to_hidden(self, conn: sa.Connection, token: str) -> None:
         """Bring the staged rows into a hidden table: replacing in place turned out to be the longer way."""
-        staged, self.way = self._staged, Way.HIDDEN
+        staged, self.route = self._staged, Route.HIDDEN
         self._destination = self._make_destination(conn, token)
         if self._upserts:
             self._superseded = in_place.insert_last(
@@ -186,7 +186,7 @@ class BatchTable:
 
         Rows that are gone but that one which stays refers to, by one of the `references`, wait for `delete_left`.
         """
-        if self.way is not Way.REPLACE:
+        if self.route is not Route.REPLACE:
             return 0
         if not self.loaded.key:
             return in_place.delete_all(conn, self._shape)
@@ -221,10 +221,10 @@ class BatchTable:
         received = self.buffer.received
         if not self.takes_part:
             return Merged()
-        if self.way in (Way.DIRECT, Way.HIDDEN):
+        if self.route in (Route.DIRECT, Route.HIDDEN):
             return Merged(inserted=self.written - self._superseded, superseded=self._superseded)
         key = self.loaded.key
-        if self.way is Way.STAGED or not key:
+        if self.route is Route.STAGED or not key:
             return merge.insert(conn, self._staged, self._shape)
         if self._compared:
             if after_deletes:
@@ -293,10 +293,10 @@ class BatchTable:
                     for key in self._shape.foreign_keys
                     if key.target in later
                 }
-                if self.way in _EXCHANGE:
+                if self.route in _EXCHANGE:
                     remedies |= {
                         one.name: "mend the source; or, where rows exchange these values, declare it DEFERRABLE, since "
-                        f"they {_EXCHANGE[self.way]}"
+                        f"they {_EXCHANGE[self.route]}"
                         for one in (*self._shape.of_kind("u"), *self._shape.of_kind("x"))
                         if not one.deferrable
                     }
@@ -308,7 +308,7 @@ class BatchTable:
         if not self.buffer.received:
             return
         shape = hidden.with_sequences(conn, self.hidden) if self.hidden else self._shape
-        sequences.advance(conn, shape, None if self.way in (Way.DIRECT, Way.HIDDEN) else self._staged)
+        sequences.advance(conn, shape, None if self.route in (Route.DIRECT, Route.HIDDEN) else self._staged)
 
     @property
     def _staged(self) -> Name:
@@ -317,8 +317,8 @@ class BatchTable:
 
 
 _EXCHANGE = {
-    Way.UPSERT: "are checked one after the other",
-    Way.REPLACE: "are replaced in place and foreign keys act when a row is deleted",
+    Route.UPSERT: "are checked one after the other",
+    Route.REPLACE: "are replaced in place and foreign keys act when a row is deleted",
 }
 """Why rows of a batch cannot exchange the values of a constraint that is not deferrable."""
 
@@ -335,7 +335,7 @@ def share_changed(conn: sa.Connection, loaded: LoadedTable, rows: Sequence[Any],
     The `frame` is an Arrow object with more rows, or None. Raises RowError for a row that does not fit.
     """
     with rolled_back(conn):
-        part = BatchTable(conn, loaded, token, Way.STAGED, upserts=True)
+        part = BatchTable(conn, loaded, token, Route.STAGED, upserts=True)
         part.buffer.add(list(rows))
         destination = part.destination(conn)
         copy_rows(conn, destination, part.buffer.take_all(), 1, binary=False)
@@ -346,18 +346,18 @@ def share_changed(conn: sa.Connection, loaded: LoadedTable, rows: Sequence[Any],
         return part.share_changed(conn, part.buffer.received)
 
 
-def way(loaded: LoadedTable, tables: Sequence[LoadedTable], *, upserts: bool) -> Way:
+def route(loaded: LoadedTable, tables: Sequence[LoadedTable], *, upserts: bool) -> Route:
     """Where a batch's rows of one table go."""
     if loaded.refresh in (Refresh.SWAP, Refresh.FIRST_LOAD):
-        return Way.HIDDEN
+        return Route.HIDDEN
     if loaded.refresh is Refresh.IN_PLACE:
-        return Way.REPLACE
+        return Route.REPLACE
     if loaded.key and upserts:
-        return Way.UPSERT
+        return Route.UPSERT
     # Rows come in any order, and in several COPYs: those that refer to others must go in after them, or with them.
     keys = loaded.live.foreign_keys
     waits = bool(keys) and (len(tables) > 1 or any(key.target == loaded.name for key in keys))
-    return Way.STAGED if waits else Way.DIRECT
+    return Route.STAGED if waits else Route.DIRECT
 
 
 def plan_tables(

@@ -22,11 +22,11 @@ from airflow_ingest_provider.core.loaded import (
     BatchTable,
     LoadedTable,
     Refresh,
-    Way,
+    Route,
     locate,
     plan_tables,
+    route,
     schemas_of,
-    way,
 )
 from airflow_ingest_provider.core.locks import hold_writers
 from airflow_ingest_provider.core.merge import Merged
@@ -300,9 +300,9 @@ class IngestRun:
             tried = self._try_in_place(arrived)
             parts = self._parts(few=arrived.all_read)
             if not arrived.is_empty:
-                events = {Way.UPSERT: (INSERT, UPDATE), Way.STAGED: (INSERT,)}
-                check_rules(self._conn, {part.loaded: events[part.way] for part in parts if part.way in events})
-            direct = [part.loaded for part in parts if part.way is Way.DIRECT]
+                events = {Route.UPSERT: (INSERT, UPDATE), Route.STAGED: (INSERT,)}
+                check_rules(self._conn, {part.loaded: events[part.route] for part in parts if part.route in events})
+            direct = [part.loaded for part in parts if part.route is Route.DIRECT]
             self._claim.hold(direct)
             copy_parts(self._conn, parts, arrived.chunks)
             changed = [part.loaded for part in parts if part.takes_part and part.loaded is not self._claim.first]
@@ -364,7 +364,7 @@ class IngestRun:
                     self._conn,
                     loaded,
                     self._claim.token(loaded, str(self._claim.batches)),
-                    way(loaded, self._tables, upserts=upserts),
+                    route(loaded, self._tables, upserts=upserts),
                     upserts=upserts,
                 )
                 for loaded in parents_first(self._tables)

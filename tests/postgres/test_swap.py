@@ -24,7 +24,7 @@ from airflow_ingest_provider import (
 )
 from airflow_ingest_provider.core import locks, reflection
 from airflow_ingest_provider.core import swap as swap_module
-from airflow_ingest_provider.core.loaded import BatchTable, LoadedTable, Refresh, Way
+from airflow_ingest_provider.core.loaded import BatchTable, LoadedTable, Refresh, Route
 from airflow_ingest_provider.core.watermark import State
 from airflow_ingest_provider.demo.server import Server
 from tests.postgres.helpers import hanging, is_usable, load, oid_of, people, rows_of
@@ -664,4 +664,4 @@ def test_rows_of_a_new_table_that_was_never_planned_go_nowhere_else(conn: sa.Con
         live = reflection.table_shape(conn, oid)
         loaded = LoadedTable(table, live.name, State(), live, Refresh.SWAP)
         with pytest.raises(AssertionError, match="is planned before a new one can take its place"):
-            BatchTable(conn, loaded, "token", Way.HIDDEN, upserts=True)
+            BatchTable(conn, loaded, "token", Route.HIDDEN, upserts=True)
