@@ -620,7 +620,6 @@ def test_a_dry_run_logs_the_plan_and_changes_nothing(
         ("{{ params.mark }}", False),
         (lambda context, jinja_env: None, False),
     ],
-    ids=str,
 )
 def test_a_dry_run_knows_whether_an_unfinished_replacement_is_carried_on(
     connect: "Connect", dsn: str, capsys: pytest.CaptureFixture[str], mark: Any, deletes: bool
