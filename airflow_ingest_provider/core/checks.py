@@ -129,8 +129,9 @@ def _check_referred_keys(this: Planned) -> None:
     deferrable = [set(key.columns) for key in keys if key.deferrable]
     left = [set(key.columns) for key in keys if not key.deferrable]
     left += [set(index.columns) for index in target.indexes if index.unique]
+    inbound = [(key.table, key) for key in this.facts.inbound]
     own = [(name, key) for key in target.foreign_keys if key.target == name]
-    for table, key in (*this.facts.inbound, *own):
+    for table, key in (*inbound, *own):
         referred = set(key.target_columns)
         if referred not in left and referred in dropped:
             found = "is declared DEFERRABLE" if referred in deferrable else "is no longer declared"

@@ -12,7 +12,7 @@ from airflow_ingest_provider.core.attachments import attached, settings
 from airflow_ingest_provider.core.catalog import by_table
 from airflow_ingest_provider.core.names import Name
 from airflow_ingest_provider.core.session import searching
-from airflow_ingest_provider.core.shape import ForeignKeyShape, IndexShape, TableShape
+from airflow_ingest_provider.core.shape import IndexShape, TableShape
 
 
 @dataclass(frozen=True)
@@ -44,13 +44,6 @@ class Dependent:
     @property
     def indexes(self) -> tuple[IndexShape, ...]:
         return self.shape.indexes if self.shape else ()
-
-
-@dataclass(frozen=True, kw_only=True)
-class InboundKey(ForeignKeyShape):
-    """A foreign key of another table that refers to this one."""
-
-    table: Name
 
 
 @dataclass(frozen=True)
@@ -116,12 +109,6 @@ def described(conn: sa.Connection, oid: int) -> tuple[str, ...]:
     views = [f"{view.word.lower()} {view.name}" for view in dependents(conn, [oid])]
     counted = Counter(one.what for one in attached(conn, [oid])[oid] if one.what)
     return (*views, *(f"{count} x {what}" for what, count in counted.items()))
-
-
-def inbound_keys(conn: sa.Connection, oids: Sequence[int]) -> dict[int, tuple[InboundKey, ...]]:
-    """Foreign keys of other tables to each of these; a table's references to itself are its definition's."""
-    found = reflection.inbound_keys(conn, oids)
-    return {oid: tuple(InboundKey(**vars(key), table=table) for table, key in keys) for oid, keys in found.items()}
 
 
 def partial_keys(conn: sa.Connection, oids: Sequence[int]) -> dict[int, dict[str, tuple[str, ...]]]:

@@ -9,7 +9,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from airflow_ingest_provider.core import catalog, dependents, hidden, in_place, merge, migrate, sequences, walls
+from airflow_ingest_provider.core import catalog, hidden, in_place, merge, migrate, reflection, sequences, walls
 from airflow_ingest_provider.core.declared import copied
 from airflow_ingest_provider.core.errors import DefinitionError, RowError
 from airflow_ingest_provider.core.formats import column_formats
@@ -255,7 +255,7 @@ class BatchTable:
     def _acts_on_delete(self, conn: sa.Connection) -> bool:
         """Whether a foreign key would do more than check, when a row is deleted and comes again at once."""
         own = [key for key in self._shape.foreign_keys if key.target == self._shape.name]
-        inbound = dependents.inbound_keys(conn, [self._shape.oid])[self._shape.oid]
+        inbound = reflection.inbound_keys(conn, [self._shape.oid])[self._shape.oid]
         return any(key.acts_on_delete for key in (*own, *inbound))
 
     def restore(self, conn: sa.Connection) -> None:

@@ -37,6 +37,7 @@ from airflow_ingest_provider.core.shape import (
     ColumnShape,
     ConstraintShape,
     ForeignKeyShape,
+    InboundKey,
     IndexShape,
     TableShape,
 )
@@ -59,7 +60,7 @@ class Facts:
     `text` is the part of the live comment that people wrote, `comment` the declared one. `pinned` are columns that
     other objects use, and which; `computed_from` those that generated columns use, and `rechecked` those for whose
     type PostgreSQL reads all rows, where a rebuild can be had instead. `needed` are indexes that something else needs,
-    and what; `inbound` the foreign keys of other tables to this one, each with its table. `bytes` is the size of the
+    and what; `inbound` the foreign keys of other tables to this one. `bytes` is the size of the
     table with its indexes, `carried` what else hangs on it. `conversions` are expressions of the caller's for values.
     `statistics` are extended statistics with the columns that they go with, `time_zone` is the session's.
     """
@@ -70,7 +71,7 @@ class Facts:
     computed_from: tuple[str, ...] = ()
     rechecked: tuple[str, ...] = ()
     needed: Mapping[str, str] = field(default_factory=dict)
-    inbound: tuple[tuple[Name, ForeignKeyShape], ...] = ()
+    inbound: tuple[InboundKey, ...] = ()
     bytes: int = 0
     carried: tuple[str, ...] = ()
     conversions: Mapping[str, str] = field(default_factory=dict)
@@ -230,7 +231,7 @@ def plan(live: TableShape, declared: TableShape, facts: Facts) -> TablePlan:
 
 
 def _carried(facts: Facts) -> Iterator[str]:
-    yield from (f"foreign key {key.name} of {table}" for table, key in facts.inbound)
+    yield from (f"foreign key {key.name} of {key.table}" for key in facts.inbound)
     yield from facts.carried
     if facts.statistics:
         yield f"{len(facts.statistics)} x extended statistics"
@@ -369,7 +370,7 @@ def _constraints(live: TableShape, declared: TableShape, facts: Facts) -> Iterat
 def _is_referred(key: ConstraintShape | IndexShape, live: TableShape, declared: TableShape, facts: Facts) -> bool:
     """Whether a foreign key that stays refers to the key's columns, be it of another table or of this one."""
     own = (*declared.foreign_keys, *kept.peoples_foreign_keys(live, declared))
-    referring = (*(one for _, one in facts.inbound), *(one for one in own if one.target == live.name))
+    referring = (*facts.inbound, *(one for one in own if one.target == live.name))
     return any(set(one.target_columns) == set(key.columns) for one in referring)
 
 

@@ -13,11 +13,18 @@ import sqlalchemy as sa
 
 from airflow_ingest_provider.core import attachments, catalog, dependents, reflection
 from airflow_ingest_provider.core.attachments import Attached
-from airflow_ingest_provider.core.dependents import Dependent, InboundKey, StatisticsObject
+from airflow_ingest_provider.core.dependents import Dependent, StatisticsObject
 from airflow_ingest_provider.core.errors import DefinitionError
 from airflow_ingest_provider.core.hidden import HiddenTable
 from airflow_ingest_provider.core.names import Name
-from airflow_ingest_provider.core.shape import ConstraintShape, ForeignKeyShape, IndexShape, PartName, TableShape
+from airflow_ingest_provider.core.shape import (
+    ConstraintShape,
+    ForeignKeyShape,
+    InboundKey,
+    IndexShape,
+    PartName,
+    TableShape,
+)
 
 _DEFINITION = "definition of "
 
@@ -42,7 +49,7 @@ _Read = Callable[[sa.Connection, Sequence[int]], Mapping[int, Any]]
 _HANGING: Mapping[str, _Read] = {
     "statistics": dependents.statistics_objects,
     "sequences": dependents.owned_sequences,
-    "inbound": dependents.inbound_keys,
+    "inbound": reflection.inbound_keys,
     "used_columns": dependents.used_columns,
 }
 """What reads the parts that most tables have not."""

@@ -13,6 +13,7 @@ from airflow_ingest_provider.core.shape import (
     ColumnShape,
     ConstraintShape,
     ForeignKeyShape,
+    InboundKey,
     IndexShape,
     TableShape,
     TypeShape,
@@ -50,11 +51,11 @@ def table_shapes(conn: sa.Connection, oids: Sequence[int]) -> dict[int, TableSha
     }
 
 
-def inbound_keys(conn: sa.Connection, oids: Sequence[int]) -> dict[int, tuple[tuple[Name, ForeignKeyShape], ...]]:
-    """Foreign keys of other tables to each of these, each with its table."""
+def inbound_keys(conn: sa.Connection, oids: Sequence[int]) -> dict[int, tuple[InboundKey, ...]]:
+    """Foreign keys of other tables to each of these; a table's references to itself are its definition's."""
     found = defaultdict(list)
     for row in conn.execute(_INBOUND, {"oids": list(oids)}):
-        found[row.target_oid].append((Name(row.schema, row.table), _foreign_key(row)))
+        found[row.target_oid].append(InboundKey(**vars(_foreign_key(row)), table=Name(row.schema, row.table)))
     return {oid: tuple(found[oid]) for oid in oids}
 
 

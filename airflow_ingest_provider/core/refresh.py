@@ -6,13 +6,13 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from airflow_ingest_provider.core import callback, catalog, dependents, walls
+from airflow_ingest_provider.core import callback, catalog, reflection, walls
 from airflow_ingest_provider.core.callback import OnBeforeVisible, do_nothing
-from airflow_ingest_provider.core.dependents import InboundKey
 from airflow_ingest_provider.core.errors import DefinitionError, RowError
 from airflow_ingest_provider.core.loaded import BatchTable, LoadedTable, Refresh, share_changed
 from airflow_ingest_provider.core.names import Name
 from airflow_ingest_provider.core.options import Options, Replace
+from airflow_ingest_provider.core.shape import InboundKey
 
 logger = logging.getLogger(__name__)
 
@@ -106,7 +106,7 @@ def obstacles(
     That others refer to a table without a primary key is no reason unless `keyless_too`.
     """
     oids = [loaded.live.oid for loaded in tables]
-    triggers, inbound = walls.insert_triggers(conn, oids), dependents.inbound_keys(conn, oids)
+    triggers, inbound = walls.insert_triggers(conn, oids), reflection.inbound_keys(conn, oids)
     by_name = on_before_visible is not do_nothing and not callback.takes_table(on_before_visible)
     return {
         loaded: [
@@ -126,7 +126,7 @@ def _referring(inbound: Iterable[InboundKey], swapped: Collection[Name]) -> Iter
 
 
 def _check_in_place(conn: sa.Connection, loaded: LoadedTable) -> None:
-    inbound = dependents.inbound_keys(conn, [loaded.live.oid])[loaded.live.oid]
+    inbound = reflection.inbound_keys(conn, [loaded.live.oid])[loaded.live.oid]
     if inbound and not loaded.key:
         raise DefinitionError(
             f"{loaded.name}: all rows are to be deleted, and {inbound[0].table} refers to them by {inbound[0].name}; "

@@ -170,6 +170,13 @@ class ForeignKeyShape:
         return " ON DELETE " in self.options
 
 
+@dataclass(frozen=True, kw_only=True)
+class InboundKey(ForeignKeyShape):
+    """A foreign key of another table to this one."""
+
+    table: Name
+
+
 @dataclass(frozen=True)
 class TableShape:
     """A table's definition: what the metadata decides, and what people added to it."""

@@ -8,8 +8,17 @@ from itertools import chain, count
 import sqlalchemy as sa
 from psycopg import sql
 
-from airflow_ingest_provider.core import attachments, catalog, dependents, matviews, proof, statements, walls
-from airflow_ingest_provider.core.dependents import Dependent, InboundKey
+from airflow_ingest_provider.core import (
+    attachments,
+    catalog,
+    dependents,
+    matviews,
+    proof,
+    reflection,
+    statements,
+    walls,
+)
+from airflow_ingest_provider.core.dependents import Dependent
 from airflow_ingest_provider.core.errors import ConcurrentIngestError, DefinitionError, RowError
 from airflow_ingest_provider.core.heirs import hang_on, heirs_of, move_sequences, sequence_names
 from airflow_ingest_provider.core.hidden import HiddenTable, name_statistics
@@ -19,7 +28,7 @@ from airflow_ingest_provider.core.names import Name, default_name, free_name, te
 from airflow_ingest_provider.core.options import Options
 from airflow_ingest_provider.core.proof import Observed
 from airflow_ingest_provider.core.session import FOREIGN_KEY_VIOLATION, run, run_all, sqlstate
-from airflow_ingest_provider.core.shape import TableShape
+from airflow_ingest_provider.core.shape import InboundKey, TableShape
 from airflow_ingest_provider.core.steps import fitting
 
 _INVALID_TABLE_DEFINITION = "42P16"
@@ -301,7 +310,7 @@ def _finish_view(conn: sa.Connection, replaced: Replaced, built: Mapping[int, Bu
 def _refer_inbound_keys(conn: sa.Connection, hiddens: Sequence[HiddenTable], options: Options) -> None:
     """Let the tables that refer to live ones refer to the hidden ones too, with every row checked."""
     names = [hidden.live.name for hidden in hiddens]
-    inbound = dependents.inbound_keys(conn, [hidden.live.oid for hidden in hiddens])
+    inbound = reflection.inbound_keys(conn, [hidden.live.oid for hidden in hiddens])
     keys = [
         (hidden, key, _inbound_name(hidden, place))
         for hidden in hiddens

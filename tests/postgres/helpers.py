@@ -92,7 +92,7 @@ def hanging(conn: sa.Connection, name: str = "people") -> Any:
         parts: list[Any] = [*shape.constraints, *shape.foreign_keys, *shape.indexes]
         names = sorted(one.name for one in parts)
         tuning = [(one.name, one.tuning, one.default, one.sequence, one.comment) for one in shape.columns]
-        settings, inbound = attachments.settings(conn, [oid])[oid], dependents.inbound_keys(conn, [oid])[oid]
+        settings, inbound = attachments.settings(conn, [oid])[oid], reflection.inbound_keys(conn, [oid])[oid]
         return own, views, names, tuning, settings, inbound
 
 

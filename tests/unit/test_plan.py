@@ -10,7 +10,7 @@ from airflow_ingest_provider.core import kept
 from airflow_ingest_provider.core.differences import Way
 from airflow_ingest_provider.core.names import Name, is_temporary
 from airflow_ingest_provider.core.plan import Action, Facts, IngestPlan, plan
-from airflow_ingest_provider.core.shape import TableShape
+from airflow_ingest_provider.core.shape import InboundKey, TableShape
 from tests.shapes import (
     OTHER,
     SEQUENCE,
@@ -25,6 +25,8 @@ from tests.shapes import (
     serial,
     table,
 )
+
+OF_OTHER = InboundKey(**vars(reference("of_t", "t", to=T)), table=OTHER)
 
 NOTHING, IN_PLACE, STEPS, REBUILD = Action.NOTHING, Action.IN_PLACE, Action.STEPS, Action.REBUILD
 
@@ -311,7 +313,7 @@ KEYS = {
             "refused if stored rows do not satisfy PRIMARY KEY (a)",
             "refused if stored rows do not satisfy UNIQUE (id)",
         ),
-        facts=Facts(inbound=((OTHER, reference("of_t", "t", to=T)),)),
+        facts=Facts(inbound=(OF_OTHER,)),
     ),
     "of another name": Case(
         (ID, key("id", name="people_pk")), (ID, key("id")), (), NOTHING, target=(ID, key("id", name="people_pk"))
@@ -606,7 +608,11 @@ public.t: in place, in steps
             plan(
                 table(B, A),
                 table(A, column("b", "bigint")),
-                Facts(inbound=((OTHER, reference("of_t", "t", to=T)),), bytes=20480 * 1024, carried=("view v",)),
+                Facts(
+                    inbound=(OF_OTHER,),
+                    bytes=20480 * 1024,
+                    carried=("view v",),
+                ),
             ),
             refused="text is not assigned to bigint",
             replaces="by a swap",
