@@ -2,16 +2,17 @@
 
 import logging
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import sqlalchemy as sa
 from psycopg import sql
 from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_delay, wait_random_exponential
 
 from airflow_ingest_provider.core.errors import LockNotAcquired
+from airflow_ingest_provider.core.holders import Around, Holder, end, holders_of
 from airflow_ingest_provider.core.names import Name
 from airflow_ingest_provider.core.options import Options
 from airflow_ingest_provider.core.session import (
@@ -99,16 +100,16 @@ def exclusively(
     except (_Circle, sa.exc.DBAPIError) as error:
         if not _gave_way(error):
             raise
-        in_the_way = _holders(conn, around)
+        in_the_way = holders_of(conn, around)
         if not options.end_blockers:
             raise _not_acquired(names, in_the_way, options.lock_patience, error) from _cause(error)
-    _end(conn, in_the_way)
+    end(conn, in_the_way)
     try:
         return _attempts(conn, names, around, timeout, _AFTER_ENDING, work)
     except (_Circle, sa.exc.DBAPIError) as error:
         if not _gave_way(error):
             raise
-        raise _in_vain(names, in_the_way, _holders(conn, around)) from _cause(error)
+        raise _in_vain(names, in_the_way, holders_of(conn, around)) from _cause(error)
 
 
 def _gave_way(error: Exception) -> bool:
@@ -119,9 +120,6 @@ def _cause(error: Exception) -> Exception | None:
     """The database's error: a circle is none."""
     return None if isinstance(error, _Circle) else error
 
-
-Around = Mapping[str, Any]
-"""The `oids` of relations on which others may hold locks, and which of those are `harmless`."""
 
 OF_READERS = ("AccessShareLock", "RowShareLock")
 """Locks that go with SHARE and SHARE ROW EXCLUSIVE, as pg_locks has them."""
@@ -301,7 +299,7 @@ class _Waiting:
             "waiting for a lock on %s, for %s at most; in the way: %s",
             _listed(self._names),
             self._patience,
-            _listed(_holders(self._conn, self._around)) or "nobody any more",
+            _listed(holders_of(self._conn, self._around)) or "nobody any more",
         )
 
 
@@ -310,44 +308,6 @@ _SAY_SECONDS = 10.0
 
 def _listed(these: Iterable[object]) -> str:
     return ", ".join(map(str, these))
-
-
-@dataclass(frozen=True)
-class Holder:
-    """A backend that holds a lock, and for how many seconds its query or transaction has been going.
-
-    A role that may not see what others do is not told the time. Of a prepared transaction there is the name, and no
-    backend.
-    """
-
-    pid: int | None
-    prepared: str | None
-    user: str
-    seconds: int | None
-
-    def __str__(self) -> str:
-        since = "" if self.seconds is None else f" (for {timedelta(seconds=self.seconds)})"
-        name = f"pid {self.pid}" if self.prepared is None else f"prepared transaction {self.prepared!r}"
-        return f"{name} of {self.user}{since}"
-
-
-def _holders(conn: sa.Connection, around: Around) -> list[Holder]:
-    found = conn.execute(_HOLDERS, around)
-    return [Holder(row.pid, row.gid, row.usename, row.seconds) for row in found]
-
-
-def _end(conn: sa.Connection, holders: Iterable[Holder]) -> None:
-    """End the backends; LockNotAcquired where the role may not. A prepared transaction is not theirs any more."""
-    for holder in (one for one in holders if one.pid is not None):
-        logger.warning("ending %s, which stands in the way of an exclusive lock", holder)
-        try:
-            with conn.begin_nested():
-                conn.execute(sa.text("SELECT pg_terminate_backend(:pid)"), {"pid": holder.pid})
-        except sa.exc.DBAPIError as error:
-            raise LockNotAcquired(
-                f"{holder} stands in the way and the role may not end it: expected a member of pg_signal_backend, "
-                f"or of {holder.user}; try again when it is done"
-            ) from error
 
 
 def _not_acquired(
@@ -435,22 +395,4 @@ _VACUUMED = sa.text("""
     WHERE l.mode = 'ShareUpdateExclusiveLock' AND l.granted AND l.pid <> pg_backend_pid()
       AND (c.oid = ANY (CAST(:oids AS oid[])) OR EXISTS (
            SELECT FROM pg_partition_ancestors(c.oid) WHERE relid = ANY (CAST(:oids AS oid[]))))
-""")
-
-# Who else holds such a lock on one of them. In seconds: drivers read no interval of another IntervalStyle.
-_HOLDERS = sa.text("""
-    SELECT a.pid, NULL AS gid, coalesce(a.usename::text, 'a background process') AS usename,
-           extract(epoch FROM clock_timestamp() - min(coalesce(a.query_start, a.xact_start)))::int AS seconds
-    FROM pg_locks l
-    JOIN pg_stat_activity a ON a.pid = l.pid
-    WHERE l.relation = ANY (CAST(:oids AS oid[])) AND l.granted AND l.pid <> pg_backend_pid()
-      AND l.mode <> ALL (CAST(:harmless AS text[]))
-      AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
-    GROUP BY a.pid, a.usename
-    UNION
-    SELECT NULL, p.gid, p.owner::text, extract(epoch FROM clock_timestamp() - p.prepared)::int
-    FROM pg_locks l JOIN pg_prepared_xacts p ON l.virtualtransaction = '-1/' || p.transaction
-    WHERE l.relation = ANY (CAST(:oids AS oid[])) AND l.mode <> ALL (CAST(:harmless AS text[]))
-      AND p.database = current_database()
-    ORDER BY 1, 2
 """)
