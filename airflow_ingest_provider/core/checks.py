@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import sqlalchemy as sa
 
-from airflow_ingest_provider.core import catalog, hidden, rehearsal, walls
+from airflow_ingest_provider.core import catalog, rehearsal, trials, walls
 from airflow_ingest_provider.core.bounds import bounds
 from airflow_ingest_provider.core.catalog import Access
 from airflow_ingest_provider.core.differences import (
@@ -172,7 +172,7 @@ def _check_defaults(conn: sa.Connection, this: Planned) -> None:
         before, after = this.live.column(difference.column), this.plan.target.column(difference.column)
         if before is None or after is None or after.generated or after.default is None:
             continue
-        if after.default == before.default and not hidden.takes_default(conn, after):
+        if after.default == before.default and not trials.takes_default(conn, after):
             raise DefinitionError(
                 f"{this.live.name}: column {after.name!r} is to be {after.type}, and its default {after.default} is of "
                 "another type: declare a server_default, or drop that default first"
@@ -228,7 +228,7 @@ def _check_rows(conn: sa.Connection, this: Planned) -> None:
                 before = this.live.column(column_name)
                 if before is None or holds_all(before.type, difference.after.type):
                     continue
-                found = hidden.lossy(conn, name, before, difference.after)
+                found = trials.lossy(conn, name, before, difference.after)
                 if found:
                     lossy.append(f"column {column_name!r}: {found}")
     if lossy:

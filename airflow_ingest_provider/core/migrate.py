@@ -16,6 +16,7 @@ from airflow_ingest_provider.core import (
     statements,
     steps,
     swap,
+    trials,
     walls,
     watermark,
 )
@@ -134,7 +135,7 @@ def _fits(conn: sa.Connection, key: ForeignKeyShape, this: Planned, parent: Plan
     retyped, of_parent = this.live.retyped(this.declared), parent.live.retyped(parent.declared)
     if not set(key.columns) & set(retyped) or not set(key.target_columns) & set(of_parent):
         return True
-    return hidden.fits(conn, key, this.declared, parent.live)
+    return trials.fits(conn, key, this.declared, parent.live)
 
 
 def without_keys(this: Planned, keys: Collection[ForeignKeyShape]) -> Planned:

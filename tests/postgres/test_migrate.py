@@ -28,7 +28,7 @@ from airflow_ingest_provider import (
     ingest,
     ingest_plan,
 )
-from airflow_ingest_provider.core import catalog, hidden, reflection, widening
+from airflow_ingest_provider.core import catalog, reflection, trials, widening
 from airflow_ingest_provider.core.names import Name, is_temporary
 from airflow_ingest_provider.core.plan import Action
 from airflow_ingest_provider.core.shape import TableShape
@@ -800,7 +800,7 @@ def test_writers_are_held_off_before_the_rows_of_a_rebuild_are_checked(
     conn: sa.Connection, other: sa.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     other.exec_driver_sql("CREATE TABLE t (a numeric); INSERT INTO t VALUES (1.25); SET lock_timeout = '50ms'")
-    found = hidden.lossy
+    found = trials.lossy
 
     def write_afterwards(*arguments: Any) -> str | None:
         lossy = found(*arguments)
@@ -808,7 +808,7 @@ def test_writers_are_held_off_before_the_rows_of_a_rebuild_are_checked(
             other.exec_driver_sql("INSERT INTO t VALUES (1.239)")
         return lossy
 
-    monkeypatch.setattr(hidden, "lossy", write_afterwards)
+    monkeypatch.setattr(trials, "lossy", write_afterwards)
     table = sa.Table("t", sa.MetaData(), sa.Column("a", sa.Numeric(10, 2)))
     ingest(conn, table.metadata, lambda mark: [(1, None, [])])
     assert rows_of(conn, "SELECT a::text FROM t") == [("1.25",)]
@@ -852,7 +852,7 @@ def test_types_whose_rows_are_not_looked_at_hold_every_value(conn: sa.Connection
     (column,) = shape_of(conn, "t").columns
     assert widening.holds_all(column.type, after)
     with conn.begin():
-        assert hidden.lossy(conn, Name("public", "t"), column, replace(column, type=after)) is None
+        assert trials.lossy(conn, Name("public", "t"), column, replace(column, type=after)) is None
 
 
 def test_without_batches_nothing_changes(conn: sa.Connection, other: sa.Connection) -> None:
