@@ -15,8 +15,8 @@ from psycopg import sql
 from sqlalchemy.dialects import postgresql
 
 from airflow_ingest_provider.core import catalog, reflection, statements
-from airflow_ingest_provider.core.errors import DefinitionError, kind_of
-from airflow_ingest_provider.core.names import Name, check_length, temporary_name
+from airflow_ingest_provider.core.errors import DefinitionError
+from airflow_ingest_provider.core.names import Name, temporary_name
 from airflow_ingest_provider.core.session import (
     DATATYPE_MISMATCH,
     INVALID_FOREIGN_KEY,
@@ -42,92 +42,6 @@ class EnumShape:
         """Its name in SQL, found along the search_path where it has no schema."""
         parts = [self.schema, self.name] if self.schema else [self.name]
         return sql.Identifier(*parts).as_string(None)
-
-
-Metadata = sa.MetaData | sa.Table | type[Any]
-"""What says which tables to load: a MetaData all of its own; a Table, or a class mapped to one, that one alone."""
-
-
-def table_of(given: object) -> sa.Table | None:
-    """The table that is given in place of a metadata, by itself or by a class that SQLAlchemy maps to it."""
-    table = getattr(given, "__table__", None) if isinstance(given, type) else given
-    return table if isinstance(table, sa.Table) else None
-
-
-def metadata_of(given: object) -> sa.MetaData:
-    """The metadata, or of a table or mapped class one that holds nothing else; DefinitionError for what is neither.
-
-    The table is not copied: it keeps its foreign keys to tables of its own metadata, and its rows are recognised by
-    identity.
-    """
-    if isinstance(given, sa.MetaData):
-        return given
-    table = table_of(given)
-    if table is None:
-        raise DefinitionError(
-            f"metadata is {kind_of(given)}: expected a sqlalchemy.MetaData that holds the tables to load, or the Table "
-            f"or mapped class of one{hint_of_base(given)}"
-        )
-    one = sa.MetaData(schema=table.metadata.schema, naming_convention=table.metadata.naming_convention)
-    one.tables = type(one.tables)({table.key: table})
-    return one
-
-
-def hint_of_base(given: object) -> str:
-    """What to do where a class that others are mapped by is given, which has no table of its own."""
-    if isinstance(given, type) and isinstance(getattr(given, "metadata", None), sa.MetaData):
-        return f"; pass {given.__name__}.metadata for all tables of its base"
-    return ""
-
-
-def tables_of(given: object) -> tuple[sa.Table, ...]:
-    """The tables to load, in the order of the metadata; DefinitionError for what cannot be loaded."""
-    tables = tuple(metadata_of(given).tables.values())
-    if not tables:
-        raise DefinitionError("the metadata holds no table: define one with sqlalchemy.Table(name, metadata, ...)")
-    for table in tables:
-        _check(table)
-    return tables
-
-
-def _check(table: sa.Table) -> None:
-    if not table.columns:
-        raise DefinitionError(f"table {table.fullname!r} has no columns: there is nothing to load into it")
-    if all(column.computed for column in table.columns):
-        raise DefinitionError(f"table {table.fullname!r} has computed columns alone: there is nothing to load into it")
-    if any(str(prefix).upper() in ("TEMP", "TEMPORARY") for prefix in table._prefixes):
-        raise DefinitionError(f"table {table.fullname!r} is a temporary one: expected one that outlives the run")
-    identifiers = [table.name, *table.columns.keys(), *filter(None, [table.schema])]
-    try:
-        for identifier in (*identifiers, *_type_names(table)):
-            check_length(identifier)
-    except ValueError as error:
-        raise DefinitionError(f"table {table.fullname!r}: {error}") from error
-    try:
-        _ = [key.column for key in table.foreign_keys]
-    except sa.exc.NoReferenceError as error:
-        raise DefinitionError(
-            f"table {table.fullname!r}: {error}: define the table that it refers to in the metadata, to be loaded as "
-            "well, or in a MetaData of its own and refer to its column, as in ForeignKey(parent.c.id)"
-        ) from error
-    untyped = [column.name for column in table.columns if isinstance(_unwrapped(column.type), sa.types.NullType)]
-    if untyped:
-        raise DefinitionError(f"table {table.fullname!r}: columns without a type: {', '.join(untyped)}: give them one")
-
-
-def _type_names(table: sa.Table) -> Iterator[str]:
-    """The names of the enum and domain types of the table's columns."""
-    for column in table.columns:
-        kind = _unwrapped(column.type)
-        if isinstance(kind, sa.Enum | postgresql.DOMAIN) and kind.name:
-            yield kind.name
-
-
-def _unwrapped(kind: Any) -> Any:
-    """What a type is made of: the elements of an array, and what a decorator stores."""
-    while isinstance(kind, sa.TypeDecorator | sa.ARRAY):
-        kind = kind.item_type if isinstance(kind, sa.ARRAY) else kind.impl_instance
-    return kind
 
 
 def create(conn: sa.Connection, metadata: sa.MetaData, missing: Sequence[sa.Table]) -> None:

@@ -10,8 +10,8 @@ import sqlalchemy as sa
 from airflow_ingest_provider.core import callback
 from airflow_ingest_provider.core.batches import Batch, check_batches, closed_after, closed_if_it_fails, started, triple
 from airflow_ingest_provider.core.callback import OnBeforeVisible, do_nothing
-from airflow_ingest_provider.core.declared import Metadata
 from airflow_ingest_provider.core.load import cancellable, check_connection
+from airflow_ingest_provider.core.metadata import Metadata
 from airflow_ingest_provider.core.options import Delete, HighWatermark, Migrate, Options, Replace, Upsert, Visibility
 from airflow_ingest_provider.core.result import IngestResult
 from airflow_ingest_provider.core.run import IngestRun

@@ -11,11 +11,12 @@ from airflow_ingest_provider.core import callback, catalog, checks, watermark
 from airflow_ingest_provider.core.callback import OnBeforeVisible, do_nothing
 from airflow_ingest_provider.core.checks import check_role
 from airflow_ingest_provider.core.conversions import check_conversions
-from airflow_ingest_provider.core.declared import Metadata, tables_of
 from airflow_ingest_provider.core.errors import DefinitionError
 from airflow_ingest_provider.core.hidden import try_conversions
 from airflow_ingest_provider.core.load import check_connection
-from airflow_ingest_provider.core.loaded import LoadedTable, Refresh, locate, plan_tables
+from airflow_ingest_provider.core.loaded import LoadedTable, Refresh, plan_tables
+from airflow_ingest_provider.core.location import locate
+from airflow_ingest_provider.core.metadata import Metadata, tables_of
 from airflow_ingest_provider.core.migrate import explained as explained_of_rows
 from airflow_ingest_provider.core.names import Name
 from airflow_ingest_provider.core.options import Delete, HighWatermark, Migrate, Options, Replace

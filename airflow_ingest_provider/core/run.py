@@ -12,19 +12,18 @@ from airflow_ingest_provider.core.batches import Arrived
 from airflow_ingest_provider.core.callback import OnBeforeVisible, do_nothing
 from airflow_ingest_provider.core.claim import Claim
 from airflow_ingest_provider.core.conversions import check_conversions
-from airflow_ingest_provider.core.declared import Metadata, metadata_of, tables_of
 from airflow_ingest_provider.core.errors import DefinitionError
 from airflow_ingest_provider.core.loaded import (
     BatchTable,
     LoadedTable,
     Refresh,
     Route,
-    locate,
     route,
-    schemas_of,
 )
+from airflow_ingest_provider.core.location import locate, schemas_of
 from airflow_ingest_provider.core.locks import hold_writers
 from airflow_ingest_provider.core.merge import Merged
+from airflow_ingest_provider.core.metadata import Metadata, metadata_of, tables_of
 from airflow_ingest_provider.core.migration import Migration
 from airflow_ingest_provider.core.options import HighWatermark, Migrate, Options, Replace
 from airflow_ingest_provider.core.order import parents_first

@@ -16,9 +16,9 @@ from airflow.sdk import Connection
 
 from airflow_ingest_provider.core import catalog, load
 from airflow_ingest_provider.core.callback import OnBeforeVisible, do_nothing
-from airflow_ingest_provider.core.declared import Metadata, tables_of
 from airflow_ingest_provider.core.errors import IngestError
 from airflow_ingest_provider.core.ingest import Batches, ingest
+from airflow_ingest_provider.core.metadata import Metadata, tables_of
 from airflow_ingest_provider.core.names import Name
 from airflow_ingest_provider.core.options import Delete, HighWatermark, Migrate, Replace, Upsert, Visibility
 from airflow_ingest_provider.core.plan import IngestPlan

@@ -7,7 +7,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from airflow_ingest_provider.core import callback, declared
+from airflow_ingest_provider.core import callback, metadata
 from airflow_ingest_provider.core.batches import ASYNC, is_async
 from airflow_ingest_provider.core.errors import kind_of
 
@@ -81,7 +81,7 @@ def metadata_of(value: Any, context: Mapping[str, Any], op_kwargs: Mapping[str, 
         found = found(**keyword_arguments(found, 0, context, op_kwargs))
     if not _is_metadata(found):
         raise ValueError(f"metadata gave {kind_of(found)}: expected a sqlalchemy.MetaData, a Table or a mapped class")
-    return declared.metadata_of(found)
+    return metadata.metadata_of(found)
 
 
 def keyword_arguments(
@@ -130,12 +130,12 @@ def _imported(argument: str, value: Any, example: str) -> Any:
 
 
 def _is_metadata(value: object) -> bool:
-    return isinstance(value, sa.MetaData) or declared.table_of(value) is not None
+    return isinstance(value, sa.MetaData) or metadata.table_of(value) is not None
 
 
 def _refuse_base(value: object) -> None:
     """Refuse the base of mapped classes: it can be called, but that gives no table."""
-    hint = declared.hint_of_base(value)
+    hint = metadata.hint_of_base(value)
     if hint:
         raise ValueError(
             f"metadata is {kind_of(value)}: expected a sqlalchemy.MetaData, a Table or a class mapped to one{hint}"

@@ -12,7 +12,7 @@ from airflow.sdk.definitions.asset import AssetRef
 
 from airflow_ingest_provider.core.batches import Batch
 from airflow_ingest_provider.core.callback import do_nothing
-from airflow_ingest_provider.core.declared import Metadata, table_of
+from airflow_ingest_provider.core.metadata import Metadata, table_of
 from airflow_ingest_provider.core.options import Delete, HighWatermark, Migrate, Options, Replace, Upsert, Visibility
 from airflow_ingest_provider.core.result import IngestResult
 from airflow_ingest_provider.hooks.ingest import IngestHook, stored_connections
