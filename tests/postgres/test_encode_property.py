@@ -13,7 +13,7 @@ from typing import Any
 
 import psycopg
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from psycopg.types.hstore import register_hstore
 from psycopg.types.json import Json, Jsonb
@@ -548,6 +548,7 @@ def test_the_parts_of_a_text_are_those_that_postgresql_finds(connection: psycopg
 
     @settings(max_examples=60, deadline=None, database=None, suppress_health_check=list(HealthCheck))
     @given(st.lists(st.none() | texts(), min_size=1, max_size=4), texts(), texts())
+    @example(["\xa0"], "", "")
     def check(items: list[str | None], one: str, other: str) -> None:
         low, high = sorted((one, other), key=str.encode)
         shown = connection.execute(query, {"items": items, "low": low, "high": high}).fetchall()[0]

@@ -44,13 +44,13 @@ def tables(draw: st.DrawFn) -> sa.Table:
     if draw(st.booleans()):
         indexed = draw(st.lists(st.sampled_from(indexable), min_size=1, max_size=2, unique=True))
         more.append(sa.Index(draw(st.sampled_from(("first", "second"))), *indexed))
-    if draw(st.booleans()):
-        checked = draw(st.sampled_from(indexable))
+    checked = draw(st.none() | st.sampled_from(indexable))
+    if checked:
         more.append(sa.CheckConstraint(f"{checked} IS NOT NULL", name=draw(st.sampled_from(("sound", "whole")))))
     whole = [one for one in columns if one.computed is None and one.type in INTEGERS]
     primary = [one.name for one in columns if one.primary_key]
     keys = [one.name for one in whole if one.unique or primary == [one.name]]
-    referring = [one.name for one in whole if one.nullable and not one.unique]
+    referring = [one.name for one in whole if one.nullable and not one.unique and one.name != checked]
     if draw(st.booleans()) and keys and referring:
         more.append(sa.ForeignKeyConstraint([draw(st.sampled_from(referring))], [f"t.{draw(st.sampled_from(keys))}"]))
     return sa.Table("t", sa.MetaData(), *columns, *more)

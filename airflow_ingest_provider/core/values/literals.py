@@ -7,7 +7,8 @@ https://www.postgresql.org/docs/current/rowtypes.html#ROWTYPES-IO-SYNTAX
 
 import re
 
-_ITEM = re.compile(r'"((?:[^"\\]|\\.)*)"|((?:[^",{}\\\s]|\\.)(?:\s*(?:[^",{}\\\s]|\\.))*)', re.DOTALL)
+# Blanks are ASCII's, as they are to PostgreSQL: a no-break space is a text.
+_ITEM = re.compile(r'"((?:[^"\\]|\\.)*)"|((?:[^",{}\\\s]|\\.)(?:\s*(?:[^",{}\\\s]|\\.))*)', re.DOTALL | re.ASCII)
 # Two quoted pieces side by side read as one with a quote in it. Each text can be taken apart in one way alone: with
 # several, to find that none fits would take for ever.
 _QUOTED = r'"(?:[^"\\]|\\.)*"'
