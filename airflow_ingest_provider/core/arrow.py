@@ -20,7 +20,7 @@ from pgpq.schema import Jsonb
 
 from airflow_ingest_provider.core.arrow_rows import as_rows, extension
 from airflow_ingest_provider.core.arrow_source import NO_ARROW, Begun, begin, refusal
-from airflow_ingest_provider.core.encode import ColumnFormat
+from airflow_ingest_provider.core.encode import ColumnFormat, other_names
 from airflow_ingest_provider.core.errors import RowError
 from airflow_ingest_provider.core.shape import TypeShape
 from airflow_ingest_provider.core.sizes import row_size
@@ -115,16 +115,12 @@ def _check_names(
     names: Sequence[str], given: Begun, table: str, columns: Sequence[ColumnFormat], first_row: int
 ) -> None:
     expected = [column.name for column in columns]
-    missing = [name for name in expected if name not in names]
-    beyond = [name for name in names if name not in expected]
+    found = other_names(expected, names)
     twice = sorted({name for name in names if names.count(name) > 1})
-    found = [
-        f"{what} {', '.join(map(repr, which))}"
-        for what, which in (("lacks", missing), ("has beyond them", beyond), ("has twice", twice))
-        if which
-    ]
+    if twice:
+        found.append(f"has twice {', '.join(map(repr, twice))}")
     if found:
-        in_index = [name for name in missing if name in given.index]
+        in_index = [name for name in expected if name in given.index and name not in names]
         remedy = f"; {', '.join(map(repr, in_index))} is in its index: pass frame.reset_index()" if in_index else ""
         raise RowError(
             f"the columns are matched by name, and the Arrow data {'; '.join(found)}: expected one column for each of "

@@ -8,7 +8,7 @@ The COPY has to say `FORMAT text, ENCODING 'UTF8'` and leave DELIMITER and NULL 
 https://www.postgresql.org/docs/current/sql-copy.html#SQL-COPY-FILE-FORMATS
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import count
@@ -85,14 +85,15 @@ class RowEncoder:
     def _transposed(self, rows: Sequence[Any], first_row_number: int) -> Sequence[Sequence[Any]]:
         """The columns; RowError for the first row that does not have them."""
         kinds = set(map(type, rows))
-        if kinds <= {tuple, list} or self._are_in_order(dict(zip(map(type, rows), rows, strict=True)).values()):
+        if kinds == {dict}:
+            if set(map(len, rows)) == {len(self._names)}:
+                with suppress(KeyError):
+                    return [list(map(itemgetter(name), rows)) for name in self._names]
+        elif kinds <= {tuple, list} or self._are_in_order(dict(zip(map(type, rows), rows, strict=True)).values()):
             with suppress(ValueError):
                 columns = list(zip(*rows, strict=True))
                 if len(columns) == len(self._names):
                     return columns
-        elif kinds == {dict} and set(map(len, rows)) == {len(self._names)}:
-            with suppress(KeyError):
-                return [list(map(itemgetter(name), rows)) for name in self._names]
         return list(zip(*map(self._values, rows, count(first_row_number)), strict=True))
 
     def _are_in_order(self, rows: Iterable[Any]) -> bool:
@@ -102,9 +103,10 @@ class RowEncoder:
     def _values(self, row: Any, number: int) -> Sequence[Any]:
         """A row's values in the order of the columns; RowError where they cannot be told."""
         if isinstance(row, Mapping):
-            problem = self._other_names(row)
-            if not problem:
+            if len(row) == len(self._names) and all(map(row.__contains__, self._names)):
                 return [row[name] for name in self._names]
+            found = " and ".join(other_names(self._names, row))
+            problem = f"its values are matched by name, and it {found}: pass one for each column"
         elif not _is_sequence(row):
             problem = _NO_FRAMES.get(type(row).__name__, _NO_ROW)
         elif len(row) != len(self._names):
@@ -115,19 +117,6 @@ class RowEncoder:
                 return row
         raise RowError(problem, table=self._table, row_number=number, value_type=type(row).__name__)
 
-    def _other_names(self, row: Mapping[Any, Any]) -> str:
-        """What is wrong with the names of a mapping's values; empty where nothing is."""
-        missing = [name for name in self._names if name not in row]
-        if not missing and len(row) == len(self._names):
-            return ""
-        beyond = [name for name in row if name not in self._names]
-        found = " and ".join(
-            f"{what} {', '.join(map(repr, names))}"
-            for what, names in (("lacks", missing), ("has beyond them", beyond))
-            if names
-        )
-        return f"its values are matched by name, and it {found}: pass one for each column"
-
     def _other_order(self, row: Sequence[Any]) -> str:
         """What is wrong with the order of a named tuple's fields; empty where they are called otherwise altogether."""
         fields = getattr(row, "_fields", self._names)
@@ -137,6 +126,14 @@ class RowEncoder:
             f"its fields are {', '.join(fields)}, and the table's columns {', '.join(self._names)}: values are taken "
             "in their order, so pass them in that of the columns, or a dict, whose values are matched by name"
         )
+
+
+def other_names(expected: Collection[str], names: Collection[Any]) -> list[str]:
+    """What names lack of the expected ones, and what they have beyond those, as parts of a sentence."""
+    missing = [name for name in expected if name not in names]
+    beyond = [name for name in names if name not in expected]
+    found = (("lacks", missing), ("has beyond them", beyond))
+    return [f"{what} {', '.join(map(repr, which))}" for what, which in found if which]
 
 
 def _is_sequence(row: Any) -> TypeGuard[Sequence[Any]]:

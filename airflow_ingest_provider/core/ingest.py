@@ -38,7 +38,7 @@ def ingest(
     lock_patience: timedelta = timedelta(minutes=5),
     maintenance_work_mem: str | None = None,
 ) -> IngestResult:
-    """Load batches of rows into the tables of `metadata`, creating and migrating it first.
+    """Load batches of rows into the tables of `metadata`, creating and migrating them first.
 
     Each batch is one transaction: its rows, its high watermark and, for the first batch of a run that deletes, the
     deletion become visible together, or not at all. Schema changes are committed before the first batch.

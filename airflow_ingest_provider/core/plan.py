@@ -60,9 +60,9 @@ class Facts:
     `text` is the part of the live comment that people wrote, `comment` the declared one. `pinned` are columns that
     other objects use, and which; `computed_from` those that generated columns use, and `rechecked` those for whose
     type PostgreSQL reads all rows, where a rebuild can be had instead. `needed` are indexes that something else needs,
-    and what; `inbound` the foreign keys of other tables to this one. `bytes` is the size of the
-    table with its indexes, `carried` what else hangs on it. `conversions` are expressions of the caller's for values.
-    `statistics` are extended statistics with the columns that they go with, `time_zone` is the session's.
+    and what; `inbound` the foreign keys of other tables to this one. `bytes` is the size of the table with its indexes,
+    `carried` what else hangs on it. `conversions` are expressions of the caller's for values. `statistics` are extended
+    statistics with the columns that they go with, `time_zone` is the session's.
     """
 
     text: str | None = None

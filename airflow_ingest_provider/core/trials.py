@@ -28,16 +28,11 @@ def takes_default(conn: sa.Connection, column: ColumnShape) -> bool:
 def fits(conn: sa.Connection, key: ForeignKeyShape, table: TableShape, target: TableShape) -> bool:
     """Whether PostgreSQL lets columns of the table's types refer to columns of the target's."""
     names = [Name("pg_temp", temporary_name(which)) for which in ("target", "referring")]
-    create = sql.SQL("CREATE TEMPORARY TABLE {} ({}, UNIQUE ({}))")
     sides = ((target, key.target_columns), (table, key.columns))
     try:
         with rolled_back(conn):
             for name, (shape, columns) in zip(names, sides, strict=True):
-                types = [(column, shape.column(column)) for column in columns]
-                typed = [
-                    sql.SQL("{} {}").format(sql.Identifier(column), sql.SQL(one.type)) for column, one in types if one
-                ]
-                run(conn, create.format(name.sql, sql.SQL(", ").join(typed), statements.columns(columns)))
+                run(conn, statements.create_referred(name, [one for one in map(shape.column, columns) if one]))
             run(conn, statements.add_foreign_key(names[1], key, key.name, names[0], valid=True))
     except sa.exc.DBAPIError as error:
         if (sqlstate(error) or "")[:2] != "42":

@@ -435,6 +435,17 @@ def test_the_retry_of_a_deleting_run_loses_nothing(conn: sa.Connection) -> None:
     assert [row[0] for row in rows_of(conn)] == [7]
 
 
+def replace_in_part(conn: sa.Connection, table: sa.Table, row: tuple[Any, ...]) -> None:
+    """A run that replaces all rows, and fails after a first batch of this one."""
+
+    def batches(mark: Any) -> Any:
+        yield 1, None, [(table, row)]
+        raise ConnectionError("the source went away")
+
+    with pytest.raises(ConnectionError):
+        ingest(conn, table.metadata, batches, delete=Delete.BEFORE_FIRST_BATCH)
+
+
 @pytest.mark.parametrize(
     ("mark", "batches", "completes"),
     [
@@ -453,13 +464,7 @@ def test_a_run_that_does_not_delete_may_complete_an_unfinished_replacement(
 ) -> None:
     """Then a later run that replaces the rows deletes; else it carries on, since rows may be missing."""
     table = people()
-
-    def failing(mark: Any) -> Any:
-        yield 1, None, [(table, (1, "new", None))]
-        raise ConnectionError("the source went away")
-
-    with pytest.raises(ConnectionError):
-        ingest(conn, table.metadata, failing, delete=Delete.BEFORE_FIRST_BATCH)
+    replace_in_part(conn, table, (1, "new", None))
     load(conn, table, *[[(2, "new", None)]] * batches, high_watermark=mark)
     load(conn, table, [(3, "next", None)], delete=Delete.BEFORE_FIRST_BATCH)
     ids = [row[0] for row in rows_of(conn)]
@@ -468,14 +473,7 @@ def test_a_run_that_does_not_delete_may_complete_an_unfinished_replacement(
 
 def test_the_plan_knows_that_an_unfinished_replacement_is_carried_on(conn: sa.Connection) -> None:
     """The rows that are there stay then, and a definition that they do not satisfy is refused."""
-    table = people()
-
-    def failing(mark: Any) -> Any:
-        yield 1, None, [(table, (1, None, None))]
-        raise ConnectionError("the source went away")
-
-    with pytest.raises(ConnectionError):
-        ingest(conn, table.metadata, failing, delete=Delete.BEFORE_FIRST_BATCH)
+    replace_in_part(conn, people(), (1, None, None))
     stricter = people()
     stricter.c.name.nullable = False
     (plan,) = ingest_plan(conn, stricter.metadata, delete=Delete.BEFORE_FIRST_BATCH).tables
@@ -487,14 +485,7 @@ def test_the_plan_knows_that_an_unfinished_replacement_is_carried_on(conn: sa.Co
 
 @pytest.mark.parametrize("mark", [HighWatermark.EARLIEST, None, 1], ids=repr)
 def test_the_plan_knows_that_a_run_from_another_high_watermark_deletes_anew(conn: sa.Connection, mark: Any) -> None:
-    table = people()
-
-    def failing(mark: Any) -> Any:
-        yield 1, None, [(table, (1, None, None))]
-        raise ConnectionError("the source went away")
-
-    with pytest.raises(ConnectionError):
-        ingest(conn, table.metadata, failing, delete=Delete.BEFORE_FIRST_BATCH)
+    replace_in_part(conn, people(), (1, None, None))
     stricter = people()
     stricter.c.name.nullable = False
     options: Any = {"delete": Delete.BEFORE_FIRST_BATCH, "high_watermark": mark}

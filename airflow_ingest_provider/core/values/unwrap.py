@@ -10,11 +10,15 @@ _FINER_THAN_MICROSECONDS = ("ns]", "ps]", "fs]", "as]")
 
 def is_numpy_type(type_: type) -> bool:
     """Whether the type is one of numpy's scalars."""
-    return any(base.__module__ == "numpy" and base.__name__ == "generic" for base in type_.__mro__)
+    return _is_of_numpy(type_, "generic")
 
 
 def is_numpy_array(value: Any) -> bool:
-    return any(base.__module__ == "numpy" and base.__name__ == "ndarray" for base in type(value).__mro__)
+    return _is_of_numpy(type(value), "ndarray")
+
+
+def _is_of_numpy(type_: type, name: str) -> bool:
+    return any(base.__module__ == "numpy" and base.__name__ == name for base in type_.__mro__)
 
 
 def unwrap(value: Any) -> Any:
