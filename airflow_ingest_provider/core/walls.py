@@ -16,7 +16,7 @@ def walls(conn: sa.Connection, oids: Sequence[int], swapped: Collection[int] = (
     """
     hanging = by_table(conn.execute(_WALLS, {"oids": list(oids), "to_act_as": _to_act_as(conn)}))
     found = {oid: tuple(row.wall for row in hanging[oid]) for oid in oids}
-    if not conn.scalar(_ANY_MATERIALIZED):
+    if not conn.scalar(_ANY_MATERIALIZED, {"oids": [*oids, *swapped]}):
         return found
     going = list(swapped)
     for oid in oids:
@@ -78,7 +78,7 @@ _WALLS = sa.text("""
                                  c.reloftype FROM pg_class c
                           WHERE c.oid = wanted.oid),
     reads AS (
-        SELECT DISTINCT r.ev_class AS viewer, d.refobjid AS read
+        SELECT r.ev_class AS viewer, d.refobjid AS read
         FROM pg_depend d JOIN pg_rewrite r ON r.oid = d.objid AND r.rulename = '_RETURN'
         JOIN pg_class c ON c.oid = r.ev_class AND c.relkind = 'm'
         WHERE d.classid = 'pg_rewrite'::regclass AND d.refclassid = 'pg_class'::regclass AND d.refobjid <> r.ev_class
@@ -182,8 +182,9 @@ _WALLS = sa.text("""
                   current_user)
     FROM dropped JOIN pg_class c ON c.oid = dropped.oid WHERE NOT pg_has_role(c.relowner, :to_act_as)
     UNION
-    SELECT format('foreign key %s of %s, which has a PERIOD', k.conname, k.conrelid::regclass) FROM pg_constraint k, it
-    WHERE k.contype = 'f' AND it.oid IN (k.conrelid, k.confrelid) AND to_jsonb(k) ->> 'conperiod' = 'true'
+    SELECT format('foreign key %s of %s, which has a PERIOD', k.conname, k.conrelid::regclass)
+    FROM pg_constraint k JOIN it ON it.oid IN (k.conrelid, k.confrelid)
+    WHERE k.contype = 'f' AND CASE WHEN it.oid IN (k.conrelid, k.confrelid) THEN to_jsonb(k) ->> 'conperiod' END = 'true'
     UNION
     SELECT format('foreign key %s of %s, which is partitioned', k.conname, k.conrelid::regclass)
     FROM pg_constraint k JOIN it ON it.oid = k.confrelid JOIN pg_class c ON c.oid = k.conrelid
@@ -226,13 +227,18 @@ _WALLS = sa.text("""
     ORDER BY 1, 2
 """)
 
-# Where there are none, as mostly, this saves two queries a table that take some milliseconds.
-_ANY_MATERIALIZED = sa.text("SELECT EXISTS (SELECT FROM pg_class WHERE relkind = 'm' AND relispopulated)")
+# Where there is none, as mostly, this saves two queries a table.
+_ANY_MATERIALIZED = sa.text("""
+    SELECT EXISTS (
+        SELECT FROM pg_depend d JOIN pg_rewrite r ON r.oid = d.objid JOIN pg_class c ON c.oid = r.ev_class
+        WHERE d.classid = 'pg_rewrite'::regclass AND d.refclassid = 'pg_class'::regclass
+          AND d.refobjid = ANY (CAST(:oids AS oid[])) AND c.relkind = 'm')
+""")
 
 # Materialized views that are made anew, and what they read that is: its names, in the order of their OIDs.
 _MADE = sa.text("""
-    WITH RECURSIVE reads AS (
-        SELECT DISTINCT r.ev_class AS viewer, d.refobjid AS read, c.relkind
+    WITH RECURSIVE reads AS NOT MATERIALIZED (
+        SELECT r.ev_class AS viewer, d.refobjid AS read, c.relkind
         FROM pg_depend d JOIN pg_rewrite r ON r.oid = d.objid AND r.rulename = '_RETURN'
         JOIN pg_class c ON c.oid = r.ev_class
         WHERE d.classid = 'pg_rewrite'::regclass AND d.refclassid = 'pg_class'::regclass AND d.refobjid <> r.ev_class
@@ -244,8 +250,9 @@ _MADE = sa.text("""
     SELECT m.oid::bigint, m.oid::regclass::text AS view, array_agg(n.nspname::text ORDER BY c.oid) AS schemas,
            array_agg(format('%I.%I', n.nspname, c.relname) ORDER BY c.oid) AS quoted,
            array_agg(c.oid::regclass::text ORDER BY c.oid) AS names
-    FROM replaced JOIN pg_class m ON m.oid = replaced.oid AND m.relispopulated JOIN reads ON reads.viewer = m.oid
-    JOIN replaced stale ON stale.oid = reads.read JOIN pg_class c ON c.oid = reads.read
+    FROM replaced JOIN pg_class m ON m.oid = replaced.oid AND m.relispopulated,
+         LATERAL (SELECT DISTINCT read FROM reads WHERE viewer = m.oid) used
+    JOIN replaced stale ON stale.oid = used.read JOIN pg_class c ON c.oid = used.read
     JOIN pg_namespace n ON n.oid = c.relnamespace
     WHERE m.relkind = 'm'
     GROUP BY m.oid
@@ -255,8 +262,8 @@ _MADE = sa.text("""
 # Materialized views that are made anew, and whose query could only be run while readers wait, or would fail: as it
 # would with a REFRESH of people. `moving` are views that stay, and show the new rows from the swap on.
 _UNREADY = sa.text("""
-    WITH RECURSIVE reads AS (
-        SELECT DISTINCT r.ev_class AS viewer, d.refobjid AS read, c.relkind
+    WITH RECURSIVE reads AS NOT MATERIALIZED (
+        SELECT r.ev_class AS viewer, d.refobjid AS read, c.relkind
         FROM pg_depend d JOIN pg_rewrite r ON r.oid = d.objid AND r.rulename = '_RETURN'
         JOIN pg_class c ON c.oid = r.ev_class
         WHERE d.classid = 'pg_rewrite'::regclass AND d.refclassid = 'pg_class'::regclass AND d.refobjid <> r.ev_class
@@ -269,7 +276,7 @@ _UNREADY = sa.text("""
         UNION
         SELECT reads.viewer FROM moving JOIN reads ON reads.read = moving.oid WHERE reads.relkind = 'v'
     ), made AS (
-        SELECT m.oid, m.relowner, reads.read FROM replaced JOIN pg_class m ON m.oid = replaced.oid
+        SELECT DISTINCT m.oid, m.relowner, reads.read FROM replaced JOIN pg_class m ON m.oid = replaced.oid
         JOIN reads ON reads.viewer = m.oid WHERE m.relispopulated
     ), reached(oid, read) AS (
         SELECT oid, read FROM made
@@ -323,13 +330,12 @@ _UNREADY = sa.text("""
 # `remade` may have to be made again, `made` with its rows; `parts` are the views that a query of these runs with its
 # own. Which of them get columns of other types, and can be built before, is not known yet.
 _RETYPING = sa.text("""
-    WITH RECURSIVE reads AS (
+    WITH RECURSIVE reads AS NOT MATERIALIZED (
         SELECT r.ev_class AS viewer, d.refobjid AS read,
-               bool_or(d.refobjsubid = 0 OR a.attname = ANY (CAST(:columns AS name[]))) AS of_columns
+               d.refobjsubid = 0 OR a.attname = ANY (CAST(:columns AS name[])) AS of_columns
         FROM pg_depend d JOIN pg_rewrite r ON r.oid = d.objid AND r.rulename = '_RETURN'
         LEFT JOIN pg_attribute a ON a.attrelid = d.refobjid AND a.attnum = d.refobjsubid
         WHERE d.classid = 'pg_rewrite'::regclass AND d.refclassid = 'pg_class'::regclass AND d.refobjid <> r.ev_class
-        GROUP BY 1, 2
     ), above(oid) AS (
         SELECT CAST(:oid AS oid) UNION SELECT viewer FROM above JOIN reads ON reads.read = above.oid
     ), remade(oid) AS (
@@ -350,7 +356,8 @@ _RETYPING = sa.text("""
     UNION
     SELECT format('materialized view %s, since %s reads %s', parts.oid::regclass, part::regclass,
                   string_agg(read::regclass::text, ' and ' ORDER BY read::regclass::text))
-    FROM parts JOIN reads ON reads.viewer = part JOIN above ON above.oid = read JOIN pg_class c ON c.oid = read
+    FROM parts, LATERAL (SELECT DISTINCT read FROM reads WHERE viewer = part) used JOIN above ON above.oid = read
+    JOIN pg_class c ON c.oid = read
     GROUP BY parts.oid, part HAVING count(*) > 1 AND bool_or(c.relkind = 'v')
     UNION
     SELECT format('%s %s, from whose owner %s policies keep rows of %s',

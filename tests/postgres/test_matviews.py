@@ -7,6 +7,7 @@ import pytest
 import sqlalchemy as sa
 
 from airflow_ingest_provider import DefinitionError, Delete, Replace, ingest
+from airflow_ingest_provider.core import walls
 from airflow_ingest_provider.demo.server import Server
 from tests.postgres.helpers import hanging, load, oid_of, people, rows_of
 
@@ -33,6 +34,26 @@ def test_nobody_waits_for_the_query_of_a_materialized_view(conn: sa.Connection, 
     ]
     assert rows_of(conn, "SHOW search_path") == [(before,)]
     assert rows_of(conn, "SELECT nspname FROM pg_namespace WHERE nspname LIKE '%ingest%'") == []
+
+
+def test_views_over_a_table_are_looked_up_however_many_the_database_has(
+    conn: sa.Connection, other: sa.Connection
+) -> None:
+    load(conn, people(), [(1, "a", 1)])
+    columns = ", ".join(f"column_{number} int" for number in range(50))
+    other.exec_driver_sql(f"""
+        CREATE MATERIALIZED VIEW ages AS SELECT age, count(*) FROM people GROUP BY age;
+        CREATE TABLE wide ({columns});
+        DO $$ BEGIN
+            FOR n IN 1 .. 200 LOOP EXECUTE concat('CREATE VIEW view_', n, ' AS SELECT * FROM wide'); END LOOP;
+        END $$;
+        ANALYZE pg_depend, pg_rewrite, pg_class;
+    """)
+    counted = "SELECT coalesce(sum(seq_tup_read), 0) FROM pg_stat_xact_all_tables WHERE relname = 'pg_depend'"
+    oid, before = oid_of(conn, "people"), conn.exec_driver_sql(counted).scalar()
+    assert walls.walls(conn, [oid]) == {oid: ()}
+    assert walls.retyping(conn, oid, ["id"]) == ()
+    assert conn.exec_driver_sql(counted).scalar() == before
 
 
 @pytest.fixture
