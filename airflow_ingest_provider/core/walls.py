@@ -183,8 +183,9 @@ _WALLS = sa.text("""
     FROM dropped JOIN pg_class c ON c.oid = dropped.oid WHERE NOT pg_has_role(c.relowner, :to_act_as)
     UNION
     SELECT format('foreign key %s of %s, which has a PERIOD', k.conname, k.conrelid::regclass)
-    FROM pg_constraint k JOIN it ON it.oid IN (k.conrelid, k.confrelid)
-    WHERE k.contype = 'f' AND CASE WHEN it.oid IN (k.conrelid, k.confrelid) THEN to_jsonb(k) ->> 'conperiod' END = 'true'
+    FROM pg_constraint k, it
+    WHERE k.contype = 'f'
+      AND CASE WHEN it.oid IN (k.conrelid, k.confrelid) THEN to_jsonb(k) ->> 'conperiod' = 'true' ELSE false END
     UNION
     SELECT format('foreign key %s of %s, which is partitioned', k.conname, k.conrelid::regclass)
     FROM pg_constraint k JOIN it ON it.oid = k.confrelid JOIN pg_class c ON c.oid = k.conrelid
