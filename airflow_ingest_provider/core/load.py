@@ -131,8 +131,8 @@ def _as_of_sqlalchemy(conn: sa.Connection, error: Exception, statement: sql.Comp
 def cancel(conn: sa.Connection) -> None:
     """Cancel the run on a connection, from another thread than its own or in a handler of signals.
 
-    A statement that runs ends at once, and a COPY with its next rows. Without one the run ends before its next
-    transaction begins, or the open one is committed.
+    A statement that runs ends at once, and a COPY with its next rows. Without one the run ends before it tries for a
+    lock again, its next transaction begins, or the open one is committed.
     """
     _cancelled.add(conn)
     raw = _raw(conn)

@@ -13,6 +13,7 @@ from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_de
 
 from airflow_ingest_provider.core.errors import LockNotAcquired
 from airflow_ingest_provider.core.holders import Around, Holder, end, holders_of
+from airflow_ingest_provider.core.load import check_not_cancelled
 from airflow_ingest_provider.core.names import Name
 from airflow_ingest_provider.core.options import Options
 from airflow_ingest_provider.core.session import (
@@ -221,6 +222,7 @@ def _wait_for_a_gap(conn: sa.Connection, around: Around, deadline: float) -> Non
     end = min(deadline, began + _GAP_PATIENCE)
     since: dict[str, float] = {}
     while (now := time.monotonic()) < end:
+        check_not_cancelled(conn)
         since = {holder: since.get(holder, now) for holder in conn.scalars(_HOLDING, around)}
         first = min(since.values(), default=now)
         if not since or (now - began >= _QUICK and now - first < _QUICK):

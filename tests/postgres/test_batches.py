@@ -4,6 +4,8 @@ import itertools
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from typing import Any
 
 import psycopg
@@ -232,6 +234,28 @@ def test_a_run_that_is_cancelled_while_its_source_thinks_commits_nothing_more(co
         ingest(conn, table.metadata, batches)
     assert is_usable(conn)
     assert load(conn, table, [(2, "b", 2)]).first_high_watermark == 1
+
+
+def test_a_run_that_is_cancelled_between_its_tries_for_a_lock_ends(
+    conn: sa.Connection, other: sa.Connection, caplog: pytest.LogCaptureFixture
+) -> None:
+    load(conn, people(), [(1, "a", 1)])
+
+    def cancelling() -> None:
+        until(lambda: "waiting for a lock on public.people" in caplog.text)
+        load_module.cancel(conn)
+
+    other.exec_driver_sql("BEGIN; SELECT FROM people")
+    with caplog.at_level("INFO"), ThreadPoolExecutor() as pool:
+        done = pool.submit(cancelling)
+        with pytest.raises((IngestError, sa.exc.OperationalError), match=r"run was cancelled|canceling statement"):
+            load(conn, people(age=sa.BigInteger), [(2, "b", 2)], lock_patience=PATIENT)
+        done.result()
+    other.exec_driver_sql("ROLLBACK")
+    assert rows_of(conn) == [(1, "a", 1)]
+
+
+PATIENT = timedelta(seconds=20)
 
 
 def test_a_run_that_is_cancelled_inside_a_batch_does_not_commit_it(conn: sa.Connection) -> None:
