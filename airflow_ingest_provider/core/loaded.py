@@ -22,6 +22,7 @@ from airflow_ingest_provider.core.result import TableResult
 from airflow_ingest_provider.core.routing import TableBuffer
 from airflow_ingest_provider.core.session import (
     EXCLUSION_VIOLATION,
+    FOREIGN_KEY_VIOLATION,
     UNIQUE_VIOLATION,
     first_line,
     rolled_back,
@@ -285,6 +286,7 @@ class BatchTable:
                     "take the table out of the publication"
                 ) from error
             if isinstance(error.orig, Exception):
+                self._raise_if_others_refer(error.orig)
                 known_as = self.hidden.known_as if self.hidden else str
                 remedies = {
                     key.name: f"mend the source; or, since rows of {key.target} come after these, declare the foreign "
@@ -301,6 +303,21 @@ class BatchTable:
                     }
                 raise_row_error(error.orig, self.buffer.table, known_as=known_as, remedies=remedies)
             raise
+
+    def _raise_if_others_refer(self, error: Exception) -> None:
+        """RowError where a row of another table refers to a key that goes: it is that row which has to be told."""
+        if sqlstate(error) != FOREIGN_KEY_VIOLATION:
+            return
+        diagnosis: Any = error.diag  # type: ignore[attr-defined]  # both drivers' errors with a SQLSTATE have it
+        referring = Name(diagnosis.schema_name, diagnosis.table_name)
+        if referring in (self.loaded.name, self._shape.name) or self._shape.kind == "p":
+            return  # of a partitioned table it may be a partition
+        raise RowError(
+            f"its foreign key {diagnosis.constraint_name} refers to a key that no row would have any more, SQLSTATE "
+            f"{FOREIGN_KEY_VIOLATION}: bring that row too, or first delete or change the rows of {referring}, or drop "
+            "the foreign key",
+            table=str(referring),
+        ) from None  # its DETAIL quotes the key
 
     def advance_sequences(self, conn: sa.Connection) -> None:
         """Move identity and serial sequences past the highest value."""

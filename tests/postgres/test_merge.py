@@ -1,5 +1,6 @@
 """Rows that are merged into a table: those that differ are touched, and none is lost."""
 
+import traceback
 from collections.abc import Callable
 from typing import Any
 
@@ -115,6 +116,22 @@ def test_a_row_that_refers_to_one_that_is_gone_is_an_error_and_loses_nothing(
         ingest(conn, metadata, give(rows[0], *rows[2:]), **IN_PLACE)
     assert rows_of(conn, "SELECT * FROM child ORDER BY 1") == [(10, 1), (20, 2)]
     assert rows_of(conn, "SELECT * FROM parent ORDER BY 1") == [(1,), (2,)]
+
+
+def test_a_row_of_a_table_that_is_not_loaded_is_told_where_the_key_that_it_refers_to_goes(
+    conn: sa.Connection, other: sa.Connection
+) -> None:
+    table = sa.Table("codes", sa.MetaData(), sa.Column("id", sa.Integer, primary_key=True))
+    table.append_column(sa.Column("code", sa.Integer, unique=True))
+    load(conn, table, [(1, 10), (2, 424242)])
+    other.exec_driver_sql("CREATE TABLE uses (code int CONSTRAINT of_code REFERENCES codes (code))")
+    other.exec_driver_sql("INSERT INTO uses VALUES (424242)")
+    for rows, options in (([(1, 10)], IN_PLACE), ([(2, 20)], {})):
+        with pytest.raises(RowError, match=r"of public\.uses: .* of_code refers to a key that .*23503") as refused:
+            load(conn, table, rows, **options)
+        assert refused.value.table == "public.uses"
+        assert "424242" not in "".join(traceback.format_exception(refused.value))
+    assert rows_of(conn, "SELECT * FROM codes ORDER BY 1") == [(1, 10), (2, 424242)]
 
 
 @pytest.mark.parametrize("replace", [Replace.AUTO, Replace.IN_PLACE])
