@@ -174,9 +174,9 @@ class IngestOperator(BaseOperator):
     def dry_run(self) -> None:
         """Log what a run would do to the definitions of the tables, without doing it.
 
-        For use from Python, as in `dag.get_task("ingest").dry_run()`. Templates are not rendered: where the high
-        watermark is known at the run alone, the plan is that of a run with the latest. On the command line,
-        `airflow-ingest plan` does the same for a metadata.
+        For use from Python, as in `dag.get_task("ingest").dry_run()`. Templates are not rendered: of high watermark,
+        delete, migrate, conversions and replace the default counts where the run alone knows the value, and the log
+        says so. On the command line, `airflow-ingest plan` does the same for a metadata.
         """
         _check_high_watermark(self.high_watermark)
         super().dry_run()
@@ -184,11 +184,11 @@ class IngestOperator(BaseOperator):
             plan = IngestHook(self.conn_id, database=self.database).ingest_plan(
                 metadata_of(self._argument("metadata"), {}, self.op_kwargs),
                 imported_function("on_before_visible", self._argument("on_before_visible")),
-                self.delete,
-                high_watermark=_as_far_as_known(self.high_watermark),
-                migrate=self.migrate,
-                conversions=self.conversions,
-                replace=self.replace,
+                self._as_far_as_known("delete", Delete.OFF),
+                high_watermark=self._as_far_as_known("high_watermark", HighWatermark.LATEST),
+                migrate=self._as_far_as_known("migrate", Migrate.AUTO),
+                conversions=self._as_far_as_known("conversions", {}),
+                replace=self._as_far_as_known("replace", Replace.AUTO),
             )
         self.log.info("Plan:\n%s", plan)
 
@@ -201,6 +201,15 @@ class IngestOperator(BaseOperator):
         """The argument; a method of the task itself is that of the copy that runs, whose templates are rendered."""
         value = getattr(self, name)
         return MethodType(value.__func__, self) if name in self._own_methods else value
+
+    def _as_far_as_known(self, name: str, default: Any) -> Any:
+        """The argument; its default where a template, a function or another task's output gives it at the run."""
+        value = getattr(self, name)
+        is_template = isinstance(value, str) and ("{{" in value or "{%" in value)
+        if not (is_template or callable(value) or hasattr(value, "resolve")):
+            return value
+        self.log.info("%s is known when the task runs: the plan is that of a run with %r", name, default)
+        return default
 
     def _put_on_asset_events(self, context: Context, result: IngestResult) -> None:
         extra = {
@@ -231,13 +240,6 @@ def _check_high_watermark(high_watermark: Any) -> None:
             "high_watermark=lambda context, jinja_env: context['params']['name'], or from Airflow 3.2 on "
             "high_watermark=dag.param('name'); for a default, write '{{ params.name or \"__LATEST__\" }}'"
         )
-
-
-def _as_far_as_known(high_watermark: Any) -> Any:
-    """The high watermark; the latest where a template, a function or another task's output gives it at the run."""
-    if isinstance(high_watermark, str):
-        return HighWatermark.LATEST if "{{" in high_watermark or "{%" in high_watermark else high_watermark
-    return HighWatermark.LATEST if callable(high_watermark) or hasattr(high_watermark, "resolve") else high_watermark
 
 
 def _truth(value: Any) -> Any:

@@ -637,3 +637,16 @@ def test_a_dry_run_knows_whether_an_unfinished_replacement_is_carried_on(
     ).dry_run()
     shown = capsys.readouterr()
     assert ("rows: replaced by a new table" in shown.out + shown.err) == deletes
+
+
+@pytest.mark.parametrize("value", ["{{ params.choice }}", lambda context, jinja_env: None])
+@pytest.mark.parametrize("argument", ["delete", "migrate", "conversions", "replace"])
+def test_a_dry_run_takes_the_default_for_what_the_run_alone_knows_and_says_so(
+    connect: "Connect", capsys: pytest.CaptureFixture[str], argument: str, value: Any
+) -> None:
+    connect()
+    given: dict[str, Any] = {argument: value}
+    IngestOperator(task_id="ingest", metadata=numbers, batches=one_batch, **given).dry_run()
+    shown = capsys.readouterr()
+    assert f"{argument} is known when the task runs: the plan is that of a run with" in shown.out + shown.err
+    assert "public.numbers: create" in shown.out + shown.err
