@@ -6,6 +6,7 @@ one: two equal definitions are then two equal shapes.
 """
 
 from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import chain, count
 from typing import Any
@@ -19,8 +20,10 @@ from airflow_ingest_provider.core.errors import DefinitionError
 from airflow_ingest_provider.core.names import Name, temporary_name
 from airflow_ingest_provider.core.session import (
     DATATYPE_MISMATCH,
+    INSUFFICIENT_PRIVILEGE,
     INVALID_FOREIGN_KEY,
     OBJECT_NOT_IN_PREREQUISITE_STATE,
+    first_line,
     rolled_back,
     run,
     run_all,
@@ -48,8 +51,13 @@ def create(conn: sa.Connection, metadata: sa.MetaData, missing: Sequence[sa.Tabl
     """Create tables as SQLAlchemy does, events and all; in the open transaction.
 
     Where they refer to tables of the metadata that are there, and not yet as the foreign keys need them, the migration
-    adds those.
+    adds those. Raises DefinitionError where PostgreSQL does not take what is declared.
     """
+    with _taken(missing):
+        _create_with_keys(conn, metadata, missing)
+
+
+def _create_with_keys(conn: sa.Connection, metadata: sa.MetaData, missing: Sequence[sa.Table]) -> None:
     keys = {(table.key, _references(key)) for table in missing for key in _to_others(table, metadata, missing)}
     if not keys:
         _create(conn, metadata, missing, ())
@@ -62,6 +70,28 @@ def create(conn: sa.Connection, metadata: sa.MetaData, missing: Sequence[sa.Tabl
             raise
         _create(conn, metadata, missing, keys)
 
+
+@contextmanager
+def _taken(tables: Sequence[sa.Table]) -> Iterator[None]:
+    """DefinitionError where PostgreSQL does not take the definition of one of the tables."""
+    try:
+        yield
+    except sa.exc.DBAPIError as error:
+        state = sqlstate(error) or ""
+        if state[:2] not in _OF_DEFINITIONS or state in _OF_OTHERS:
+            raise
+        names = ", ".join(repr(str(table.fullname)) for table in tables)
+        raise DefinitionError(
+            f"table{'s' * (len(tables) > 1)} {names}: PostgreSQL does not take the definition: {first_line(error)}: "
+            "mend it, or first create what it names, as CREATE EXTENSION does for types of an extension"
+        ) from error
+
+
+_DUPLICATE_TABLE, _DUPLICATE_OBJECT = "42P07", "42710"
+_OF_DEFINITIONS = ("0A", "22", "3F", "42")
+"""SQLSTATE classes: not supported, a value such as a default's, no such schema, syntax and whatever is not there."""
+_OF_OTHERS = (INSUFFICIENT_PRIVILEGE, _DUPLICATE_TABLE, _DUPLICATE_OBJECT)
+"""A role that may not, and somebody who has created the same meanwhile."""
 
 _UNDEFINED_COLUMN = "42703"
 _NOT_YET = (_UNDEFINED_COLUMN, INVALID_FOREIGN_KEY, DATATYPE_MISMATCH, OBJECT_NOT_IN_PREREQUISITE_STATE)
@@ -110,7 +140,7 @@ def live_and_declared(
 
     Takes no lock on the live tables. Needs TEMPORARY on the database, as loading does. Enum types whose labels are
     declared otherwise give up their names in the savepoint, so that the declared ones are made. Raises DefinitionError
-    for what is no table, or not there any more.
+    for what is no table, or not there any more, and for a definition that PostgreSQL does not take.
     """
     try:
         pairs = _created(conn, tables)
@@ -123,9 +153,6 @@ def live_and_declared(
         (live, replace(shape, name=name, foreign_keys=tuple(_foreign_keys(conn, table, name))))
         for (live, shape), (table, name) in zip(pairs, tables, strict=True)
     ]
-
-
-_DUPLICATE_TABLE = "42P07"
 
 
 def _created(conn: sa.Connection, tables: Sequence[tuple[sa.Table, Name]]) -> list[tuple[TableShape, TableShape]]:
@@ -148,7 +175,8 @@ def _created(conn: sa.Connection, tables: Sequence[tuple[sa.Table, Name]]) -> li
             for key in tuple(copy.foreign_key_constraints):
                 copy.constraints.discard(key)
             copy.schema = "pg_temp"
-            copy.create(conn, checkfirst=True)  # for the enum types, which are there from the second run on
+            with _taken([table]):
+                copy.create(conn, checkfirst=True)  # for the enum types, which are there from the second run on
         temporary = _temporary_oids(conn, [table.name for table, _ in tables])
         found = reflection.table_shapes(conn, [*oids, *temporary]) | before
         lives = [_of_table(name, found.get(oid)) for name, oid in zip(names, oids, strict=True)]

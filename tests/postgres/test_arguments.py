@@ -89,6 +89,39 @@ def test_an_array_without_a_type_is_refused(conn: sa.Connection) -> None:
         ingest(conn, table(sa.Column("a", sa.ARRAY(sa.types.NullType()))), lambda mark: [(1, None, [])])
 
 
+class Vector(sa.types.UserDefinedType[Any]):
+    """A type of an extension that is not there."""
+
+    cache_ok = True
+
+    def get_col_spec(self, **_: Any) -> str:
+        return "vector(3)"
+
+
+REFUSED = {
+    "a type that is not there": (Vector, {}, 'type "vector" does not exist: .*CREATE EXTENSION'),
+    "a default of another type": (sa.Integer, {"server_default": "abc"}, "invalid input syntax for type integer"),
+    "a function that is not there": (sa.Text, {"server_default": sa.text("nope()")}, r"function nope\(\) does not"),
+    "a type without equality": (postgresql.JSON, {"unique": True}, "data type json has no default operator class"),
+}
+
+
+@pytest.mark.parametrize(("type_", "options", "problem"), REFUSED.values(), ids=REFUSED.keys())
+def test_a_definition_that_postgresql_does_not_take_is_refused(
+    conn: sa.Connection, other: sa.Connection, type_: Any, options: dict[str, Any], problem: str
+) -> None:
+    metadata = table(sa.Column("a", type_, **options))
+    expected = rf"tables? .*'t': PostgreSQL does not take the definition: {problem}"
+    with pytest.raises(DefinitionError, match=expected):
+        ingest(conn, metadata, lambda mark: [(1, None, [])])
+    other.exec_driver_sql("CREATE TABLE first (id int PRIMARY KEY); CREATE TABLE t (id int PRIMARY KEY)")
+    with pytest.raises(DefinitionError, match=expected):
+        ingest(conn, metadata, lambda mark: [(1, None, [])])
+    with pytest.raises(DefinitionError, match=expected):
+        ingest_plan(conn, metadata)
+    other.exec_driver_sql("DROP TABLE first, t")
+
+
 class Base(DeclarativeBase):
     """What classes of the ORM come from."""
 
