@@ -14,12 +14,11 @@ from psycopg import sql
 
 from airflow_ingest_provider.core.errors import IngestError, RowError
 from airflow_ingest_provider.core.names import Name
-from airflow_ingest_provider.core.session import explained, first_line, run, sqlstate
+from airflow_ingest_provider.core.session import QUERY_CANCELED, explained, first_line, run, sqlstate
 
 _DATA_EXCEPTION = "22"
 _CONSTRAINT_VIOLATION = "23"
 _TOO_LARGE = "54000"
-_QUERY_CANCELED = "57014"
 
 _READ_BYTES = 1 << 20
 
@@ -108,7 +107,7 @@ def copy_rows(
         if source.error is not None:
             raise source.error from None  # psycopg2 hides it behind a QueryCanceled of its own
         raise_row_error(error, destination.table, _copy_place(error, destination, first_row))
-        if sqlstate(error) == _QUERY_CANCELED:
+        if sqlstate(error) == QUERY_CANCELED:
             raise IngestError(
                 f"{destination.table}: PostgreSQL ended the COPY ({first_line(error)}): nothing of this batch was "
                 "kept; where that is a statement_timeout, raise it for the role: a COPY takes as long as its source"

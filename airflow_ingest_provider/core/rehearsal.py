@@ -16,6 +16,7 @@ from airflow_ingest_provider.core.names import Name, temporary_name
 from airflow_ingest_provider.core.plan import TablePlan
 from airflow_ingest_provider.core.session import (
     FEATURE_NOT_SUPPORTED,
+    QUERY_CANCELED,
     SYNTAX_ERROR,
     first_line,
     rolled_back,
@@ -72,7 +73,9 @@ class _Stage:
         try:
             with self._conn.begin_nested():
                 run(self._conn, statements.create_hidden(self._name, replace(self._new.shape, columns=columns), ""))
-        except sa.exc.DBAPIError:
+        except sa.exc.DBAPIError as error:
+            if _is_interrupted(error):
+                raise
             return False
         self._conn.execute(_TEMPORARY_FIRST)
         return True
@@ -174,6 +177,8 @@ class _Stage:
             with self._conn.begin_nested():
                 run_all(self._conn, steps)
         except sa.exc.DBAPIError as error:
+            if _is_interrupted(error):
+                raise
             if sqlstate(error) not in (telling or self._telling):
                 return False
             raise DefinitionError(
@@ -181,6 +186,11 @@ class _Stage:
                 "remove it and put back afterwards what fits, or change the definition"
             ) from error
         return True
+
+
+def _is_interrupted(error: sa.exc.DBAPIError) -> bool:
+    """Whether the statement was cancelled or the connection lost, which says nothing of what was tried."""
+    return error.connection_invalidated or sqlstate(error) == QUERY_CANCELED
 
 
 def _has_default(column: ColumnShape) -> bool:

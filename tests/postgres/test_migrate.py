@@ -1501,6 +1501,22 @@ def test_a_new_label_is_no_hindrance_to_a_rebuild(conn: sa.Connection, other: sa
     assert rows_of(conn, "SELECT id, m::text FROM t ORDER BY 1") == [(1, None), (2, "b")]
 
 
+@pytest.mark.parametrize("ended", ["pg_terminate_backend", "pg_cancel_backend"])
+@pytest.mark.parametrize("tried", ['CREATE TABLE "pg_temp"', "CREATE TEMPORARY VIEW"])
+def test_a_run_that_is_ended_while_it_tries_a_definition_says_so(
+    conn: sa.Connection, other: sa.Connection, tried: str, ended: str
+) -> None:
+    other.exec_driver_sql("CREATE TABLE t (id int); CREATE VIEW v AS SELECT 1 AS one FROM t")
+
+    @sa.event.listens_for(conn, "before_cursor_execute", retval=True)
+    def end(connection: Any, cursor: Any, statement: str, parameters: Any, *_: Any) -> tuple[str, Any]:
+        return (f"SELECT {ended}(pg_backend_pid())" if tried in statement else statement), parameters
+
+    with pytest.raises(sa.exc.OperationalError, match=r"terminating|closed the connection|canceling"):
+        load(conn, sa.Table("t", sa.MetaData(), column("id", sa.BigInteger)), [(1,)])
+    assert is_usable(conn)
+
+
 def test_what_reads_its_own_table_too_and_relations_of_its_name_is_no_hindrance(
     conn: sa.Connection, other: sa.Connection
 ) -> None:
