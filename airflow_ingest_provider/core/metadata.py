@@ -5,6 +5,7 @@ from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
+from sqlalchemy.types import TypeEngine
 
 from airflow_ingest_provider.core.errors import DefinitionError, kind_of
 from airflow_ingest_provider.core.names import check_length
@@ -75,9 +76,37 @@ def _check(table: sa.Table) -> None:
             f"table {table.fullname!r}: {error}: define the table that it refers to in the metadata, to be loaded as "
             "well, or in a MetaData of its own and refer to its column, as in ForeignKey(parent.c.id)"
         ) from error
+    for column in table.columns:
+        if column.computed is None and _converts_in_sql(column.type):
+            raise DefinitionError(
+                f"table {table.fullname!r}, column {column.name!r}: its type converts values in SQL (bind_expression), "
+                "and COPY takes them as they are: convert them in its process_bind_param, or in the source, for a "
+                "column of the type that it stores"
+            )
     untyped = [column.name for column in table.columns if isinstance(_unwrapped(column.type), sa.types.NullType)]
     if untyped:
         raise DefinitionError(f"table {table.fullname!r}: columns without a type: {', '.join(untyped)}: give them one")
+
+
+_DIALECT: sa.Dialect = postgresql.dialect()  # type: ignore[no-untyped-call]
+
+_READ_LIKE_TEXT = ("st_geomfromewkt", "st_geomfromtext", "st_geogfromtext", "st_geographyfromtext")
+"""PostGIS' functions that make of a text what the type's own input makes of it."""
+
+
+def _converts_in_sql(kind: TypeEngine[Any]) -> bool:
+    """Whether the type's bind_expression makes something else of a value than a cast to the type does."""
+    value = sa.bindparam("value", type_=kind)
+    made: Any = kind.dialect_impl(_DIALECT).bind_expression(value)
+    if made is None or made is value:
+        return False
+    name = kind.compile(_DIALECT)
+    if isinstance(made, sa.Cast):
+        return made.clause is not value or made.type.compile(_DIALECT) != name
+    if not isinstance(made, sa.sql.functions.Function):
+        return True
+    takes_others = any(one is not value for one in made.clauses)
+    return takes_others or made.name.lower() not in (*_READ_LIKE_TEXT, name.lower())
 
 
 def _type_names(table: sa.Table) -> Iterator[str]:

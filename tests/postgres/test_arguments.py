@@ -36,6 +36,28 @@ def table(*parts: Any, name: str = "t") -> sa.MetaData:
     return metadata
 
 
+class Lowered(sa.TypeDecorator[str]):
+    """Text that the server makes small."""
+
+    impl = sa.Text
+    cache_ok = True
+
+    def bind_expression(self, bindparam: sa.BindParameter[Any]) -> sa.ColumnElement[Any]:
+        return sa.func.lower(bindparam)
+
+
+class Encrypted(sa.types.UserDefinedType[str]):
+    """Text that the server keeps secret."""
+
+    cache_ok = True
+
+    def get_col_spec(self, **_: Any) -> str:
+        return "bytea"
+
+    def bind_expression(self, bindvalue: sa.BindParameter[Any]) -> sa.ColumnElement[Any]:
+        return sa.func.pgp_sym_encrypt(bindvalue, "key")
+
+
 LONG = "é" * 32
 
 DEFINITIONS: dict[str, tuple[Callable[[], sa.MetaData], str]] = {
@@ -65,6 +87,15 @@ DEFINITIONS: dict[str, tuple[Callable[[], sa.MetaData], str]] = {
     "columns without a type": (
         lambda: table(sa.Column("a"), sa.Column("b", sa.Text), sa.Column("c")),
         r"table 't': columns without a type: a, c: give them one",
+    ),
+    "a type that converts in SQL": (
+        lambda: table(sa.Column("a", Lowered)),
+        r"table 't', column 'a': its type converts values in SQL \(bind_expression\), and COPY takes .* as they are",
+    ),
+    "a type that encrypts in SQL": (lambda: table(sa.Column("a", Encrypted)), r"'a': its type converts values in SQL"),
+    "a variant that converts in SQL": (
+        lambda: table(sa.Column("a", sa.Text().with_variant(Lowered(), "postgresql"))),
+        r"'a': its type converts values in SQL",
     ),
 }
 
