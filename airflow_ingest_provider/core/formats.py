@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.types import TypeEngine, UserDefinedType
+from sqlalchemy.types import TypeEngine
 
 from airflow_ingest_provider.core.encode import ColumnFormat
 from airflow_ingest_provider.core.errors import DefinitionError
@@ -44,15 +44,23 @@ def _prepare(kind: TypeEngine[Any], dialect: sa.Dialect) -> Prepare | None:
     actual = kind.dialect_impl(dialect)  # the variant for PostgreSQL, where there is one
     if isinstance(actual, sa.PickleType):
         return _pickled(actual)
+    if _converts_by_itself(actual):
+        return _bind_processor(actual, dialect)
     if isinstance(actual, sa.TypeDecorator):
         return _decorated(actual, dialect)
     if isinstance(actual, sa.Enum) and actual.enum_class is not None:
         return _bind_processor(actual, dialect)
     if isinstance(actual, sa.ARRAY):
         return _nested(_prepare(actual.item_type, dialect), actual.dimensions)
-    if isinstance(actual, UserDefinedType):
-        return _bind_processor(actual, dialect)
     return None
+
+
+def _converts_by_itself(kind: TypeEngine[Any]) -> bool:
+    """Whether the type's processor is somebody's own, or SQLAlchemy's for a column of another type than it is for."""
+    if isinstance(kind, sa.Uuid):
+        return not kind.native_uuid
+    definer = next(one for one in type(kind).__mro__ if "bind_processor" in vars(one))
+    return isinstance(kind, sa.Interval) or definer.__module__.partition(".")[0] != "sqlalchemy"
 
 
 def _bind_processor(kind: TypeEngine[Any], dialect: sa.Dialect) -> Prepare | None:

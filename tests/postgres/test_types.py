@@ -59,6 +59,35 @@ class Pair(sa.TypeDecorator[tuple[int, int]]):
         return value and tuple(map(int, value.split(":")))
 
 
+class Cast(sa.TypeDecorator[str]):
+    """A number that is given as text, for the server to read."""
+
+    impl = sa.Numeric(10, 2)
+    cache_ok = True
+
+    def bind_expression(self, bindparam: sa.BindParameter[Any]) -> sa.ColumnElement[Any]:
+        return sa.cast(bindparam, self)
+
+
+class Shouted(sa.TypeDecorator[str]):
+    """Text in capitals, by a processor of its own."""
+
+    impl = sa.Text
+    cache_ok = True
+
+    def bind_processor(self, dialect: sa.Dialect) -> Any:
+        return lambda value: value and value.upper()
+
+
+class Negated(sa.Boolean):
+    """A truth that is stored as its contrary."""
+
+    cache_ok = True
+
+    def bind_processor(self, dialect: sa.Dialect) -> Any:
+        return lambda value: None if value is None else not value
+
+
 class Reprs:
     """A pickler that is none of pickle's."""
 
@@ -186,6 +215,14 @@ def test_values_of_another_kind_that_say_the_same_are_taken(
         (sa.PickleType(pickler=Reprs, protocol=3), [1]),
         (sa.PickleType(), None),
         (sa.Enum(Color, name="color"), None),
+        (Cast(), "1.50"),
+        (Shouted(), "abc"),
+        (pg.ARRAY(Shouted()), ["abc", None]),
+        (Negated(), True),
+        (Negated(), None),
+        (sa.Uuid(native_uuid=False), UUID),
+        (sa.Uuid(native_uuid=False, as_uuid=False), str(UUID)),
+        (sa.Interval(native=False), timedelta(days=1, seconds=2.5)),
     ],
 )
 def test_a_type_that_converts_in_python_stores_what_sqlalchemy_stores(
