@@ -66,6 +66,8 @@ def create_missing(
         exclusively(conn, there, options, create_all, harmless=OF_READERS)
     elif missing:
         create(conn, metadata, missing)
+    taken_over = {names[table]: watermark.parse(table.comment) for table in missing}
+    watermark.save(conn, {name: watermark.State(state.text) for name, state in taken_over.items() if state.stored})
     return tuple(names[table] for table in missing)
 
 
@@ -111,7 +113,8 @@ def planned(
     plans = []
     for (table, name, state), (live, declared) in zip(tables, pairs, strict=True):
         own = conversions_of(conversions, name, [column.name for column in table.columns])
-        plans.append(_planned(conn, live, declared, Facts(state.text, table.comment, conversions=own)))
+        comment = watermark.parse(table.comment).text  # a reflected table's holds the state of a run
+        plans.append(_planned(conn, live, declared, Facts(state.text, comment, conversions=own)))
     return plans
 
 

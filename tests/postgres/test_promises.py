@@ -338,6 +338,32 @@ def test_a_declared_comment_is_set_once(conn: sa.Connection) -> None:
     assert comment.startswith("Who we know\n{")
 
 
+@pytest.mark.parametrize("comment", [None, "Who we know"])
+def test_state_in_the_comment_of_a_reflected_table_is_not_taken_for_a_persons(
+    conn: sa.Connection, other: sa.Connection, comment: str | None
+) -> None:
+    load(conn, people(comment=comment), [(1, "a", 1)])
+    reflected = sa.MetaData()
+    reflected.reflect(other)
+    assert not ingest_plan(conn, reflected)
+    assert marks_passed(conn, reflected.tables["people"], {}) == [1]
+    stored = other.scalar(sa.text("SELECT obj_description('people'::regclass)"))
+    assert [line[0] for line in stored.splitlines()] == (["W", "{"] if comment else ["{"])
+
+
+@pytest.mark.parametrize("comment", [None, "Who we know"])
+def test_a_copy_of_a_reflected_table_starts_from_the_beginning(
+    conn: sa.Connection, other: sa.Connection, comment: str | None
+) -> None:
+    load(conn, people(comment=comment), [(1, "a", 1)])
+    reflected, copies = sa.MetaData(), sa.MetaData()
+    reflected.reflect(other)
+    copy = reflected.tables["people"].to_metadata(copies, schema="copies")
+    assert marks_passed(conn, copy, {}, {}) == [None, 1]
+    stored = other.scalar(sa.text("SELECT obj_description('copies.people'::regclass)"))
+    assert [line[0] for line in stored.splitlines()] == (["W", "{"] if comment else ["{"])
+
+
 # --- visibility
 
 
