@@ -189,6 +189,13 @@ def taken_names(conn: sa.Connection, wanted: Mapping[int, Collection[str]]) -> d
     return {oid: frozenset(row.relname for row in found[oid]) for oid in wanted}
 
 
+def relations_called(conn: sa.Connection, names: Collection[Name]) -> set[Name]:
+    """The relations that have one of the names, or one that is the same but for a number at the end."""
+    pairs = {(name.schema, stem) for name in names for stem in stems(name.name)}
+    at = {"schemas": [schema for schema, _ in pairs], "stems": [stem for _, stem in pairs]}
+    return {Name(row.nspname, row.relname) for row in conn.execute(_CALLED, at)}
+
+
 def enum_labels(conn: sa.Connection, schema: str | None, name: str) -> tuple[str, ...] | None:
     """The enum type's labels in their order, None where there is no such type."""
     labels: list[str] | None = conn.scalar(_ENUM, {"schema": schema, "name": name})
@@ -280,6 +287,13 @@ _TAKEN = sa.text("""
     WHERE NOT EXISTS (SELECT FROM pg_index i WHERE i.indexrelid = c.oid AND i.indrelid = t.oid)
       AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid
                         AND d.refclassid = 'pg_class'::regclass AND d.refobjid = t.oid AND c.relkind = 'S')
+""")
+
+_CALLED = sa.text("""
+    SELECT n.nspname::text, c.relname::text
+    FROM unnest(CAST(:schemas AS text[]), CAST(:stems AS text[])) wanted(schema, stem)
+    JOIN pg_namespace n ON n.nspname = wanted.schema
+    JOIN pg_class c ON c.relnamespace = n.oid AND rtrim(c.relname::text, '0123456789') = wanted.stem
 """)
 
 # An index of a constraint has the constraint's name.

@@ -5,7 +5,7 @@ is created as a temporary table, in a savepoint that is rolled back, and read wi
 one: two equal definitions are then two equal shapes.
 """
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import chain, count
@@ -14,10 +14,11 @@ from typing import Any
 import sqlalchemy as sa
 from psycopg import sql
 from sqlalchemy.dialects import postgresql
+from sqlalchemy.schema import CreateIndex, conv
 
 from airflow_ingest_provider.core import catalog, reflection, statements
 from airflow_ingest_provider.core.errors import DefinitionError
-from airflow_ingest_provider.core.names import Name, temporary_name
+from airflow_ingest_provider.core.names import Name, free_name, temporary_name
 from airflow_ingest_provider.core.session import (
     DATATYPE_MISMATCH,
     INSUFFICIENT_PRIVILEGE,
@@ -47,17 +48,18 @@ class EnumShape:
         return sql.Identifier(*parts).as_string(None)
 
 
-def create(conn: sa.Connection, metadata: sa.MetaData, missing: Sequence[sa.Table]) -> None:
+def create(conn: sa.Connection, metadata: sa.MetaData, missing: Mapping[sa.Table, Name]) -> None:
     """Create tables as SQLAlchemy does, events and all; in the open transaction.
 
     Where they refer to tables of the metadata that are there, and not yet as the foreign keys need them, the migration
-    adds those. Raises DefinitionError where PostgreSQL does not take what is declared.
+    adds those. Indexes without a name get one that is free. Raises DefinitionError where PostgreSQL does not take what
+    is declared.
     """
     with _taken(missing):
         _create_with_keys(conn, metadata, missing)
 
 
-def _create_with_keys(conn: sa.Connection, metadata: sa.MetaData, missing: Sequence[sa.Table]) -> None:
+def _create_with_keys(conn: sa.Connection, metadata: sa.MetaData, missing: Mapping[sa.Table, Name]) -> None:
     keys = {(table.key, _references(key)) for table in missing for key in _to_others(table, metadata, missing)}
     if not keys:
         _create(conn, metadata, missing, ())
@@ -72,7 +74,7 @@ def _create_with_keys(conn: sa.Connection, metadata: sa.MetaData, missing: Seque
 
 
 @contextmanager
-def _taken(tables: Sequence[sa.Table]) -> Iterator[None]:
+def _taken(tables: Collection[sa.Table]) -> Iterator[None]:
     """DefinitionError where PostgreSQL does not take the definition of one of the tables."""
     try:
         yield
@@ -102,20 +104,48 @@ References = tuple[tuple[str, ...], tuple[str, ...]]
 
 
 def _create(
-    conn: sa.Connection, metadata: sa.MetaData, missing: Sequence[sa.Table], without: Collection[tuple[str, References]]
+    conn: sa.Connection,
+    metadata: sa.MetaData,
+    missing: Mapping[sa.Table, Name],
+    without: Collection[tuple[str, References]],
 ) -> None:
-    source = metadata
-    if without or any(_is_concurrent(index) for table in missing for index in table.indexes):
+    source, tables = metadata, list(missing)
+    indexes = [index for table in tables for index in table.indexes]
+    wanted = [missing[table].sibling(str(index.name)) for table in tables for index in _unnamed(table)]
+    taken = catalog.relations_called(conn, wanted) if wanted else set()
+    alike = len(set(wanted)) < len(wanted) or not taken.isdisjoint(wanted)
+    if without or alike or any(map(_is_concurrent, indexes)):
         source = sa.MetaData(naming_convention=metadata.naming_convention)
-        referred = [key.referred_table for table in missing for key in table.foreign_key_constraints]
+        referred = [key.referred_table for table in tables for key in table.foreign_key_constraints]
         known = {table.key: table for table in (*referred, *metadata.tables.values())}
         copies = {key: copied(table, source) for key, table in known.items()}
-        missing = [_not_concurrent(copies[table.key]) for table in missing]
-        for table in missing:
+        tables = [_not_concurrent(copies[table.key]) for table in tables]
+        for table, name in zip(tables, missing.values(), strict=True):
             for key in tuple(table.foreign_key_constraints):
                 if (table.key, _references(key)) in without:
                     table.constraints.discard(key)
-    source.create_all(conn, tables=list(missing))
+            _name_apart(conn, table, {one.name for one in taken if one.schema == name.schema})
+            taken = taken | {name.sibling(str(index.name)) for index in table.indexes}
+    source.create_all(conn, tables=tables)
+
+
+def _unnamed(table: sa.Table) -> list[sa.Index]:
+    """The table's indexes that SQLAlchemy names, after the first of their columns: several may get the same name."""
+    return [index for index in table.indexes if isinstance(index.name, conv)]
+
+
+def _name_apart(conn: sa.Connection, table: sa.Table, taken: Collection[str]) -> None:
+    """Give the table's indexes that have no name of their own names that are neither taken nor another index's."""
+    unnamed = _unnamed(table)
+    used = {*taken, *(str(index.name) for index in table.indexes if index not in unnamed)}
+    names = {str(index.name) for index in unnamed}
+    if len(names) == len(unnamed) and not names & used:
+        return
+    for index in sorted(unnamed, key=lambda index: str(CreateIndex(index).compile(dialect=conn.dialect))):
+        name = free_name(str(index.name), used)
+        if name != index.name:
+            index.name = sa.sql.quoted_name(name, quote=None)
+        used.add(name)
 
 
 def _to_others(
@@ -174,6 +204,7 @@ def _created(conn: sa.Connection, tables: Sequence[tuple[sa.Table, Name]]) -> li
             copy = _not_concurrent(copied(table, sa.MetaData(naming_convention=table.metadata.naming_convention)))
             for key in tuple(copy.foreign_key_constraints):
                 copy.constraints.discard(key)
+            _name_apart(conn, copy, ())
             copy.schema = "pg_temp"
             with _taken([table]):
                 copy.create(conn, checkfirst=True)  # for the enum types, which are there from the second run on

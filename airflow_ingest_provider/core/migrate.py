@@ -48,14 +48,14 @@ def create_missing(
     Takes SHARE ROW EXCLUSIVE on tables that are there and that they refer to.
     """
     found = catalog.find_all(conn, [(name.schema, name.name) for name in names.values()])
-    missing = [table for table, (_, oid) in zip(names, found, strict=True) if oid is None]
+    missing = {table: names[table] for table, (_, oid) in zip(names, found, strict=True) if oid is None}
     # Two runs that make the same schema, or an enum type of it, for two tables would fail each other.
-    schemas = sorted({names[table].schema for table in missing})
+    schemas = sorted({name.schema for name in missing.values()})
     one_run_at_a_time(conn, [Name(schema, "") for schema in schemas], options.lock_patience)
     for schema in schemas:
         if not catalog.schema_exists(conn, schema):
             run(conn, sql.SQL("CREATE SCHEMA IF NOT EXISTS {}").format(sql.Identifier(schema)))
-    referred = {key.column.table for table in missing for key in table.foreign_keys} - set(missing)
+    referred = {key.column.table for table in missing for key in table.foreign_keys} - missing.keys()
     there = [name for name, oid in catalog.find_tables(conn, list(referred)) if oid] if referred else []
 
     def create_all() -> None:
@@ -66,9 +66,10 @@ def create_missing(
         exclusively(conn, there, options, create_all, harmless=OF_READERS)
     elif missing:
         create(conn, metadata, missing)
-    taken_over = {names[table]: watermark.parse(table.comment) for table in missing}
-    watermark.save(conn, {name: watermark.State(state.text) for name, state in taken_over.items() if state.stored})
-    return tuple(names[table] for table in missing)
+    # A reflected table's comment holds the state of another run.
+    stored = {name: watermark.parse(table.comment) for table, name in missing.items()}
+    watermark.save(conn, {name: watermark.State(state.text) for name, state in stored.items() if state.stored})
+    return tuple(missing.values())
 
 
 def lacks_labels(conn: sa.Connection, table: sa.Table) -> bool:

@@ -447,3 +447,43 @@ def test_a_table_is_made_whole(conn: sa.Connection, other: sa.Connection) -> Non
         conn, "SELECT conname FROM pg_constraint WHERE contype <> 'n' AND connamespace = 'warehouse'::regnamespace"
     )
     assert {"pk_child", "pk_parent", "ck_no_debts", "once", "child_parent_id_fkey"} <= {name for (name,) in names}
+
+
+def test_indexes_without_a_name_may_begin_with_the_same_column(conn: sa.Connection) -> None:
+    """SQLAlchemy names both after their first column, and `ix_` where that is text; others may have the names too."""
+
+    def table(name: str, *indexes: sa.Index) -> sa.Table:
+        return sa.Table(name, sa.MetaData(), sa.Column("a", sa.Text), sa.Column("b", sa.Integer), *indexes)
+
+    def unnamed() -> list[sa.Index]:
+        return [sa.Index(None, "a"), sa.Index(None, "a", "b"), sa.Index(None, sa.text("lower(a)"))]
+
+    with conn.begin():
+        conn.execute(sa.text("CREATE VIEW ix_created_a AS SELECT 1"))
+    load(conn, table("changed"), [("x", 1)])
+    for name in ("created", "changed"):
+        load(conn, table(name, *unnamed()), [("x", 1)])
+        for options in ({}, {"delete": Delete.BEFORE_FIRST_BATCH}):
+            assert load(conn, table(name, *unnamed()), [("y", 2)], **options).tables[0].migration == ()
+    found = rows_of(conn, "SELECT tablename, indexname FROM pg_indexes WHERE schemaname = 'public' ORDER BY 1, 2")
+    assert found == [
+        ("changed", "ix_1"),
+        ("changed", "ix_changed_a"),
+        ("changed", "ix_changed_a1"),
+        ("created", "ix_"),
+        ("created", "ix_created_a1"),
+        ("created", "ix_created_a2"),
+    ]
+
+
+def test_indexes_without_a_name_of_several_tables_may_be_called_alike(conn: sa.Connection) -> None:
+    metadata = sa.MetaData()
+    for name in ("first", "second"):
+        sa.Table(name, metadata, sa.Column("a", sa.Text), sa.Index(None, sa.text("lower(a)")))
+    for _ in range(2):
+        result = ingest(conn, metadata, lambda mark: [(1, None, [(metadata.tables["second"], ("x",))])])
+        assert [table.migration for table in result.tables] == [(), ()]
+    assert rows_of(conn, "SELECT indexname FROM pg_indexes WHERE schemaname = 'public' ORDER BY 1") == [
+        ("ix_",),
+        ("ix_1",),
+    ]
