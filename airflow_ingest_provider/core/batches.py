@@ -1,6 +1,5 @@
 """The batches of a source, and the rows and Arrow objects of one as they arrive: some at a time, by table."""
 
-import inspect
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from dataclasses import dataclass, replace
@@ -12,6 +11,7 @@ import sqlalchemy as sa
 
 from airflow_ingest_provider.core.encode import CHUNK_ROWS
 from airflow_ingest_provider.core.errors import BatchError, IngestError, kind_of
+from airflow_ingest_provider.core.functions import ASYNC, accepts, is_async, signature_of
 from airflow_ingest_provider.core.sizes import row_size
 
 Batch = tuple[Any, Any, Iterable[tuple[Any, Any]]]
@@ -237,7 +237,7 @@ def arrow_part() -> ModuleType:
 
 
 def check_batches(batches: object) -> None:
-    """Raise BatchError for what is no function, or an async one."""
+    """Raise BatchError for what is no function of one argument, or an async one."""
     if not callable(batches):
         raise BatchError(
             f"batches is {kind_of(batches)}: expected a function of the high watermark that gives batches; pass the "
@@ -245,16 +245,9 @@ def check_batches(batches: object) -> None:
         )
     if is_async(batches):
         raise BatchError(f"batches {ASYNC}")
-
-
-ASYNC = "is an async function, and nothing would await it: expected one that is defined with def alone"
-
-
-def is_async(function: Any) -> bool:
-    """Whether a function, or an object's __call__, gives a coroutine or an async generator."""
-    whole = getattr(function, "func", function)  # of a partial
-    asked = (whole, type(whole).__call__)
-    return any(inspect.iscoroutinefunction(one) or inspect.isasyncgenfunction(one) for one in asked)
+    signature = signature_of(batches)
+    if signature and not accepts(signature, 1):
+        raise BatchError(f"batches takes {signature}: expected a function of the high watermark alone")
 
 
 def closed_after(batches: Any) -> AbstractContextManager[Iterable[Any]]:

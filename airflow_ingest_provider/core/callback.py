@@ -1,13 +1,12 @@
 """on_before_visible: called with two arguments or three, and held to leaving the transaction open."""
 
-import inspect
 from collections.abc import Callable
 from typing import Any
 
 import sqlalchemy as sa
 
-from airflow_ingest_provider.core.batches import ASYNC, is_async
 from airflow_ingest_provider.core.errors import IngestError, kind_of
+from airflow_ingest_provider.core.functions import ASYNC, accepts, is_async, signature_of
 from airflow_ingest_provider.core.session import IN_FAILED_SQL_TRANSACTION, sqlstate, transaction_id
 
 OnBeforeVisible = Callable[[sa.Connection, Any], object] | Callable[[sa.Connection, sa.Table, Any], object]
@@ -25,22 +24,14 @@ def check(on_before_visible: object) -> None:
     if is_async(on_before_visible):
         raise IngestError(f"on_before_visible {ASYNC}")
     signature = signature_of(on_before_visible)
-    if signature and not (_accepts(signature, 2) or _accepts(signature, 3)):
+    if signature and not (accepts(signature, 2) or accepts(signature, 3)):
         raise IngestError(f"on_before_visible takes {signature}: {wanted}")
 
 
 def takes_table(on_before_visible: OnBeforeVisible) -> bool:
     """Whether the callback wants (conn, ingest_table, batch_metadata), and cannot be called with two arguments."""
     signature = signature_of(on_before_visible)
-    return signature is not None and not _accepts(signature, 2) and _accepts(signature, 3)
-
-
-def signature_of(function: Callable[..., object]) -> inspect.Signature | None:
-    """None where Python cannot tell, as for some that are written in C."""
-    try:
-        return inspect.signature(function)
-    except (TypeError, ValueError):
-        return None
+    return signature is not None and not accepts(signature, 2) and accepts(signature, 3)
 
 
 def call(conn: sa.Connection, on_before_visible: Callable[..., object], *arguments: Any) -> None:
@@ -71,11 +62,3 @@ _FAILED = (
     "a statement of on_before_visible failed, and it returned all the same: PostgreSQL does nothing more in that "
     "transaction; expected the error to be raised, or statements that may fail to be run in conn.begin_nested()"
 )
-
-
-def _accepts(signature: inspect.Signature, count: int) -> bool:
-    try:
-        signature.bind(*range(count))
-    except TypeError:
-        return False
-    return True

@@ -186,7 +186,8 @@ def _check_swappable(conn: sa.Connection, this: Planned, target: TableShape) -> 
     if found:
         raise DefinitionError(
             f"{this.live.name} has to be replaced by a new table for this change ({'; '.join(this.plan.lines)}), and "
-            f"cannot be because of {'; '.join(found)}: remove it and put it back afterwards, or change the definition"
+            f"cannot be because of {'; '.join(found)}: remove it and put it back afterwards, or change the definition; "
+            "what a role may not do, grant it"
         )
 
 

@@ -11,7 +11,7 @@ from psycopg import sql
 from airflow_ingest_provider.core import catalog, watermark
 from airflow_ingest_provider.core.checks import check_role
 from airflow_ingest_provider.core.errors import ConcurrentIngestError
-from airflow_ingest_provider.core.load import check_not_cancelled
+from airflow_ingest_provider.core.load import check_not_cancelled, forget_cancel
 from airflow_ingest_provider.core.loaded import LoadedTable
 from airflow_ingest_provider.core.locks import one_run_at_a_time, released
 from airflow_ingest_provider.core.names import Name
@@ -58,8 +58,9 @@ class Claim:
         is `cleaning_up` it does not, and waits less for others.
         """
         options = self._options.for_clean_up if cleaning_up else self._options
-        if not cleaning_up:
-            check_not_cancelled(self._conn)
+        if cleaning_up:
+            forget_cancel(self._conn)
+        check_not_cancelled(self._conn)
         try:
             with transaction(self._conn):
                 one_run_at_a_time(self._conn, [loaded.name for loaded in self.tables], options.lock_patience)

@@ -147,7 +147,12 @@ def cancellable(conn: sa.Connection) -> Iterator[None]:
     try:
         yield
     finally:
-        _cancelled.discard(conn)
+        forget_cancel(conn)
+
+
+def forget_cancel(conn: sa.Connection) -> None:
+    """Go on as if `cancel` had not been called: the run is over, or ends with what it takes back."""
+    _cancelled.discard(conn)
 
 
 def check_not_cancelled(conn: sa.Connection) -> None:

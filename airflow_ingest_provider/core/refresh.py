@@ -67,7 +67,8 @@ def _choose(
         if in_the_way:
             raise DefinitionError(
                 f"{loaded.name} cannot be replaced by a swap because of {'; '.join(in_the_way)}: "
-                f"pass replace={Replace.AUTO!r}, or remove it and put it back afterwards"
+                f"pass replace={Replace.AUTO!r}, or remove it and put it back afterwards; what a role may not do, "
+                "grant it"
             )
         return Refresh.SWAP, "as asked for"
     if options.replace == Replace.IN_PLACE:

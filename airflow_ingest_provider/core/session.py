@@ -106,7 +106,7 @@ def first_line(error: Exception) -> str:
 
 @contextmanager
 def explained() -> Iterator[None]:
-    """A missing privilege and a deadlock, as errors that say what to do about them."""
+    """A missing privilege, a server that takes no writes, and locks, as errors that say what to do about them."""
     try:
         yield
     except sa.exc.DBAPIError as error:
@@ -114,6 +114,12 @@ def explained() -> Iterator[None]:
             raise IngestError(
                 f"the role lacks a privilege: {first_line(error)}: expected to be allowed to; GRANT it, or use another "
                 "role"
+            ) from error
+        if sqlstate(error) == READ_ONLY_SQL_TRANSACTION:
+            raise IngestError(
+                f"the connection takes no writes: {first_line(error)}: expected the primary, and "
+                "default_transaction_read_only off for the role and the database; target_session_attrs=read-write "
+                "finds the primary among several hosts"
             ) from error
         if sqlstate(error) == LOCK_NOT_AVAILABLE:
             raise LockNotAcquired(
@@ -198,6 +204,7 @@ EXCLUSION_VIOLATION = "23P01"
 DEADLOCK_DETECTED = "40P01"
 QUERY_CANCELED = "57014"
 LOCK_NOT_AVAILABLE = "55P03"
+READ_ONLY_SQL_TRANSACTION = "25006"
 IN_FAILED_SQL_TRANSACTION = "25P02"
 SYNTAX_ERROR = "42601"
 INSUFFICIENT_PRIVILEGE = "42501"

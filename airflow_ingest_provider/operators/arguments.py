@@ -8,8 +8,8 @@ from typing import Any
 import sqlalchemy as sa
 
 from airflow_ingest_provider.core import callback, metadata
-from airflow_ingest_provider.core.batches import ASYNC, is_async
 from airflow_ingest_provider.core.errors import kind_of
+from airflow_ingest_provider.core.functions import ASYNC, is_async, signature_of
 
 
 def check_callable(argument: str, value: object) -> None:
@@ -30,7 +30,7 @@ def check_batches(value: object) -> None:
     check_callable("batches", value)
     if is_async(value):
         raise ValueError(f"batches {ASYNC}")
-    signature = callback.signature_of(value) if callable(value) else None
+    signature = signature_of(value) if callable(value) else None
     if signature is None:
         return
     try:

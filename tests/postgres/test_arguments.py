@@ -205,8 +205,10 @@ def generated() -> Iterator[Any]:
         (awaited, "batches is an async function, and nothing would await it: expected one that is defined with def"),
         (functools.partial(awaiting, 1), "batches is an async function"),
         (Awaited(), "batches is an async function"),
+        (lambda: None, r"batches takes \(\): expected a function of the high watermark alone"),
+        (lambda mark, other: [], r"batches takes \(mark, other\): expected a function of the high watermark alone"),
     ],
-    ids=["generator", "list", "None", "str", "async", "async generator", "async object"],
+    ids=["generator", "list", "None", "str", "async", "async generator", "async object", "no argument", "two"],
 )
 def test_batches_that_are_no_function_are_refused(conn: sa.Connection, given: Any, problem: str) -> None:
     with pytest.raises(BatchError, match=problem):

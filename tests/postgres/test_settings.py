@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from airflow_ingest_provider import Delete, HighWatermark, Replace, ingest, ingest_plan
+from airflow_ingest_provider import Delete, HighWatermark, IngestError, Replace, ingest, ingest_plan
 from airflow_ingest_provider.demo.server import Server
 from tests.postgres.helpers import give, load, oid_of, rows_of
 
@@ -122,3 +122,18 @@ def test_a_rebuild_keeps_null_in_an_array_though_the_session_reads_it_as_a_word(
     load(conn, table, [(2, ["b", None])])
     assert oid_of(conn, "lists") != before
     assert rows_of(conn, "SELECT id, words[2] IS NULL FROM lists ORDER BY 1") == [(1, True), (2, True)]
+
+
+@pytest.mark.parametrize("is_there", [False, True])
+def test_a_session_that_takes_no_writes_is_told(connected: Connect, other: sa.Connection, is_there: bool) -> None:
+    table = sa.Table("numbers", sa.MetaData(), sa.Column("id", sa.Integer, primary_key=True))
+    if is_there:
+        other.exec_driver_sql("CREATE TABLE numbers (id int PRIMARY KEY)")
+    conn = connected("-c default_transaction_read_only=on")
+    refused = r"the connection takes no writes: .*in a read-only transaction: expected the primary"
+    with pytest.raises(IngestError, match=refused):
+        load(conn, table, [(1,)])
+    if is_there:
+        with pytest.raises(IngestError, match=refused):
+            ingest_plan(conn, table)
+    assert not other.exec_driver_sql(f"SELECT * FROM {'numbers' if is_there else 'pg_prepared_xacts'}").all()
