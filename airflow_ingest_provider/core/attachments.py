@@ -60,6 +60,11 @@ def _grants(left: list[Any]) -> Iterator[Attached]:
         granting |= {row.grantee for row in ready if row.is_grantable}
 
 
+def grants(conn: sa.Connection, oid: int) -> tuple[str, ...]:
+    """The statements that make the owner's grants on the relation and its columns again."""
+    return tuple(row.statement for row in conn.execute(_GRANTS, {"oids": [oid]}) if row.grantor == row.owner)
+
+
 def revokes(conn: sa.Connection, names: Mapping[int, Name]) -> dict[int, tuple[str, ...]]:
     """What takes away every grant on new relations that are to be called so, those of default privileges too."""
     at = {"oids": list(names), "names": [name.quoted for name in names.values()]}

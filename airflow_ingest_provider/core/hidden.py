@@ -39,6 +39,8 @@ class HiddenTable:
     token: str
     retired: tuple[Name, ...] = ()
     """Enum types of the live table that go with it, under the temporary names that they have by then."""
+    granted: tuple[str, ...] = ()
+    """What a callback granted on it, as statements for the name that it will have."""
 
     @property
     def gone(self) -> frozenset[PartName]:
@@ -83,6 +85,13 @@ def create(conn: sa.Connection, hidden: HiddenTable) -> None:
     """Create the table with its columns and checks, for new rows; keys and indexes come after them."""
     _create_empty(conn, hidden)
     _add_checks(conn, hidden)
+
+
+def grants(conn: sa.Connection, hidden: HiddenTable) -> tuple[str, ...]:
+    """All that is granted on the table now, as statements for the name that it will have."""
+    name = sql.Identifier(hidden.live.name.name).as_string(None)
+    now = attachments.grants(conn, catalog.oid_of(conn, hidden.name))
+    return tuple(statement.replace(hidden.name.name, name) for statement in now)
 
 
 def copy(conn: sa.Connection, hidden: HiddenTable, conversions: Mapping[str, str]) -> int:

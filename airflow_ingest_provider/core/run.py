@@ -244,7 +244,8 @@ class IngestRun:
             callback.call(self._conn, self._on_before_visible, batch_metadata)
             return
         for part in parts:
-            callback.call(self._conn, self._on_before_visible, part.ingest_table, batch_metadata)
+            with part.keeping_grants(self._conn):
+                callback.call(self._conn, self._on_before_visible, part.ingest_table, batch_metadata)
 
     def _swap(self, parts: list[BatchTable]) -> None:
         """Children before parents."""

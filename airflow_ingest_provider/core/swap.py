@@ -210,6 +210,7 @@ def _complete(prepared: Prepared) -> Iterator[str | sql.Composable]:
     yield from _give_names(prepared)
     yield from prepared.revokes
     yield from prepared.attached
+    yield from prepared.hidden.granted
     for type_ in prepared.hidden.retired:
         yield sql.SQL("DROP TYPE {}").format(type_.sql)
     yield from _comments(prepared.table, prepared.hidden.shape)

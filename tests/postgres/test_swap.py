@@ -137,6 +137,27 @@ def test_default_privileges_add_nothing(conn: sa.Connection, other: sa.Connectio
     assert hanging(conn) == before
 
 
+def test_what_the_callback_grants_on_the_new_table_stays(
+    conn: sa.Connection, other: sa.Connection, roles: None
+) -> None:
+    load(conn, people(), [(1, "a", 1)])
+    other.exec_driver_sql("ALTER DEFAULT PRIVILEGES GRANT SELECT ON TABLES TO PUBLIC")
+    other.exec_driver_sql("GRANT SELECT ON people TO ingest_writer; ALTER TABLE people OWNER TO ingest_owner")
+
+    def grant(conn: sa.Connection, ingest_table: sa.Table, batch_metadata: Any) -> None:
+        for columns in ("", "(name)"):
+            conn.execute(sa.text(f"GRANT SELECT {columns} ON {ingest_table} TO ingest_reader"))
+
+    load(conn, people(), [(2, "b", 2)], delete=Delete.BEFORE_FIRST_BATCH, replace="swap", on_before_visible=grant)
+    grants = "SELECT relacl::text FROM pg_class WHERE oid = 'people'::regclass"
+    ((granted,),) = rows_of(conn, grants)
+    assert {"ingest_reader=r/ingest_owner", "ingest_writer=r/ingest_owner"} == {
+        one for one in granted.strip("{}").split(",") if not one.startswith("ingest_owner=")
+    }
+    of_columns = "SELECT attacl::text FROM pg_attribute WHERE attrelid = 'people'::regclass AND attname = 'name'"
+    assert rows_of(conn, of_columns) == [("{ingest_reader=r/ingest_owner}",)]
+
+
 def test_sequences_go_on(conn: sa.Connection, other: sa.Connection) -> None:
     table = sa.Table(
         "people",
