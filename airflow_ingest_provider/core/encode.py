@@ -8,7 +8,7 @@ The COPY has to say `FORMAT text, ENCODING 'UTF8'` and leave DELIMITER and NULL 
 https://www.postgresql.org/docs/current/sql-copy.html#SQL-COPY-FILE-FORMATS
 """
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import count
@@ -89,16 +89,18 @@ class RowEncoder:
             if set(map(len, rows)) == {len(self._names)}:
                 with suppress(KeyError):
                     return [list(map(itemgetter(name), rows)) for name in self._names]
-        elif kinds <= {tuple, list} or self._are_in_order(dict(zip(map(type, rows), rows, strict=True)).values()):
+        elif kinds <= {tuple, list} or self._are_in_order(rows):
             with suppress(ValueError):
                 columns = list(zip(*rows, strict=True))
                 if len(columns) == len(self._names):
                     return columns
         return list(zip(*map(self._values, rows, count(first_row_number)), strict=True))
 
-    def _are_in_order(self, rows: Iterable[Any]) -> bool:
-        """Whether these rows, one of each type, are sequences that may be taken in their order."""
-        return all(_is_sequence(row) and not self._other_order(row) for row in rows)
+    def _are_in_order(self, rows: Sequence[Any]) -> bool:
+        """Whether the rows are sequences that may be taken in their order."""
+        of_types = dict(zip(map(type, rows), rows, strict=True))
+        looked_at = rows if any(map(_names_its_values, of_types)) else of_types.values()
+        return all(map(_is_sequence, of_types.values())) and not any(map(self._other_order, looked_at))
 
     def _values(self, row: Any, number: int) -> Sequence[Any]:
         """A row's values in the order of the columns; RowError where they cannot be told."""
@@ -118,9 +120,11 @@ class RowEncoder:
         raise RowError(problem, table=self._table, row_number=number, value_type=type(row).__name__)
 
     def _other_order(self, row: Sequence[Any]) -> str:
-        """What is wrong with the order of a named tuple's fields; empty where they are called otherwise altogether."""
-        fields = getattr(row, "_fields", self._names)
-        if tuple(fields) == self._names or set(fields) != set(self._names):
+        """What is wrong with the order of a row's named fields; empty where they are called otherwise altogether."""
+        fields = getattr(row, "_fields", None)
+        if fields is None:
+            fields = row.keys() if hasattr(row, "keys") else self._names
+        if (fields := tuple(fields)) == self._names or set(fields) != set(self._names):
             return ""
         return (
             f"its fields are {', '.join(fields)}, and the table's columns {', '.join(self._names)}: values are taken "
@@ -138,6 +142,11 @@ def other_names(expected: Collection[str], names: Collection[Any]) -> list[str]:
 
 def _is_sequence(row: Any) -> TypeGuard[Sequence[Any]]:
     return isinstance(row, Sequence) and not isinstance(row, str | bytes | bytearray | memoryview)
+
+
+def _names_its_values(type_: type) -> bool:
+    """Whether rows of the type differ in their fields, as those of sqlite3, psycopg2's DictCursor and SQLAlchemy do."""
+    return hasattr(type_, "keys") or not isinstance(getattr(type_, "_fields", ()), tuple)
 
 
 class _Column:

@@ -7,10 +7,11 @@ import ipaddress
 import json
 import pickle
 import signal
+import sqlite3
 import uuid
 from collections import OrderedDict, defaultdict, namedtuple
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from decimal import Decimal, FloatOperation, localcontext
 from fractions import Fraction
 from types import MappingProxyType
@@ -987,6 +988,27 @@ def test_rows_may_be_mappings_whose_values_are_matched_by_name() -> None:
     with pytest.raises(RowError) as caught:
         encoder.encode([row, {"b": "x", "A": 1}], first_row_number=11)
     assert caught.value.row_number == 12
+
+
+def of_sqlite(query: str) -> Any:
+    with closing(sqlite3.connect(":memory:")) as connection:
+        connection.row_factory = sqlite3.Row
+        return connection.execute(query).fetchone()
+
+
+def of_sqlalchemy(query: str) -> Any:
+    with sa.create_engine("sqlite://").connect() as connection:
+        return connection.execute(sa.text(query)).one()
+
+
+@pytest.mark.parametrize("row_of", [of_sqlite, of_sqlalchemy])
+def test_rows_whose_fields_are_in_another_order_are_refused_wherever_they_come(row_of: Callable[[str], Any]) -> None:
+    encoder = RowEncoder("t", [ColumnFormat("a", INT4), ColumnFormat("b", INT4)])
+    one, other = row_of("SELECT 1 AS a, 2 AS b"), row_of("SELECT 2 AS b, 1 AS a")
+    assert encoder.encode([one, row_of("SELECT 3 AS x, 4 AS y")]) == b"1\t2\n3\t4\n"
+    with pytest.raises(RowError, match="its fields are b, a, and the table's columns a, b") as caught:
+        encoder.encode([one, other, one])
+    assert caught.value.row_number == 2
 
 
 SECRETS: list[tuple[TypeShape, Any]] = [
