@@ -152,12 +152,16 @@ _TABLES = sa.text("""
     WHERE c.oid = ANY (CAST(:oids AS oid[]))
 """)
 
-# Their live columns in their order. An owned sequence hangs on its column by an automatic (serial) or
-# internal (identity) dependency; a default draws from it when pg_attrdef depends on the sequence.
+# Their live columns in their order. A modifier that is not printed says nothing: PostGIS' geometry(Geometry,0) has 0.
+# An owned sequence hangs on its column by an automatic (serial) or internal (identity) dependency; a default draws from
+# it when pg_attrdef depends on the sequence.
 _COLUMNS = sa.text("""
     SELECT a.attrelid::bigint AS table_oid, a.attname AS name,
            format_type(a.atttypid, a.atttypmod) AS type,
-           a.atttypid, a.atttypmod, a.attnotnull,
+           a.atttypid,
+           CASE WHEN format_type(a.atttypid, a.atttypmod) <> format_type(a.atttypid, -1) THEN a.atttypmod
+                ELSE -1 END AS atttypmod,
+           a.attnotnull,
            a.attidentity::text, a.attgenerated::text,
            CASE WHEN a.attcollation <> t.typcollation
                 THEN quote_ident(cn.nspname) || '.' || quote_ident(co.collname) END AS collation,

@@ -30,6 +30,16 @@ from airflow_ingest_provider.demo.server import Server
 from tests.postgres.helpers import hanging, is_usable, load, oid_of, people, rows_of
 from tests.waiting import until
 
+
+class Shape(sa.types.UserDefinedType[str]):
+    """A type whose modifier 2 is printed as none, as PostGIS' geometry has one."""
+
+    cache_ok = True
+
+    def get_col_spec(self, **_: Any) -> str:
+        return "shape(2)"
+
+
 HANGING = """
     GRANT SELECT ON people TO PUBLIC;
     GRANT ALL ON people TO ingest_writer WITH GRANT OPTION;
@@ -101,6 +111,21 @@ def test_a_rebuild_keeps_all_that_hangs_on_the_table(conn: sa.Connection, other:
     assert (own, views, names, sorted(tuning), *rest) == (*before[:3], sorted(before[3]), *before[4:])
     assert oid_of(conn, "named") == view
     assert rows_of(conn) == [("a", 1, 1), ("b", 2, 2), ("c", 3, 3)]
+
+
+def test_a_modifier_that_is_not_printed_is_none(conn: sa.Connection, other: sa.Connection) -> None:
+    other.exec_driver_sql("""
+        CREATE TYPE shape;
+        CREATE FUNCTION shape_in(cstring) RETURNS shape LANGUAGE internal IMMUTABLE STRICT AS 'textin';
+        CREATE FUNCTION shape_out(shape) RETURNS cstring LANGUAGE internal IMMUTABLE STRICT AS 'textout';
+        CREATE TYPE shape (INPUT = shape_in, OUTPUT = shape_out, LIKE = text,
+                           TYPMOD_IN = bittypmodin, TYPMOD_OUT = numerictypmodout);
+    """)
+    table = people(sa.Column("outline", Shape))
+    for refresh in (Delete.OFF, Delete.BEFORE_FIRST_BATCH, Delete.BEFORE_FIRST_BATCH):
+        result = load(conn, table, [(1, "a", 1, "round")], delete=refresh, replace=Replace.SWAP)
+        assert result.tables[0].migration == ()
+    assert rows_of(conn) == [(1, "a", 1, "round")]
 
 
 @pytest.mark.usefixtures("roles")
