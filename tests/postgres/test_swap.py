@@ -119,7 +119,7 @@ def test_a_modifier_that_is_not_printed_is_none(conn: sa.Connection, other: sa.C
         CREATE FUNCTION shape_in(cstring) RETURNS shape LANGUAGE internal IMMUTABLE STRICT AS 'textin';
         CREATE FUNCTION shape_out(shape) RETURNS cstring LANGUAGE internal IMMUTABLE STRICT AS 'textout';
         CREATE TYPE shape (INPUT = shape_in, OUTPUT = shape_out, LIKE = text,
-                           TYPMOD_IN = bittypmodin, TYPMOD_OUT = numerictypmodout);
+                           TYPMOD_IN = bittypmodin, TYPMOD_OUT = varchartypmodout);
     """)
     table = people(sa.Column("outline", Shape))
     for refresh in (Delete.OFF, Delete.BEFORE_FIRST_BATCH, Delete.BEFORE_FIRST_BATCH):
