@@ -60,7 +60,8 @@ class Claim:
         options = self._options.for_clean_up if cleaning_up else self._options
         if cleaning_up:
             forget_cancel(self._conn)
-        check_not_cancelled(self._conn)
+        else:
+            check_not_cancelled(self._conn)
         try:
             with transaction(self._conn):
                 one_run_at_a_time(self._conn, [loaded.name for loaded in self.tables], options.lock_patience)

@@ -55,7 +55,7 @@ def create(conn: sa.Connection, metadata: sa.MetaData, missing: Mapping[sa.Table
     adds those. Indexes without a name get one that is free. Raises DefinitionError where PostgreSQL does not take what
     is declared.
     """
-    with _taken(missing):
+    with _accepted(missing):
         _create_with_keys(conn, metadata, missing)
 
 
@@ -74,7 +74,7 @@ def _create_with_keys(conn: sa.Connection, metadata: sa.MetaData, missing: Mappi
 
 
 @contextmanager
-def _taken(tables: Collection[sa.Table]) -> Iterator[None]:
+def _accepted(tables: Collection[sa.Table]) -> Iterator[None]:
     """DefinitionError where PostgreSQL does not take the definition of one of the tables."""
     try:
         yield
@@ -206,7 +206,7 @@ def _created(conn: sa.Connection, tables: Sequence[tuple[sa.Table, Name]]) -> li
                 copy.constraints.discard(key)
             _name_apart(conn, copy, ())
             copy.schema = "pg_temp"
-            with _taken([table]):
+            with _accepted([table]):
                 copy.create(conn, checkfirst=True)  # for the enum types, which are there from the second run on
         temporary = _temporary_oids(conn, [table.name for table, _ in tables])
         found = reflection.table_shapes(conn, [*oids, *temporary]) | before

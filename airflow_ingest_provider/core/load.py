@@ -207,6 +207,16 @@ def raise_row_error(
     ) from None
 
 
+def still_referred(referring: Name, key: str, lacking: str, column: str | None = None) -> RowError:
+    """The error for a row of a table that refers, by its foreign key, to a key that goes; `lacking` says where."""
+    return RowError(
+        f"its foreign key {key} refers to a key {lacking}: bring that row too, or first delete or change the rows of "
+        f"{referring}, or drop the foreign key",
+        table=str(referring),
+        column=column,
+    )
+
+
 def reason(state: str, constraint: str = "") -> str:
     """What a SQLSTATE says of a value or a row, without the value."""
     return f"{_REASONS.get(state, 'PostgreSQL refused it')}{constraint}, SQLSTATE {state}"

@@ -14,7 +14,7 @@ from airflow_ingest_provider.core.errors import DefinitionError, RowError
 from airflow_ingest_provider.core.formats import column_formats
 from airflow_ingest_provider.core.hidden import HiddenTable
 from airflow_ingest_provider.core.in_place import Compared, Reference
-from airflow_ingest_provider.core.load import Destination, copy_rows, raise_row_error
+from airflow_ingest_provider.core.load import Destination, copy_rows, raise_row_error, still_referred
 from airflow_ingest_provider.core.merge import Merged
 from airflow_ingest_provider.core.names import Name, temporary_name
 from airflow_ingest_provider.core.plan import Planned
@@ -172,8 +172,8 @@ class BatchTable:
             return
         before = hidden.grants(conn, self.hidden)
         yield
-        granted = [one for one in hidden.grants(conn, self.hidden) if one not in before]
-        self.hidden = replace(self.hidden, granted=(*self.hidden.granted, *granted))
+        granted = tuple(one for one in hidden.grants(conn, self.hidden) if one not in before)
+        self.hidden = replace(self.hidden, granted=granted)
 
     def share_changed(self, conn: sa.Connection, sampled: int) -> float:
         """How many of the staged rows are new or changed, from 0 to 1, by a look at about so many of them."""
@@ -323,12 +323,8 @@ class BatchTable:
         referring = Name(diagnosis.schema_name, diagnosis.table_name)
         if referring in (self.loaded.name, self._shape.name) or self._shape.kind == "p":
             return  # of a partitioned table it may be a partition
-        raise RowError(
-            f"its foreign key {diagnosis.constraint_name} refers to a key that no row would have any more, SQLSTATE "
-            f"{FOREIGN_KEY_VIOLATION}: bring that row too, or first delete or change the rows of {referring}, or drop "
-            "the foreign key",
-            table=str(referring),
-        ) from None  # its DETAIL quotes the key
+        lacking = f"that no row would have any more, SQLSTATE {FOREIGN_KEY_VIOLATION}"
+        raise still_referred(referring, diagnosis.constraint_name, lacking) from None  # its DETAIL quotes the key
 
     def advance_sequences(self, conn: sa.Connection) -> None:
         """Move identity and serial sequences past the highest value."""

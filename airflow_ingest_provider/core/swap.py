@@ -19,9 +19,10 @@ from airflow_ingest_provider.core import (
     walls,
 )
 from airflow_ingest_provider.core.dependents import Dependent
-from airflow_ingest_provider.core.errors import ConcurrentIngestError, DefinitionError, RowError
+from airflow_ingest_provider.core.errors import ConcurrentIngestError, DefinitionError
 from airflow_ingest_provider.core.heirs import hang_on, heirs_of, move_sequences, sequence_names
 from airflow_ingest_provider.core.hidden import HiddenTable, name_statistics
+from airflow_ingest_provider.core.load import still_referred
 from airflow_ingest_provider.core.locks import OF_READERS, exclusively, shorten
 from airflow_ingest_provider.core.matviews import Built
 from airflow_ingest_provider.core.names import Name, default_name, free_name, temporary_name
@@ -340,12 +341,9 @@ def _keys_found(key: InboundKey, table: Name) -> Iterator[None]:
     except sa.exc.DBAPIError as error:
         if sqlstate(error) != FOREIGN_KEY_VIOLATION:
             raise
-        raise RowError(
-            f"its foreign key {key.name} refers to a key ({', '.join(key.target_columns)}) that the new rows of {table}"
-            f" lack: bring that row too, or first delete or change the rows of {key.table}, or drop the foreign key",
-            table=str(key.table),
-            column=key.columns[0] if len(key.columns) == 1 else None,
-        ) from None  # its DETAIL quotes the key
+        lacking = f"({', '.join(key.target_columns)}) that the new rows of {table} lack"
+        column = key.columns[0] if len(key.columns) == 1 else None
+        raise still_referred(key.table, key.name, lacking, column) from None  # its DETAIL quotes the key
 
 
 def _move_inbound_key(key: InboundKey, temporary: str) -> Iterator[sql.Composable]:

@@ -181,7 +181,7 @@ _WALLS = sa.text("""
     SELECT format('the owner %s of %s, as whom role %s may not act', pg_get_userbyid(c.relowner), c.oid::regclass,
                   current_user)
     FROM dropped JOIN pg_class c ON c.oid = dropped.oid WHERE NOT pg_has_role(c.relowner, :to_act_as)
-    UNION
+    UNION  -- the CASE keeps the keys of other tables from being turned into JSON
     SELECT format('foreign key %s of %s, which has a PERIOD', k.conname, k.conrelid::regclass)
     FROM pg_constraint k, it
     WHERE k.contype = 'f'
@@ -236,7 +236,8 @@ _ANY_MATERIALIZED = sa.text("""
           AND d.refobjid = ANY (CAST(:oids AS oid[])) AND c.relkind = 'm')
 """)
 
-# Materialized views that are made anew, and what they read that is: its names, in the order of their OIDs.
+# Materialized views that are made anew, and what they read that is: its names, in the order of their OIDs. Here and
+# below `reads` is not materialized, so that it is looked up by one of the two: there may be thousands of views.
 _MADE = sa.text("""
     WITH RECURSIVE reads AS NOT MATERIALIZED (
         SELECT r.ev_class AS viewer, d.refobjid AS read, c.relkind
