@@ -41,6 +41,8 @@ class Claim:
         self.lock_attempts = 0
         self.readers_kept = 0.0
         self._lockable: set[Name] = set()
+        self._held: set[Name] | None = None
+        """Those that `hold` has locked in the open transaction; None before it was called."""
         self._conn = conn
         self._options = options
         self._run_id = str(uuid.uuid4())
@@ -62,6 +64,7 @@ class Claim:
             forget_cancel(self._conn)
         else:
             check_not_cancelled(self._conn)
+        self._held = None
         try:
             with transaction(self._conn):
                 one_run_at_a_time(self._conn, [loaded.name for loaded in self.tables], options.lock_patience)
@@ -106,19 +109,22 @@ class Claim:
         """Take SHARE UPDATE EXCLUSIVE on tables, as their comments will, and read these once more.
 
         Before anything is written to them: whoever builds an index CONCURRENTLY has that lock, and waits for all who
-        write. Nobody else changes the comments from here on. Tables that the role may not lock are left out.
+        write. Nobody else changes the comments from here on. Tables that the role may not lock are left out. Where
+        nothing is left to be locked, the comments are read if they were not yet in this transaction.
         """
         lock = sql.SQL("LOCK TABLE ONLY {} IN SHARE UPDATE EXCLUSIVE MODE")
-        lockable = [loaded.name for loaded in tables if loaded.name in self._lockable]
-        if not lockable:
+        free = self._lockable - (self._held or set())
+        names = [loaded.name for loaded in tables if loaded.name in free]
+        if not names and self._held is not None:
             return
         with explained():
             try:
-                run_all(self._conn, [lock.format(name.sql) for name in lockable])
+                run_all(self._conn, [lock.format(name.sql) for name in names])
             except sa.exc.DBAPIError as error:
                 if sqlstate(error) != UNDEFINED_TABLE:
                     raise
-                raise _dropped(*lockable) from error
+                raise _dropped(*names) from error
+            self._held = {*(self._held or ()), *names}
             self.check_untouched()
 
     def save(self, tables: Sequence[LoadedTable], mark: watermark.Mark | None = None) -> None:

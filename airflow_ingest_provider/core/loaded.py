@@ -8,7 +8,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from airflow_ingest_provider.core import catalog, hidden, in_place, merge, migrate, reflection, sequences, walls
+from airflow_ingest_provider.core import catalog, hidden, in_place, merge, migrate, reflection, sequences
 from airflow_ingest_provider.core.declared import copied
 from airflow_ingest_provider.core.errors import DefinitionError, RowError
 from airflow_ingest_provider.core.formats import column_formats
@@ -111,7 +111,17 @@ class Route(Enum):
 class BatchTable:
     """One table's part of one batch, in the batch's transaction."""
 
-    def __init__(self, conn: sa.Connection, loaded: LoadedTable, token: str, route: Route, *, upserts: bool) -> None:
+    def __init__(
+        self,
+        conn: sa.Connection,
+        loaded: LoadedTable,
+        token: str,
+        route: Route,
+        *,
+        upserts: bool,
+        all_keyed: bool = True,
+    ) -> None:
+        """Rows that are not `all_keyed` get their keys from a trigger, when they are merged."""
         self.loaded = loaded
         self.route = route
         self.hidden: HiddenTable | None = None
@@ -122,7 +132,7 @@ class BatchTable:
         self._token = token
         self.has_left = False
         """Whether rows that are gone are there yet, since others referred to them."""
-        self._all_keyed = True
+        self._all_keyed = all_keyed
         self._compared: Compared | None = None
         self._superseded = 0
         self._destination: Name | None = None
@@ -152,7 +162,6 @@ class BatchTable:
             return self.hidden.name
         if self.route is Route.DIRECT:
             return self._shape.name
-        self._all_keyed = not walls.insert_triggers(conn, [self._shape.oid])[self._shape.oid]
         return merge.stage(conn, self._shape, token, not_null=self._all_keyed)
 
     @property

@@ -6,7 +6,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from airflow_ingest_provider.core import callback, catalog, reflection, walls
+from airflow_ingest_provider.core import acting, callback, catalog, reflection, walls
 from airflow_ingest_provider.core.callback import OnBeforeVisible, do_nothing
 from airflow_ingest_provider.core.errors import DefinitionError, RowError
 from airflow_ingest_provider.core.loaded import BatchTable, LoadedTable, Refresh, share_changed
@@ -107,11 +107,11 @@ def obstacles(
     That others refer to a table without a primary key is no reason unless `keyless_too`.
     """
     oids = [loaded.live.oid for loaded in tables]
-    triggers, inbound = walls.insert_triggers(conn, oids), reflection.inbound_keys(conn, oids)
+    found, inbound = acting.acting(conn, oids), reflection.inbound_keys(conn, oids)
     by_name = on_before_visible is not do_nothing and not callback.takes_table(on_before_visible)
     return {
         loaded: [
-            *(f"trigger {trigger} fires on INSERT" for trigger in triggers[loaded.live.oid]),
+            *(f"trigger {trigger} fires on INSERT" for trigger in found[loaded.live.oid].insert_triggers),
             *_referring(inbound[loaded.live.oid] if loaded.key or keyless_too else (), swapped),
             *([_LOOKS_BY_NAME] if by_name else []),
         ]
@@ -133,7 +133,8 @@ def _check_in_place(conn: sa.Connection, loaded: LoadedTable) -> None:
             f"{loaded.name}: all rows are to be deleted, and {inbound[0].table} refers to them by {inbound[0].name}; "
             "without a primary key nothing says which rows stay: declare one, or drop the foreign key"
         )
-    check_rules(conn, {loaded: (walls.INSERT, walls.UPDATE, walls.DELETE)})
+    found = acting.acting(conn, [loaded.live.oid])[loaded.live.oid]
+    acting.check_rules(loaded.name, found, (acting.INSERT, acting.UPDATE, acting.DELETE))
     if catalog.cannot_publish_deletes(conn, loaded.live.oid):
         raise DefinitionError(
             f"{loaded.name} is published and has no replica identity, without which PostgreSQL deletes no row of it: "
@@ -194,18 +195,6 @@ def changed_after_all(conn: sa.Connection, part: BatchTable) -> bool:
     if catalog.has_more_rows(conn, part.loaded.name, than=int(received * (1 + FEW))):
         return True
     return part.share_changed(conn, _SAMPLED) > FEW
-
-
-def check_rules(conn: sa.Connection, events: Mapping[LoadedTable, Collection[str]]) -> None:
-    """Raise DefinitionError where a rule would take the place of statements of these events, by table."""
-    found = walls.rules(conn, [loaded.live.oid for loaded in events]) if events else {}
-    for loaded in events:
-        rules = [name for name, event in found[loaded.live.oid] if event in events[loaded]]
-        if rules:
-            raise DefinitionError(
-                f"{loaded.name}: PostgreSQL puts its rule{'s' * (len(rules) > 1)} {', '.join(rules)} in the place of "
-                "the statements that bring rows into it: drop them, or use triggers"
-            )
 
 
 def first_loads(

@@ -3,11 +3,13 @@
 import copy
 import logging
 import time
+from collections.abc import Mapping
 from typing import Any
 
 import sqlalchemy as sa
 
 from airflow_ingest_provider.core import callback, catalog, migrate, watermark
+from airflow_ingest_provider.core.acting import DELETE, INSERT, UPDATE, acting, check_rules
 from airflow_ingest_provider.core.batches import Arrived
 from airflow_ingest_provider.core.callback import OnBeforeVisible, do_nothing
 from airflow_ingest_provider.core.claim import Claim
@@ -31,14 +33,12 @@ from airflow_ingest_provider.core.parts import copy_parts, merge_parts
 from airflow_ingest_provider.core.refresh import (
     apart,
     changed_after_all,
-    check_rules,
     emptied,
     hardly_changes,
 )
 from airflow_ingest_provider.core.result import IngestResult
 from airflow_ingest_provider.core.session import explained, transaction
 from airflow_ingest_provider.core.swap import swap
-from airflow_ingest_provider.core.walls import INSERT, UPDATE
 from airflow_ingest_provider.core.watermark import State
 
 logger = logging.getLogger(__name__)
@@ -153,17 +153,14 @@ class IngestRun:
         """One batch, one transaction: all of it or nothing."""
         began = time.monotonic()
         with self._claim.alone():
-            self._claim.check_untouched()
+            # Rows that are here already are soon merged: the lock may as well be taken before the states are read.
+            self._claim.hold([self._claim.first] if arrived.all_read else [])
             tried = self._try_in_place(arrived)
-            parts = self._parts(few=arrived.all_read)
-            if not arrived.is_empty:
-                events = {Route.UPSERT: (INSERT, UPDATE), Route.STAGED: (INSERT,)}
-                check_rules(self._conn, {part.loaded: events[part.route] for part in parts if part.route in events})
-            direct = [part.loaded for part in parts if part.route is Route.DIRECT]
-            self._claim.hold(direct)
+            parts = self._parts(arrived)
+            self._claim.hold([part.loaded for part in parts if part.route is Route.DIRECT])
             copy_parts(self._conn, parts, arrived.chunks)
             changed = [part.loaded for part in parts if part.takes_part and part.loaded is not self._claim.first]
-            self._claim.hold([loaded for loaded in (self._claim.first, *changed) if loaded not in direct])
+            self._claim.hold([self._claim.first, *changed])
             with explained():
                 gone = emptied(self._conn, parts)
                 self._swap_after_all([part for part in parts if part.loaded in tried])
@@ -212,20 +209,35 @@ class IngestRun:
             else:
                 logger.info("%s: few rows are new or changed, so they are replaced in place", part.loaded.name)
 
-    def _parts(self, *, few: bool) -> list[BatchTable]:
+    def _parts(self, arrived: Arrived) -> list[BatchTable]:
         upserts = self._options.upserts
         with explained():
-            self._settle_first_loads(few=few)
+            self._settle_first_loads(few=arrived.all_read)
+            routes = {one: route(one, self._tables, upserts=upserts) for one in parents_first(self._tables)}
+            triggered = self._triggered(routes, may_write=not arrived.is_empty)
             return [
                 BatchTable(
                     self._conn,
                     loaded,
                     self._claim.token(loaded, str(self._claim.batches)),
-                    route(loaded, self._tables, upserts=upserts),
+                    routes[loaded],
                     upserts=upserts,
+                    all_keyed=loaded not in triggered,
                 )
-                for loaded in parents_first(self._tables)
+                for loaded in routes
             ]
+
+    def _triggered(self, routes: Mapping[LoadedTable, Route], *, may_write: bool) -> set[LoadedTable]:
+        """Those whose staged rows fire triggers, which may give them their keys.
+
+        Raises DefinitionError where a rule would take the place of statements that the batch `may_write` with.
+        """
+        staged = [loaded for loaded, way in routes.items() if way in _STATEMENTS]
+        found = acting(self._conn, [loaded.live.oid for loaded in staged])
+        if may_write:
+            for loaded in staged:
+                check_rules(loaded.name, found[loaded.live.oid], _STATEMENTS[routes[loaded]])
+        return {loaded for loaded in staged if found[loaded.live.oid].insert_triggers}
 
     def _settle_first_loads(self, *, few: bool) -> None:
         """An empty table is replaced by a full one, unless the rows are few, or somebody else wrote some meanwhile."""
@@ -312,3 +324,11 @@ class IngestRun:
             lock_attempts=self._claim.lock_attempts,
             readers_kept=self._claim.readers_kept,
         )
+
+
+_STATEMENTS = {
+    Route.STAGED: (INSERT,),
+    Route.UPSERT: (INSERT, UPDATE),
+    Route.REPLACE: (INSERT, UPDATE, DELETE),
+}
+"""What brings staged rows into their tables, and may meet a rule; COPY and a swap do not."""

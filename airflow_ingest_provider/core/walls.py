@@ -53,22 +53,6 @@ def _to_act_as(conn: sa.Connection) -> str:
     return "SET" if (conn.dialect.server_version_info or (0,)) >= (16,) else "MEMBER"
 
 
-def insert_triggers(conn: sa.Connection, oids: Sequence[int]) -> dict[int, tuple[str, ...]]:
-    """Each table's enabled triggers of people that fire on INSERT: rows that come by a swap would pass them by."""
-    found = by_table(conn.execute(_INSERT_TRIGGERS, {"oids": list(oids)}))
-    return {oid: tuple(row.tgname for row in found[oid]) for oid in oids}
-
-
-UPDATE, INSERT, DELETE = "2", "3", "4"
-"""The events of rules, as pg_rewrite.ev_type has them."""
-
-
-def rules(conn: sa.Connection, oids: Sequence[int]) -> dict[int, tuple[tuple[str, str], ...]]:
-    """Each table's enabled rules, which PostgreSQL puts in the place of statements, and the event of each."""
-    found = by_table(conn.execute(_RULES, {"oids": list(oids)}))
-    return {oid: tuple((row.rulename, row.event) for row in found[oid]) for oid in oids}
-
-
 # What is dropped with the table: itself, the sequences of its identity columns, and the materialized views that read
 # it, which are made anew. Whatever depends on one of them and is not understood is a wall; so is whatever depends on
 # their row types. Then there are memberships and properties that leave no dependency.
@@ -374,18 +358,4 @@ _RETYPING = sa.text("""
     WHERE NOT pg_has_role(c.relowner, 'USAGE') OR NOT pg_has_role(c.relowner, :to_act_as)
        OR pg_is_other_temp_schema(c.relnamespace)
     ORDER BY 1
-""")
-
-# Row and statement triggers that an INSERT fires, unless they are disabled.
-_INSERT_TRIGGERS = sa.text("""
-    SELECT tgrelid::bigint AS table_oid, tgname FROM pg_trigger
-    WHERE tgrelid = ANY (CAST(:oids AS oid[])) AND NOT tgisinternal AND tgenabled <> 'D' AND tgtype::int & 4 = 4
-    ORDER BY tgname
-""")
-
-# The rule that makes a view is on SELECT.
-_RULES = sa.text("""
-    SELECT ev_class::bigint AS table_oid, rulename, ev_type::text AS event FROM pg_rewrite
-    WHERE ev_class = ANY (CAST(:oids AS oid[])) AND rulename <> '_RETURN' AND ev_enabled IN ('O', 'A')
-    ORDER BY rulename
 """)

@@ -17,7 +17,7 @@ from airflow_ingest_provider import DefinitionError, Delete, IngestError, ingest
 from airflow_ingest_provider.core import load as load_module
 from airflow_ingest_provider.core.claim import Claim
 from airflow_ingest_provider.demo.server import Server
-from tests.postgres.helpers import is_usable, load, people, rows_of
+from tests.postgres.helpers import is_usable, load, people, rows_of, statements_of
 from tests.waiting import until
 
 PEAK = """
@@ -515,3 +515,18 @@ def test_rows_may_be_dicts_by_the_names_of_the_columns(conn: sa.Connection, dele
         (0, "last", None),
         *((number, "new", 7) for number in range(1, count + 1)),
     ]
+
+
+@pytest.mark.parametrize("few", [True, False])
+def test_a_batch_locks_before_it_last_reads_the_state(conn: sa.Connection, few: bool) -> None:
+    table = people()
+    load(conn, table, [(number, None, None) for number in range(1000)])
+    rows = [(table, (number, "x", None)) for number in range(10 if few else 1000)]
+    sent = statements_of(conn)
+    ingest(conn, table.metadata, lambda mark: [(mark, None, rows), (mark, None, rows)])
+    second = [place for place, one in enumerate(sent) if "ISOLATION LEVEL" in one][-1]
+    batch = sent[second:]
+    (lock,) = (place for place, one in enumerate(batch) if one.startswith("LOCK TABLE"))
+    read = [place for place, one in enumerate(batch) if "obj_description" in one]
+    assert read == ([lock + 1] if few else [2, lock + 1])
+    assert len(batch) == (11 if few else 12)  # with one for the sequence of the key

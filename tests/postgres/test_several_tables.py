@@ -71,6 +71,12 @@ def test_nothing_is_done_to_tables_for_which_no_rows_come(conn: sa.Connection) -
     assert rows_of(conn, "SELECT count(*), max(text) FROM b") == [(1000, "x")]
 
 
+def test_what_acts_on_the_rows_of_all_tables_is_asked_once_a_batch(conn: sa.Connection) -> None:
+    load(conn, declared())
+    sent = sent_by(conn, declared(), 2)
+    assert sum("FROM pg_rewrite" in one for one in sent[sent.index("COMMIT") :] if "tgtype" in one) == 1
+
+
 def test_only_tables_that_differ_are_migrated_alone(conn: sa.Connection) -> None:
     load(conn, declared())
     more = declared(sa.Column("note", sa.Text), sa.Column("number", sa.Integer))
