@@ -31,7 +31,7 @@ def find_tables(conn: sa.Connection, tables: Sequence[sa.Table]) -> list[tuple[N
 
 
 def oid_of(conn: sa.Connection, name: Name) -> int:
-    """The OID of a relation that should be there; 0, which nothing has, if it has gone."""
+    """The OID of a relation; 0, which nothing has, if it is not there."""
     return oids_of(conn, [name])[0]
 
 

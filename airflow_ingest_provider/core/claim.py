@@ -136,9 +136,10 @@ class Claim:
 
     def check_role(self, tables: Sequence[LoadedTable]) -> None:
         """Raise DefinitionError where the role may not keep the state, or would not see all rows."""
-        found = catalog.find_all(self._conn, [(loaded.name.schema, loaded.name.name) for loaded in tables])
-        access = catalog.access(self._conn, [oid or 0 for _, oid in found])
-        for name, oid in found:
+        names = [loaded.name for loaded in tables]
+        oids = catalog.oids_of(self._conn, names)
+        access = catalog.access(self._conn, oids)
+        for name, oid in zip(names, oids, strict=True):
             if oid not in access:
                 raise _dropped(name)
             check_role(name, access[oid])

@@ -188,7 +188,7 @@ def live_and_declared(
 def _created(conn: sa.Connection, tables: Sequence[tuple[sa.Table, Name]]) -> list[tuple[TableShape, TableShape]]:
     """Both are read at once: these queries are most of what a run of few rows takes."""
     names = [name for _, name in tables]
-    oids = [oid or 0 for _, oid in catalog.find_all(conn, [(name.schema, name.name) for name in names])]
+    oids = catalog.oids_of(conn, names)
     with rolled_back(conn):
         # Else a temporary table that is called as a type or a relation of the catalog would be taken for it.
         conn.execute(_TEMPORARY_LAST)

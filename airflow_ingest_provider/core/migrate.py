@@ -47,8 +47,8 @@ def create_missing(
 
     Takes SHARE ROW EXCLUSIVE on tables that are there and that they refer to.
     """
-    found = catalog.find_all(conn, [(name.schema, name.name) for name in names.values()])
-    missing = {table: names[table] for table, (_, oid) in zip(names, found, strict=True) if oid is None}
+    oids = catalog.oids_of(conn, list(names.values()))
+    missing = {table: name for (table, name), oid in zip(names.items(), oids, strict=True) if not oid}
     # Two runs that make the same schema, or an enum type of it, for two tables would fail each other.
     schemas = sorted({name.schema for name in missing.values()})
     one_run_at_a_time(conn, [Name(schema, "") for schema in schemas], options.lock_patience)
