@@ -61,8 +61,9 @@ def _choose(
 
     Tables that are `swapped` in the same transaction, with their OIDs, refer to the new table by then.
     """
+    if options.replace == Replace.IN_PLACE:
+        return Refresh.IN_PLACE, "as asked for"
     in_the_way = walls.walls(conn, [loaded.live.oid], swapped.values())[loaded.live.oid]
-    reasons = [*in_the_way, *obstacles(conn, [loaded], swapped, on_before_visible, keyless_too=False)[loaded]]
     if options.replace == Replace.SWAP:
         if in_the_way:
             raise DefinitionError(
@@ -71,8 +72,7 @@ def _choose(
                 "grant it"
             )
         return Refresh.SWAP, "as asked for"
-    if options.replace == Replace.IN_PLACE:
-        return Refresh.IN_PLACE, "as asked for"
+    reasons = [*in_the_way, *obstacles(conn, [loaded], swapped, on_before_visible, keyless_too=False)[loaded]]
     if reasons:
         return Refresh.IN_PLACE, "; ".join(reasons)
     return Refresh.SWAP, "nothing stands against it"
@@ -154,7 +154,7 @@ def emptied(conn: sa.Connection, parts: Sequence[BatchTable]) -> list[LoadedTabl
     """Those of a batch's tables whose rows are about to go, and for which none came; in the open transaction."""
     by_refresh = (Refresh.SWAP, Refresh.IN_PLACE)
     bare = [part.loaded for part in parts if part.loaded.refresh in by_refresh and not part.buffer.received]
-    filled = catalog.filled(conn, [loaded.name for loaded in bare]) if bare else ()
+    filled = catalog.filled(conn, [loaded.name for loaded in bare])
     return [loaded for loaded in bare if loaded.name in filled]
 
 
