@@ -211,7 +211,7 @@ def rebuild(conn: sa.Connection, this: Planned, token: str, options: Options) ->
     Gives the shape that it has there. The caller holds writers off since before it checked the rows.
     """
     new = hidden.prepare(conn, this.plan, this.live, token)
-    with explained(this.live.name, new.known_as):
+    with stored_rows_explained(this.live.name, new.known_as):
         rows = hidden.copy(conn, new, this.facts.conversions)
         hidden.finish(conn, new, last_row_wins=False)
         hidden.add_foreign_keys(conn, [new], options)
@@ -222,7 +222,7 @@ def rebuild(conn: sa.Connection, this: Planned, token: str, options: Options) ->
 
 
 @contextmanager
-def explained(table: Name, known_as: Callable[[str], str]) -> Iterator[None]:
+def stored_rows_explained(table: Name, known_as: Callable[[str], str]) -> Iterator[None]:
     """What PostgreSQL refuses of the stored rows, as a DefinitionError."""
     try:
         yield

@@ -154,7 +154,7 @@ class Migration:
     def _run_steps(self, steps: Steps, loaded: LoadedTable) -> None:
         try:
             for step in steps:
-                with self._claim.alone(), explained(), migrate.explained(loaded.name, steps.known_as):
+                with self._claim.alone(), explained(), migrate.stored_rows_explained(loaded.name, steps.known_as):
                     self._claim.check_untouched()
                     step(self._conn)
                     loaded.state = dataclasses.replace(loaded.state, text=steps.state.text)

@@ -17,7 +17,7 @@ from airflow_ingest_provider.core.load import check_connection
 from airflow_ingest_provider.core.loaded import LoadedTable, Refresh, plan_tables
 from airflow_ingest_provider.core.location import locate
 from airflow_ingest_provider.core.metadata import Metadata, tables_of
-from airflow_ingest_provider.core.migrate import explained as explained_of_rows
+from airflow_ingest_provider.core.migrate import stored_rows_explained
 from airflow_ingest_provider.core.names import Name
 from airflow_ingest_provider.core.options import Delete, HighWatermark, Migrate, Options, Replace
 from airflow_ingest_provider.core.order import parents_first
@@ -97,7 +97,7 @@ def _plans(
 
 
 def _try_conversions(conn: sa.Connection, found: Planned) -> None:
-    with explained_of_rows(found.live.name, str):
+    with stored_rows_explained(found.live.name, str):
         try_conversions(conn, found.plan, found.live, found.facts.conversions)
 
 
