@@ -55,27 +55,27 @@ def ingest_plan(
         found = locate(conn, tables)
         check_conversions(options.conversions, [(table, name) for table, (name, _) in zip(tables, found, strict=True)])
         there = [(table, name) for table, (name, oid) in zip(tables, found, strict=True) if oid is not None]
-        plans = _plans(conn, metadata, there, on_before_visible, options) if there else {}
+        first_is_there = found[0][1] is not None
+        plans = _plans(conn, there, on_before_visible, options, first_is_there=first_is_there) if there else {}
         refused = f"migrate is {Migrate.OFF!r}" if options.migrate == Migrate.OFF else None
         return IngestPlan(tuple(plans.get(name) or TablePlan(name, (), None, refused=refused) for name, _ in found))
 
 
 def _plans(
     conn: sa.Connection,
-    metadata: Metadata,
     there: Sequence[tuple[sa.Table, Name]],
     on_before_visible: OnBeforeVisible,
     options: Options,
+    *,
+    first_is_there: bool,
 ) -> dict[Name, TablePlan]:
-    """The plans of tables that are there already."""
+    """The plans of tables that are there already; the high watermark is kept with the first of all."""
     states = watermark.read(conn, [name for _, name in there])
     tables = [LoadedTable(table, name, states[name]) for table, name in there]
     planned = plan_tables(conn, tables, options.conversions)
     access = catalog.access(conn, [found.live.oid for found in planned.values()])
     refusals = {loaded: _refusal(check_role, loaded.name, access[loaded.live.oid]) for loaded in tables}
     free = [loaded for loaded in parents_first(tables)[::-1] if not refusals[loaded]]
-    # The high watermark is kept with the first table, which may not be there yet.
-    first_is_there = tables[0].table is tables_of(metadata)[0]
     if options.replaces and not (first_is_there and tables[0].state.is_carried_on_from(options.high_watermark)):
         whole = _refusal(choose_refreshes, conn, free, on_before_visible, options)
         refusals |= dict.fromkeys(free, whole) if whole else {}
