@@ -24,12 +24,11 @@ _PROGRESS_SECONDS = 5.0
 def copy_parts(conn: sa.Connection, parts: Sequence[BatchTable], chunks: Iterator[Chunk]) -> None:
     """Copy a batch's rows to where each table has them until they are merged."""
     by_name = {part.buffer.table: part for part in parts}
-    buffers = {name: part.buffer for name, part in by_name.items()}
     skipped: set[str] = set()
     spellings = {spelling: part.buffer for part in parts for spelling in part.loaded.spellings}
     recognise = recogniser({part.loaded.table: part.buffer for part in parts}, skipped.add, spellings)
     with reserved(conn) as reservation:
-        for run in runs(chunks, buffers, recognise):
+        for run in runs(chunks, [part.buffer for part in parts], recognise):
             part = by_name[run.table]
             with reservation.for_us(), explained():
                 destination = part.destination(conn)

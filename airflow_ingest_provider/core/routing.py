@@ -1,7 +1,7 @@
 """Rows of a batch, table by table: runs of encoded rows, each for one COPY, bounded in bytes."""
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from types import MappingProxyType
@@ -119,7 +119,7 @@ class TableBuffer:
 Recognise = Callable[[Any], TableBuffer | None]
 
 
-def runs(chunks: Iterator[Chunk], buffers: Mapping[str, TableBuffer], recognise: Recognise) -> Iterator[Run]:
+def runs(chunks: Iterator[Chunk], buffers: Collection[TableBuffer], recognise: Recognise) -> Iterator[Run]:
     """Sort rows by table. A run goes on as long as its table's rows come and those of the others fit the buffer.
 
     So rows of one table are one run however many they are, and interleaved rows of many are few. An Arrow object is
@@ -134,7 +134,7 @@ def runs(chunks: Iterator[Chunk], buffers: Mapping[str, TableBuffer], recognise:
 
 
 class _Router:
-    def __init__(self, chunks: Iterator[Chunk], buffers: Mapping[str, TableBuffer], recognise: Recognise) -> None:
+    def __init__(self, chunks: Iterator[Chunk], buffers: Collection[TableBuffer], recognise: Recognise) -> None:
         self._chunks = chunks
         self._buffers = buffers
         self._recognise = recognise
@@ -144,12 +144,12 @@ class _Router:
         """The one with an Arrow object, or that holds most, after reading on where all hold little; None at the end."""
         while True:
             if self._frame_waits():
-                return next(buffer for buffer in self._buffers.values() if buffer.holds_frame)
-            fullest = max(self._buffers.values(), key=lambda buffer: buffer.pending_bytes)
+                return next(buffer for buffer in self._buffers if buffer.holds_frame)
+            fullest = max(self._buffers, key=lambda buffer: buffer.pending_bytes)
             if fullest.pending_bytes:
                 return fullest
             if not self._read():
-                return next((buffer for buffer in self._buffers.values() if buffer.waits), None)
+                return next((buffer for buffer in self._buffers if buffer.waits), None)
 
     def chunks_of(self, buffer: TableBuffer) -> Iterator[bytes]:
         """One table's chunks. For each that is sent another one is read, so that the server has work meanwhile.
@@ -169,10 +169,10 @@ class _Router:
         return not self._frame_waits() and self._waiting() < MAX_BUFFER_BYTES
 
     def _frame_waits(self) -> bool:
-        return any(buffer.holds_frame for buffer in self._buffers.values())
+        return any(buffer.holds_frame for buffer in self._buffers)
 
     def _waiting(self) -> int:
-        return sum(buffer.pending_bytes for buffer in self._buffers.values())
+        return sum(buffer.pending_bytes for buffer in self._buffers)
 
     def _read(self) -> bool:
         """Keep the next rows, up to the next Arrow object; False at the end.
@@ -192,7 +192,7 @@ class _Router:
             buffer = self._recognise(table)
             if buffer is not None:
                 buffer.add_frame(frame)
-        fullest = max(self._buffers.values(), key=lambda buffer: buffer.waiting_rows)
+        fullest = max(self._buffers, key=lambda buffer: buffer.waiting_rows)
         self._unencoded += chunk.size
         if self._unencoded >= MAX_BUFFER_BYTES:
             self._encode_all()
@@ -203,7 +203,7 @@ class _Router:
     def _encode_all(self) -> None:
         """Encode what waits of all tables: which of them has the wide rows is not known."""
         self._unencoded = 0
-        for buffer in self._buffers.values():
+        for buffer in self._buffers:
             if buffer.waiting_rows:
                 buffer.encode()
 
