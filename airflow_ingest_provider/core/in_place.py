@@ -208,7 +208,7 @@ def insert_last(conn: sa.Connection, staged: Name, shape: TableShape, received: 
     any more which of two rows came last.
     """
     latest, rows = _latest(conn, staged, shape.key, received, all_keyed=all_keyed)
-    columns = statements.columns([column.name for column in shape.loaded_columns])
+    columns = statements.loaded_columns(shape)
     statement = sql.SQL("INSERT INTO {} ({}) OVERRIDING SYSTEM VALUE SELECT {} FROM ({}) AS latest")
     run(conn, statement.format(shape.name.sql, columns, columns, latest))
     return received - rows
@@ -242,7 +242,7 @@ def rewrite_differing(conn: sa.Connection, compared: Compared, shape: TableShape
         is_it=same_key(shape, "live", "changed"),
         stays=_STAYS,
         table=shape.name.sql,
-        columns=statements.columns([column.name for column in shape.loaded_columns]),
+        columns=statements.loaded_columns(shape),
     )
     counts: Any = run(conn, statement).one()
     deleted, written = int(counts[0]), int(counts[1])

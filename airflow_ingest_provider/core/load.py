@@ -12,6 +12,7 @@ from typing import Any
 import sqlalchemy as sa
 from psycopg import sql
 
+from airflow_ingest_provider.core import statements
 from airflow_ingest_provider.core.errors import IngestError, RowError
 from airflow_ingest_provider.core.names import Name
 from airflow_ingest_provider.core.session import QUERY_CANCELED, explained, first_line, run, sqlstate
@@ -90,7 +91,7 @@ def copy_rows(
     """
     statement = sql.SQL("COPY {} ({}) FROM STDIN WITH (FORMAT {}, ENCODING 'UTF8')").format(
         destination.relation.sql,
-        sql.SQL(", ").join(map(sql.Identifier, destination.columns)),
+        statements.columns(destination.columns),
         sql.SQL("binary" if binary else "text"),
     )
     source = _Source(chunks, conn)

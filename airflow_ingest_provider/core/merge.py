@@ -47,7 +47,7 @@ def stage(conn: sa.Connection, shape: TableShape, token: str, *, not_null: bool)
 
 def insert(conn: sa.Connection, staged: Name, shape: TableShape) -> Merged:
     """Insert all staged rows; a row whose key is there already is an error."""
-    columns = statements.columns([column.name for column in shape.loaded_columns])
+    columns = statements.loaded_columns(shape)
     statement = sql.SQL("INSERT INTO {} ({}) OVERRIDING SYSTEM VALUE SELECT {} FROM {}")
     return Merged(inserted=run(conn, statement.format(shape.name.sql, columns, columns, staged.sql)).rowcount)
 
@@ -167,7 +167,7 @@ def _insert_or_update(
         latest=latest,
         kept=kept,
         table=shape.name.sql,
-        columns=statements.columns([column.name for column in shape.loaded_columns]),
+        columns=statements.loaded_columns(shape),
         differing=differing,
         key=statements.columns(shape.key),
         conflict=conflict,
@@ -209,7 +209,7 @@ def _update_then_insert(
     ).format(
         table=shape.name.sql,
         rows=rows_of(shape),
-        columns=statements.columns([column.name for column in shape.loaded_columns]),
+        columns=statements.loaded_columns(shape),
         latest=latest,
         matching=same_key(shape, "live", "latest"),
         look_up=sql.SQL(" OFFSET 0" if look_up else ""),

@@ -30,6 +30,11 @@ def columns(names: Sequence[str]) -> Statement:
     return sql.SQL(", ").join(map(sql.Identifier, names))
 
 
+def loaded_columns(shape: TableShape) -> Statement:
+    """Those that a row holds values for, as a list of columns."""
+    return columns([column.name for column in shape.loaded_columns])
+
+
 def create_staging(name: str, shape: TableShape, *, not_null: bool) -> Statement:
     """A temporary table for a batch's rows: the loaded columns and the key, gone at the end of the transaction.
 
