@@ -40,6 +40,16 @@ class Compared:
     keys: int
     received: int
 
+    @property
+    def unchanged(self) -> int:
+        """How many of the keys have a row that is in the table to the byte."""
+        return self.keys - self.differing
+
+    @property
+    def superseded(self) -> int:
+        """How many staged rows a later one of their key replaces."""
+        return self.received - self.keys
+
 
 def compare(
     conn: sa.Connection,
@@ -220,8 +230,7 @@ def merge_differing(conn: sa.Connection, compared: Compared, shape: TableShape) 
     inserted = updated = 0
     if compared.differing:
         *_, inserted, updated = merge_rows(conn, latest, compared.differing, shape, all_differ=True)
-    unchanged, superseded = compared.keys - compared.differing, compared.received - compared.keys
-    return Merged(inserted, updated, unchanged, superseded)
+    return Merged(inserted, updated, compared.unchanged, compared.superseded)
 
 
 def rewrite_differing(conn: sa.Connection, compared: Compared, shape: TableShape) -> Merged:
@@ -246,8 +255,7 @@ def rewrite_differing(conn: sa.Connection, compared: Compared, shape: TableShape
     )
     counts: Any = run(conn, statement).one()
     deleted, written = int(counts[0]), int(counts[1])
-    unchanged, superseded = compared.keys - compared.differing, compared.received - compared.keys
-    return Merged(written - deleted, deleted, unchanged, superseded)
+    return Merged(written - deleted, deleted, compared.unchanged, compared.superseded)
 
 
 def delete_all(conn: sa.Connection, shape: TableShape) -> int:
