@@ -14,10 +14,11 @@ from airflow_ingest_provider.core.errors import DefinitionError, RowError
 from airflow_ingest_provider.core.formats import column_formats
 from airflow_ingest_provider.core.hidden import HiddenTable
 from airflow_ingest_provider.core.in_place import Compared, Reference
-from airflow_ingest_provider.core.load import Destination, copy_rows, raise_row_error, still_referred
+from airflow_ingest_provider.core.load import Destination, copy_rows
 from airflow_ingest_provider.core.merge import Merged
 from airflow_ingest_provider.core.names import Name, temporary_name
 from airflow_ingest_provider.core.plan import Planned
+from airflow_ingest_provider.core.refusals import raise_row_error, still_referred
 from airflow_ingest_provider.core.result import TableResult
 from airflow_ingest_provider.core.routing import TableBuffer
 from airflow_ingest_provider.core.session import (

@@ -9,10 +9,11 @@ import sqlalchemy as sa
 from airflow_ingest_provider.core import analyze, hidden
 from airflow_ingest_provider.core.batches import Chunk
 from airflow_ingest_provider.core.in_place import Reference
-from airflow_ingest_provider.core.load import check_deferred, copy_rows
+from airflow_ingest_provider.core.load import copy_rows
 from airflow_ingest_provider.core.loaded import BatchTable, LoadedTable
 from airflow_ingest_provider.core.merge import Merged
 from airflow_ingest_provider.core.options import Options
+from airflow_ingest_provider.core.refusals import check_deferred
 from airflow_ingest_provider.core.routing import Run, recogniser, runs
 from airflow_ingest_provider.core.session import explained, reserved
 

@@ -22,12 +22,12 @@ from airflow_ingest_provider.core.dependents import Dependent
 from airflow_ingest_provider.core.errors import ConcurrentIngestError, DefinitionError
 from airflow_ingest_provider.core.heirs import hang_on, heirs_of, move_sequences, sequence_names
 from airflow_ingest_provider.core.hidden import HiddenTable, name_statistics
-from airflow_ingest_provider.core.load import still_referred
 from airflow_ingest_provider.core.locks import OF_READERS, exclusively, shorten
 from airflow_ingest_provider.core.matviews import Built
 from airflow_ingest_provider.core.names import Name, default_name, free_name, temporary_name
 from airflow_ingest_provider.core.options import Options
 from airflow_ingest_provider.core.proof import Observed
+from airflow_ingest_provider.core.refusals import still_referred
 from airflow_ingest_provider.core.session import FOREIGN_KEY_VIOLATION, run, run_all, sqlstate
 from airflow_ingest_provider.core.shape import InboundKey, TableShape
 from airflow_ingest_provider.core.steps import fitting

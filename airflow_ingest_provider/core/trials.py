@@ -4,8 +4,8 @@ import sqlalchemy as sa
 from psycopg import sql
 
 from airflow_ingest_provider.core import statements
-from airflow_ingest_provider.core.load import reason
 from airflow_ingest_provider.core.names import Name, temporary_name
+from airflow_ingest_provider.core.refusals import reason
 from airflow_ingest_provider.core.session import DATATYPE_MISMATCH, UNDEFINED_OBJECT, rolled_back, run, sqlstate
 from airflow_ingest_provider.core.shape import ColumnShape, ForeignKeyShape, TableShape
 
