@@ -34,6 +34,17 @@ _NO_FRAMES = {
 }
 """What to do with objects that are taken for Arrow data, by their class."""
 
+_RECORDS = {
+    "model_dump": "row.model_dump()",
+    "__mapper__": "a row of select(table), or a dict of its attributes by the columns' names",
+    "__dataclass_fields__": "dataclasses.asdict(row)",
+    "__attrs_attrs__": "attrs.asdict(row)",
+    "__struct_fields__": "msgspec.structs.asdict(row)",
+    "keys": "dict(row)",
+}
+"""What to pass in place of an object that holds a row, by what its class has. The first counts: a class of SQLModel has
+several. They are pydantic's, SQLAlchemy's mapped classes, dataclasses, attrs', msgspec's and asyncpg's."""
+
 
 @dataclass(frozen=True)
 class ColumnFormat:
@@ -113,7 +124,7 @@ class RowEncoder:
             found = " and ".join(other_names(self._names, row))
             problem = f"its values are matched by name, and it {found}: pass one for each column"
         elif not _is_sequence(row):
-            problem = _NO_FRAMES.get(type(row).__name__, _NO_ROW)
+            problem = _NO_FRAMES.get(type(row).__name__) or _NO_ROW + _instead(type(row))
         elif len(row) != len(self._names):
             problem = f"it has {len(row)} values and the table takes {len(self._names)}: pass one for each column"
         else:
@@ -141,6 +152,11 @@ def other_names(expected: Collection[str], names: Collection[Any]) -> list[str]:
     beyond = [name for name in names if name not in expected]
     found = (("lacks", missing), ("has beyond them", beyond))
     return [f"{what} {', '.join(map(repr, which))}" for what, which in found if which]
+
+
+def _instead(type_: type) -> str:
+    """What to pass in place of an object of the type, where it is known to hold a row."""
+    return next((f": pass {pass_}" for has, pass_ in _RECORDS.items() if hasattr(type_, has)), "")
 
 
 def _is_sequence(row: Any) -> TypeGuard[Sequence[Any]]:

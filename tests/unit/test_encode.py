@@ -18,12 +18,16 @@ from types import MappingProxyType
 from typing import Any
 from zoneinfo import ZoneInfo
 
+import attrs
+import msgspec
 import numpy as np
 import pandas as pd
 import pendulum
 import psycopg2.extras
+import pydantic
 import pytest
 import sqlalchemy as sa
+import sqlalchemy.orm
 from psycopg.types.json import Jsonb
 from psycopg.types.multirange import Multirange
 from psycopg.types.range import Range
@@ -153,6 +157,57 @@ class Raises(NoOffset):
 
     def utcoffset(self, when: dt.datetime | None) -> None:
         raise RuntimeError("no idea")
+
+
+@dataclasses.dataclass
+class OfDataclasses:
+    a: int
+    b: int
+
+
+class OfPydantic(pydantic.BaseModel):
+    a: int
+    b: int
+
+
+@attrs.define
+class OfAttrs:
+    a: int
+    b: int
+
+
+class OfMsgspec(msgspec.Struct):
+    a: int
+    b: int
+
+
+class Mapped:
+    a: int
+    b: int
+
+
+MAPPED = sa.Table("t", sa.MetaData(), sa.Column("a", sa.Integer, primary_key=True), sa.Column("b", sa.Integer))
+sa.orm.registry().map_imperatively(Mapped, MAPPED)
+
+
+class MappedDataclass(sa.orm.MappedAsDataclass, sa.orm.DeclarativeBase):
+    pass
+
+
+class OfBoth(MappedDataclass):
+    __tablename__ = "t"
+    a: sa.orm.Mapped[int] = sa.orm.mapped_column(primary_key=True)
+    b: sa.orm.Mapped[int]
+
+
+class OfAsyncpg:
+    """A Record of asyncpg has these, and is neither a sequence nor a mapping; only its driver makes one."""
+
+    def keys(self) -> Iterator[str]:
+        return iter("ab")
+
+    def __getitem__(self, name: str) -> int:
+        return {"a": 1, "b": 2}[name]
 
 
 Named = namedtuple("Named", ["number", "word"])
@@ -962,6 +1017,7 @@ def test_the_row_number_counts_on_from_where_the_caller_is() -> None:
         ({1, 2}, "has to be a tuple"),
         (iter((1, 2)), "has to be a tuple"),
         (None, "has to be a tuple"),
+        (OfDataclasses, "has to be a tuple"),
         (7, "has to be a tuple"),
     ],
 )
@@ -972,6 +1028,31 @@ def test_a_row_of_another_shape_is_refused(row: Any, problem: str) -> None:
     assert problem in caught.value.problem
     assert (caught.value.row_number, caught.value.column) == (12, None)
     assert caught.value.value_type == type(row).__name__
+
+
+@pytest.mark.parametrize(
+    ("row", "instead"),
+    [
+        (OfDataclasses(1, 2), "dataclasses.asdict(row)"),
+        (OfPydantic(a=1, b=2), "row.model_dump()"),
+        (OfAttrs(1, 2), "attrs.asdict(row)"),
+        (OfMsgspec(1, 2), "msgspec.structs.asdict(row)"),
+        (OfAsyncpg(), "dict(row)"),
+    ],
+)
+def test_the_error_about_an_object_names_what_makes_a_row_of_it(row: Any, instead: str) -> None:
+    encoder = RowEncoder("t", [ColumnFormat("a", INT4), ColumnFormat("b", INT4)])
+    with pytest.raises(RowError) as caught:
+        encoder.encode([row])
+    assert caught.value.problem.endswith(f": pass {instead}")
+    modules = {"dataclasses": dataclasses, "attrs": attrs, "msgspec": msgspec, "dict": dict}
+    assert encoder.encode([eval(instead, modules, {"row": row})]) == b"1\t2\n"
+
+
+@pytest.mark.parametrize("row", [Mapped(), OfBoth(a=1, b=2)])
+def test_the_error_about_a_mapped_object_says_to_select_from_the_table(row: Any) -> None:
+    with pytest.raises(RowError, match=r"pass a row of select\(table\), or a dict of its attributes"):
+        RowEncoder("t", [ColumnFormat("a", INT4)]).encode([row])
 
 
 def test_rows_may_be_named_tuples_and_lists() -> None:
