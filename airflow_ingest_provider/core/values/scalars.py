@@ -1,7 +1,10 @@
 """Texts, bytes, and types without a family: what a value holds counts, whatever a subclass shows of it."""
 
 import ipaddress
+import math
 import uuid
+from decimal import Decimal
+from enum import Enum
 from typing import Any
 
 import psycopg
@@ -37,7 +40,7 @@ def characters(type_: TypeShape) -> Convert:
 
     def convert(value: Any) -> str:
         if not isinstance(value, str):
-            raise MisfitError(f"{name} holds text: pass a str, such as str(value)")
+            raise MisfitError(f"{name} holds text: pass {_as_text(value)}")
         content = text(value)
         if most is not None and len(content) > most:
             raise MisfitError(
@@ -48,6 +51,23 @@ def characters(type_: TypeShape) -> Convert:
         return content
 
     return convert
+
+
+def _as_text(value: Any) -> str:
+    """What to pass in place of a value that is no str."""
+    made = "value.decode()" if isinstance(value, bytes | bytearray) else "str(value)"
+    if isinstance(value, dict | list):
+        made = "json.dumps(value)"
+    return _special(value) or f"a str, such as {made}"
+
+
+def _special(value: Any) -> str | None:
+    """What to pass in place of a value whose own text is hardly what is wanted."""
+    if isinstance(value, Enum):
+        return "value.name or value.value"
+    if math.isnan(value) if isinstance(value, float) else isinstance(value, Decimal) and value.is_nan():
+        return "None for a missing value, or the text that stands for NaN"
+    return None
 
 
 def single_byte(value: Any) -> str:
@@ -92,7 +112,8 @@ def texts_only(type_: TypeShape) -> Convert:
 
     def convert(value: Any) -> str:
         if not isinstance(value, str):
-            raise MisfitError(f"pass a str that PostgreSQL reads as {type_.name}")
+            special = _special(value)
+            raise MisfitError(f"pass {special or f'a str that PostgreSQL reads as {type_.name}'}")
         return text(value)
 
     return convert
