@@ -87,7 +87,7 @@ def ingest(
     keeps other runs out. docs/locks.md has the list.
 
     Raises:
-        ValueError: an option is none of its constants.
+        ValueError: an option is none of its constants, or not what it has to be.
         IngestError: its subclasses say who can mend it: DefinitionError, BatchError, RowError, LockNotAcquired,
             ConcurrentIngestError. Batches committed before stay, with their high watermark.
         Whatever `batches` or `on_before_visible` raise, as it is.

@@ -50,9 +50,21 @@ def transaction(conn: sa.Connection) -> Iterator[None]:
 
 
 def set_maintenance_work_mem(conn: sa.Connection, amount: str | None) -> None:
-    """Set the memory for building indexes and keys, until the transaction ends; None leaves it as it is."""
-    if amount is not None:
+    """Set the memory for building indexes and keys, until the transaction ends; None leaves it as it is.
+
+    Raises ValueError for an amount that the server does not take: its range is another in each release.
+    """
+    if amount is None:
+        return
+    try:
         run(conn, sql.SQL("SET LOCAL maintenance_work_mem = {}").format(sql.Literal(amount.strip())))
+    except sa.exc.DBAPIError as error:
+        if sqlstate(error) != INVALID_PARAMETER_VALUE:
+            raise
+        raise ValueError(
+            f"maintenance_work_mem is {amount!r}, and the server says: {first_line(error)}: expected an amount of "
+            "memory that it takes, such as '1GB', or None"
+        ) from error
 
 
 @contextmanager
@@ -198,6 +210,7 @@ def reserved(conn: sa.Connection) -> Iterator[Reserved]:
 
 FEATURE_NOT_SUPPORTED = "0A000"
 OBJECT_NOT_IN_PREREQUISITE_STATE = "55000"
+INVALID_PARAMETER_VALUE = "22023"
 FOREIGN_KEY_VIOLATION = "23503"
 UNIQUE_VIOLATION = "23505"
 EXCLUSION_VIOLATION = "23P01"

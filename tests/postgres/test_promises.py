@@ -982,6 +982,19 @@ def test_memory_that_postgresql_cannot_read_is_refused_before_anything_is_sent(
         load(conn, people(), maintenance_work_mem=amount)
 
 
+@pytest.mark.parametrize("amount", ["1kB", "0", "99999TB", "99999999999999999999GB"])
+@pytest.mark.parametrize("there", [False, True])
+def test_memory_out_of_the_range_of_the_server_is_refused_before_anything_is_changed(
+    conn: sa.Connection, amount: str, there: bool
+) -> None:
+    if there:
+        load(conn, people())
+    before = rows_of(conn, "SELECT max(oid) FROM pg_class")
+    with pytest.raises(ValueError, match=f"maintenance_work_mem is '{amount}', and the server says: .*: expected"):
+        load(conn, people(), [(1, "x", 1)], maintenance_work_mem=amount)
+    assert rows_of(conn, "SELECT max(oid) FROM pg_class") == before
+
+
 @pytest.mark.parametrize("delete", [Delete.OFF, Delete.BEFORE_FIRST_BATCH])
 @pytest.mark.parametrize("first", [1, 600])
 def test_a_key_that_comes_twice_is_told_by_the_constraints_name_and_never_by_its_value(
