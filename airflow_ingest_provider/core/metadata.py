@@ -63,7 +63,7 @@ def _check(table: sa.Table) -> None:
         raise DefinitionError(f"table {table.fullname!r} has computed columns alone: there is nothing to load into it")
     if any(str(prefix).upper() in ("TEMP", "TEMPORARY") for prefix in table._prefixes):
         raise DefinitionError(f"table {table.fullname!r} is a temporary one: expected one that outlives the run")
-    identifiers = [table.name, *table.columns.keys(), *filter(None, [table.schema])]
+    identifiers = [table.name, *(column.name for column in table.columns), *filter(None, [table.schema])]
     try:
         for identifier in (*identifiers, *_type_names(table)):
             check_length(identifier)

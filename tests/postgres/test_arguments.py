@@ -72,6 +72,10 @@ DEFINITIONS: dict[str, tuple[Callable[[], sa.MetaData], str]] = {
     "a long name of a domain": (lambda: table(sa.Column("a", postgresql.DOMAIN(LONG, sa.Text))), r"takes 64 bytes"),
     "a long name of a column": (lambda: table(sa.Column(LONG, sa.Text)), r"takes 64 bytes"),
     "a long name of a table": (lambda: table(name=LONG), r"takes 64 bytes"),
+    "a long name of a column with a short key": (
+        lambda: table(sa.Column(LONG, sa.Text, key="a")),
+        rf"table 't': the identifier '{LONG}' takes 64 bytes",
+    ),
     "a foreign key to no table": (
         lambda: table(sa.Column("a", sa.Integer, sa.ForeignKey("nowhere.id"))),
         r"table 't': .*'nowhere'.*: define the table that it refers to in the metadata",
