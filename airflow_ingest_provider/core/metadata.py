@@ -67,6 +67,7 @@ def _check(table: sa.Table) -> None:
     try:
         for identifier in (*identifiers, *_type_names(table)):
             check_length(identifier)
+            _check_quoting(identifier)
     except ValueError as error:
         raise DefinitionError(f"table {table.fullname!r}: {error}") from error
     try:
@@ -86,6 +87,15 @@ def _check(table: sa.Table) -> None:
     untyped = [column.name for column in table.columns if isinstance(_unwrapped(column.type), sa.types.NullType)]
     if untyped:
         raise DefinitionError(f"table {table.fullname!r}: columns without a type: {', '.join(untyped)}: give them one")
+
+
+def _check_quoting(identifier: str) -> None:
+    """Raise ValueError for a name by which PostgreSQL knows nothing, since it makes small what is not quoted."""
+    if getattr(identifier, "quote", None) is False and identifier != identifier.lower():
+        raise ValueError(
+            f"the name {str(identifier)!r} is not to be quoted (quote=False), and PostgreSQL would read it as "
+            f"{identifier.lower()!r}: write it so, or let it be quoted"
+        )
 
 
 _DIALECT: sa.Dialect = postgresql.dialect()  # type: ignore[no-untyped-call]

@@ -76,6 +76,22 @@ DEFINITIONS: dict[str, tuple[Callable[[], sa.MetaData], str]] = {
         lambda: table(sa.Column(LONG, sa.Text, key="a")),
         rf"table 't': the identifier '{LONG}' takes 64 bytes",
     ),
+    "a table's name that is not to be quoted": (
+        lambda: table(name=sa.sql.quoted_name("Mine", quote=False)),
+        r"table 'Mine': the name 'Mine' is not to be quoted \(quote=False\), and .* read it as 'mine': write it so, or",
+    ),
+    "a column's name that is not to be quoted": (
+        lambda: table(sa.Column("A", sa.Integer, quote=False)),
+        r"table 't': the name 'A' is not to be quoted",
+    ),
+    "a schema's name that is not to be quoted": (
+        lambda: sa.Table("t", sa.MetaData(), sa.Column("a", sa.Integer), schema="Mine", quote_schema=False).metadata,
+        r"table 'Mine.t': the name 'Mine' is not to be quoted",
+    ),
+    "a name of an enum type that is not to be quoted": (
+        lambda: table(sa.Column("a", sa.Enum("x", name=sa.sql.quoted_name("Mood", quote=False)))),
+        r"table 't': the name 'Mood' is not to be quoted",
+    ),
     "a foreign key to no table": (
         lambda: table(sa.Column("a", sa.Integer, sa.ForeignKey("nowhere.id"))),
         r"table 't': .*'nowhere'.*: define the table that it refers to in the metadata",
@@ -112,6 +128,14 @@ def test_a_definition_that_cannot_be_created_is_refused(
         ingest(conn, make(), lambda mark: [(1, None, [])])
     with pytest.raises(DefinitionError, match=problem):
         ingest_plan(conn, make())
+
+
+def test_names_that_are_not_to_be_quoted_and_need_not_be_are_taken(conn: sa.Connection, other: sa.Connection) -> None:
+    lower = functools.partial(sa.sql.quoted_name, quote=False)
+    there = sa.Table(lower("mine"), sa.MetaData(), sa.Column(lower("id"), sa.Integer, primary_key=True))
+    for _ in range(2):
+        assert ingest(conn, there, batches_of(there, [(1,)])).rows == 1
+    other.exec_driver_sql("DROP TABLE mine")
 
 
 def test_a_column_whose_type_is_that_of_a_column_which_is_not_there_is_told_so(conn: sa.Connection) -> None:
