@@ -176,8 +176,8 @@ class IngestHook(PostgresHook):
 
     def _url(self) -> sa.URL:
         connection = self.connection
-        # Older releases of the parent have no such property. "postgresql" alone names no driver.
-        scheme: str = getattr(self, "sqlalchemy_scheme", "")
+        # The parent reads it from 7.1 on. "postgresql" alone names no driver.
+        scheme: str = getattr(self, "sqlalchemy_scheme", None) or self.connection_extra.get("sqlalchemy_scheme") or ""
         return sa.URL.create(
             scheme if "+" in scheme else "postgresql+psycopg",
             username=connection.login or None,
