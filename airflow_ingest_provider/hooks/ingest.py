@@ -207,7 +207,7 @@ class IngestHook(PostgresHook):
             found = catalog.find_tables(conn, tables_of(metadata))
         collector = get_hook_lineage_collector()  # type: ignore[no-untyped-call]
         for name, _ in found:
-            collector.add_output_asset(context=self, scheme="postgres", asset_kwargs=_asset(conn, name))
+            collector.add_output_asset(context=self, uri=_asset_uri(conn, name))
 
 
 @contextmanager
@@ -252,14 +252,9 @@ def _cancel_abandoned(dbapi_connection: Any, **_: Any) -> None:
             dbapi_connection.cancel()
 
 
-def _asset(conn: sa.Connection, name: Name) -> dict[str, Any]:
-    """What the postgres provider makes an asset of: where the connection really leads, sockets included."""
+def _asset_uri(conn: sa.Connection, name: Name) -> str:
+    """That of the postgres provider's assets: where the connection really leads, sockets included."""
     info: Any = conn.connection.driver_connection.info  # type: ignore[union-attr]
     host = info.host if info.host and not info.host.startswith(("/", "@")) else "localhost"
-    return {
-        "host": f"[{host}]" if ":" in host else host,
-        "port": info.port,
-        "database": quote(info.dbname, safe=""),
-        "schema": quote(name.schema, safe=""),
-        "table": quote(name.name, safe=""),
-    }
+    path = "/".join(quote(part, safe="") for part in (info.dbname, name.schema, name.name))
+    return f"postgres://{f'[{host}]' if ':' in host else host}:{info.port}/{path}"

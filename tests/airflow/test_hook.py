@@ -11,6 +11,7 @@ import psycopg
 import pytest
 import sqlalchemy as sa
 from airflow.exceptions import AirflowNotFoundException  # type: ignore[attr-defined]
+from airflow.sdk import Asset
 
 from airflow_ingest_provider import HighWatermark, IngestError, ingest
 from airflow_ingest_provider.demo import server
@@ -167,8 +168,6 @@ def test_ingest_loads_and_carries_on(connect: "Connect", scheme: str, dsn: str) 
 def test_the_tables_become_output_assets_of_the_lineage(
     connect: "Connect", database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from airflow.providers.postgres.assets.postgres import create_asset
-
     added: list[dict[str, Any]] = []
 
     class Collector:
@@ -182,7 +181,8 @@ def test_the_tables_become_output_assets_of_the_lineage(
     hook.ingest(numbers, three)
     hook.ingest(odd.metadata, lambda high_watermark: [])
     assert [asset["context"] for asset in added] == [hook, hook]
-    assert [create_asset(**asset["asset_kwargs"]).uri for asset in added] == [
+    assert [asset["uri"] for asset in added] == [Asset(asset["uri"]).uri for asset in added]
+    assert [asset["uri"] for asset in added] == [
         f"postgres://localhost:5432/{database}/public/numbers",
         f"postgres://localhost:5432/{database}/public/od%2Fd%20%C3%A9",
     ]
