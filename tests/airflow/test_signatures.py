@@ -1,7 +1,7 @@
 """The hook and the operator take what `ingest()` takes, under the same names and with the same defaults."""
 
 import re
-from inspect import Parameter, signature
+from inspect import Parameter, cleandoc, signature
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +47,6 @@ def test_the_documentation_names_the_template_fields(page: str, words: str) -> N
 
 
 def test_the_docstring_says_which_arguments_are_templated() -> None:
-    arguments = re.split(r"\n {8}(?=\w)", IngestOperator.__doc__ or "")
+    arguments = re.split(r"\n {4}(?=\w)", cleandoc(IngestOperator.__doc__ or ""))
     templated = {name for one in arguments if "(templated)" in one for name in one.partition(":")[0].split(", ")}
     assert {*templated, "tables"} == set(IngestOperator.template_fields)
