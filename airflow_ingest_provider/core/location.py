@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import sqlalchemy as sa
 
@@ -10,10 +11,38 @@ from airflow_ingest_provider.core.errors import DefinitionError
 from airflow_ingest_provider.core.names import Name
 
 
-def locate(conn: sa.Connection, tables: Sequence[sa.Table]) -> list[tuple[Name, int | None]]:
-    """The qualified names that declared tables have on this connection, and their OIDs (None: there is none)."""
-    found = catalog.find_tables(conn, tables)
-    names = [name for name, _ in found]
+@dataclass(frozen=True)
+class Located:
+    """The qualified name that a declared table has on the connection, and its OID (None: there is none).
+
+    `schemas` are those with which a Table of its name means it: None, where it is found without one. Rows often come
+    with a Table of another MetaData, which has the current schema as its own, or leaves it out.
+    """
+
+    name: Name
+    oid: int | None
+    schemas: frozenset[str | None]
+
+
+def locate(conn: sa.Connection, tables: Sequence[sa.Table]) -> list[Located]:
+    """Where declared tables are; DefinitionError for what is nowhere, or in the same place as another."""
+    bare = [sa.Table(table.name, sa.MetaData()) for table in tables if table.schema is not None]
+    found = catalog.find_tables(conn, [*tables, *bare])
+    declared, without_schema = found[: len(tables)], {name for name, _ in found[len(tables) :]}
+    _check([name for name, _ in declared])
+    translated = conn.get_execution_options().get("schema_translate_map") or {}
+    return [
+        Located(
+            name,
+            oid,
+            frozenset(one for one in (name.schema, *translated) if translated.get(one, one) == name.schema)
+            | ({None} if name in without_schema else set()),
+        )
+        for name, oid in declared
+    ]
+
+
+def _check(names: Sequence[Name]) -> None:
     twice = next((name for name, count in Counter(names).items() if count > 1), None)
     if twice:
         raise DefinitionError(
@@ -31,19 +60,3 @@ def locate(conn: sa.Connection, tables: Sequence[sa.Table]) -> list[tuple[Name, 
                 f"table {name.name!r} is called as one of PostgreSQL's own in pg_catalog, which comes before all "
                 "schemas: give it a schema, or another name"
             )
-    return found
-
-
-def schemas_of(conn: sa.Connection, tables: Sequence[tuple[sa.Table, Name]]) -> list[frozenset[str | None]]:
-    """For each table the schemas with which a Table means it on this connection: None, where it is found without one.
-
-    Rows often come with a Table of another MetaData, which has the current schema as its own, or leaves it out.
-    """
-    translated = conn.get_execution_options().get("schema_translate_map") or {}
-    bare = [sa.Table(table.name, sa.MetaData()) for table, _ in tables if table.schema is not None]
-    without_one = {name for name, _ in catalog.find_tables(conn, bare)} if bare else set()
-    return [
-        frozenset(one for one in (name.schema, *translated) if translated.get(one, one) == name.schema)
-        | ({None} if name in without_one else set())
-        for _, name in tables
-    ]

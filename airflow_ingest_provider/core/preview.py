@@ -52,13 +52,14 @@ def ingest_plan(
     callback.check(on_before_visible)
     tables = tables_of(metadata)
     with transaction(conn), explained():
-        found = locate(conn, tables)
-        check_conversions(options.conversions, [(table, name) for table, (name, _) in zip(tables, found, strict=True)])
-        there = [(table, name) for table, (name, oid) in zip(tables, found, strict=True) if oid is not None]
-        first_is_there = found[0][1] is not None
+        located = list(zip(tables, locate(conn, tables), strict=True))
+        check_conversions(options.conversions, [(table, found.name) for table, found in located])
+        there = [(table, found.name) for table, found in located if found.oid is not None]
+        first_is_there = located[0][1].oid is not None
         plans = _plans(conn, there, on_before_visible, options, first_is_there=first_is_there) if there else {}
         refused = f"migrate is {Migrate.OFF!r}" if options.migrate == Migrate.OFF else None
-        return IngestPlan(tuple(plans.get(name) or TablePlan(name, (), None, refused=refused) for name, _ in found))
+        names = [found.name for _, found in located]
+        return IngestPlan(tuple(plans.get(name) or TablePlan(name, (), None, refused=refused) for name in names))
 
 
 def _plans(

@@ -22,7 +22,7 @@ from airflow_ingest_provider.core.loaded import (
     Route,
     route,
 )
-from airflow_ingest_provider.core.location import locate, schemas_of
+from airflow_ingest_provider.core.location import locate
 from airflow_ingest_provider.core.locks import hold_writers
 from airflow_ingest_provider.core.merge import Merged
 from airflow_ingest_provider.core.metadata import Metadata, metadata_of, tables_of
@@ -57,15 +57,10 @@ class IngestRun:
         self._options = options
         declared = tables_of(self._metadata)
         with transaction(conn), explained():
-            found = locate(conn, declared)
-            named = [(table, name) for table, (name, _) in zip(declared, found, strict=True)]
-            schemas = schemas_of(conn, named)
-        check_conversions(options.conversions, named)
-        self._missing = [name for name, oid in found if oid is None]
-        self._tables = [
-            LoadedTable(table, name, State(), schemas=known_by)
-            for (table, name), known_by in zip(named, schemas, strict=True)
-        ]
+            located = list(zip(declared, locate(conn, declared), strict=True))
+        check_conversions(options.conversions, [(table, found.name) for table, found in located])
+        self._missing = [found.name for _, found in located if found.oid is None]
+        self._tables = [LoadedTable(table, found.name, State(), schemas=found.schemas) for table, found in located]
         self._claim = Claim(conn, self._tables, options)
         self._migrated = False
         self._deletes = options.replaces
