@@ -7,9 +7,9 @@ from psycopg import sql
 
 from airflow_ingest_provider.core import statements
 from airflow_ingest_provider.core.names import Name
-from airflow_ingest_provider.core.session import run
+from airflow_ingest_provider.core.session import major_version, run
 
-_FIRST_THAT_RESTORES = (18,)
+_FIRST_THAT_RESTORES = 18
 """https://www.postgresql.org/docs/18/functions-admin.html#FUNCTIONS-ADMIN-STATSMOD"""
 
 
@@ -27,7 +27,7 @@ def copied(
     200,000 rows of them. Autovacuum takes the copy for a table that it has to analyze.
     """
     known: set[str] = set()
-    if (conn.dialect.server_version_info or ()) >= _FIRST_THAT_RESTORES:
+    if major_version(conn) >= _FIRST_THAT_RESTORES:
         given = {"source": source, "schema": table.schema, "name": table.name, "same": list(same)}
         known = {row.attname for row in conn.execute(_TAKE_OVER, given) if row.taken_over}
     left = [column for column in columns if column not in known]

@@ -49,6 +49,11 @@ def transaction(conn: sa.Connection) -> Iterator[None]:
         yield
 
 
+def major_version(conn: sa.Connection) -> int:
+    """The server's, as SQLAlchemy asked for it when it connected."""
+    return int((conn.dialect.server_version_info or (0,))[0])
+
+
 def set_maintenance_work_mem(conn: sa.Connection, amount: str | None) -> None:
     """Set the memory for building indexes and keys, until the transaction ends; None leaves it as it is.
 

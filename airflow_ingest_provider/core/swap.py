@@ -28,7 +28,7 @@ from airflow_ingest_provider.core.names import Name, default_name, free_name, te
 from airflow_ingest_provider.core.options import Options
 from airflow_ingest_provider.core.proof import Observed
 from airflow_ingest_provider.core.refusals import still_referred
-from airflow_ingest_provider.core.session import FOREIGN_KEY_VIOLATION, run, run_all, sqlstate
+from airflow_ingest_provider.core.session import FOREIGN_KEY_VIOLATION, major_version, run, run_all, sqlstate
 from airflow_ingest_provider.core.shape import InboundKey, TableShape
 from airflow_ingest_provider.core.steps import fitting
 
@@ -123,7 +123,7 @@ def _prepare(conn: sa.Connection, hiddens: Sequence[HiddenTable], views: Sequenc
     heirs = [heir for one in hiddens for heir in heirs_of(one, new[one.live.oid], taken[one.live.oid])]
     on_sequences = hang_on(conn, heirs)
     # From 18 on their names come from that of their foreign key.
-    by_table = (conn.dialect.server_version_info or (0,)) < (18,) and any(one.shape.foreign_keys for one in hiddens)
+    by_table = major_version(conn) < 18 and any(one.shape.foreign_keys for one in hiddens)
     partial_keys = dependents.partial_keys(conn, new_oids) if by_table else {}
     return [
         Prepared(

@@ -6,6 +6,7 @@ import sqlalchemy as sa
 
 from airflow_ingest_provider.core import dependents
 from airflow_ingest_provider.core.catalog import by_table
+from airflow_ingest_provider.core.session import major_version
 
 
 def walls(conn: sa.Connection, oids: Sequence[int], swapped: Collection[int] = ()) -> dict[int, tuple[str, ...]]:
@@ -50,7 +51,7 @@ def _to_act_as(conn: sa.Connection) -> str:
 
     https://www.postgresql.org/docs/current/role-membership.html
     """
-    return "SET" if (conn.dialect.server_version_info or (0,)) >= (16,) else "MEMBER"
+    return "SET" if major_version(conn) >= 16 else "MEMBER"
 
 
 # What is dropped with the table: itself, the sequences of its identity columns, and the materialized views that read
