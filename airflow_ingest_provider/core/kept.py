@@ -16,6 +16,10 @@ from airflow_ingest_provider.core.shape import (
     TableShape,
 )
 
+Constraint = TypeVar("Constraint", ConstraintShape, ForeignKeyShape)
+Described = TypeVar("Described", ConstraintShape, IndexShape)
+Part = TypeVar("Part", ConstraintShape, ForeignKeyShape, IndexShape)
+
 
 def merged(live: TableShape, declared: TableShape, needed: Mapping[str, str]) -> TableShape:
     """The declared table with what people added to the live one: checks, foreign keys, defaults, comments and such."""
@@ -24,7 +28,7 @@ def merged(live: TableShape, declared: TableShape, needed: Mapping[str, str]) ->
         columns=tuple(_merged_column(live.column(column.name), column) for column in declared.columns),
         constraints=(
             *_validated(named_alike(lasting(live.constraints), declared.constraints), declared.constraints),
-            *beyond(undeclared(live, declared, needed), declared.constraints),
+            *beyond(constraints_that_stay(live, declared, needed), declared.constraints),
         ),
         foreign_keys=(
             *_validated((live_foreign_key(live, one) or one for one in declared.foreign_keys), declared.foreign_keys),
@@ -79,9 +83,6 @@ def stops_counting(live: ColumnShape, declared: ColumnShape) -> bool:
     return bool(as_made) and live.value.name in INTEGERS and declared.value.name not in INTEGERS
 
 
-Constraint = TypeVar("Constraint", ConstraintShape, ForeignKeyShape)
-
-
 def _validated(those: Iterable[Constraint], declared: Iterable[Constraint]) -> tuple[Constraint, ...]:
     """The constraints, valid where they are declared so."""
     return tuple(
@@ -94,7 +95,9 @@ def lasting(constraints: Iterable[Constraint]) -> tuple[Constraint, ...]:
     return tuple(one for one in constraints if not is_temporary(one.name))
 
 
-def undeclared(live: TableShape, declared: TableShape, needed: Mapping[str, str]) -> tuple[ConstraintShape, ...]:
+def constraints_that_stay(
+    live: TableShape, declared: TableShape, needed: Mapping[str, str]
+) -> tuple[ConstraintShape, ...]:
     """The constraints that stay whether they are declared or not."""
     return _peoples(live, declared) + _needed(_of_columns_that_stay(live.of_kind("u"), live, declared), needed)
 
@@ -117,7 +120,9 @@ def named_apart(live: TableShape, declared: TableShape, needed: Mapping[str, str
         *beyond(declared.constraints, lasting(live.constraints)),
         *beyond(declared.indexes, sound(live.indexes)),
     ]
-    constraints = [*_staying(lasting(live.constraints), declared.constraints, undeclared(live, declared, needed))]
+    constraints = [
+        *_staying(lasting(live.constraints), declared.constraints, constraints_that_stay(live, declared, needed))
+    ]
     indexes = [*_staying(sound(live.indexes), declared.indexes, needed_indexes(live, declared, needed))]
     called = {one.name for one in constraints}
     relations = {one.name for one in indexes} | {one.name for one in constraints if one.kind != "c"}
@@ -156,10 +161,10 @@ def _stays_not_null(column: ColumnShape, declared: TableShape) -> bool:
 
 
 def _staying(
-    those: "tuple[Described, ...]", declared: "Iterable[Described]", undeclared: "Collection[Described]"
-) -> "Iterator[Described]":
+    those: tuple[Described, ...], declared: Iterable[Described], that_stay: Collection[Described]
+) -> Iterator[Described]:
     """Those that no migration drops: declared ones, and undeclared ones that stay."""
-    gone = [one for one in beyond(those, declared) if one not in undeclared]
+    gone = [one for one in beyond(those, declared) if one not in that_stay]
     return (one for one in those if one not in gone)
 
 
@@ -173,9 +178,6 @@ def peoples_foreign_keys(live: TableShape, declared: TableShape) -> tuple[Foreig
     names = {wanted.name for wanted in declared.foreign_keys}
     those = lasting(undeclared_foreign_keys(live, declared))
     return tuple(one for one in _of_columns_that_stay(those, live, declared) if one.name not in names)
-
-
-Part = TypeVar("Part", ConstraintShape, ForeignKeyShape, IndexShape)
 
 
 def _of_columns_that_stay(parts: Iterable[Part], live: TableShape, declared: TableShape) -> tuple[Part, ...]:
@@ -194,22 +196,19 @@ def needed_indexes(live: TableShape, declared: TableShape, needed: Mapping[str, 
     return _needed(_of_columns_that_stay(sound(live.indexes), live, declared), needed)
 
 
-def _needed(those: "tuple[Described, ...]", needed: Mapping[str, str]) -> "tuple[Described, ...]":
+def _needed(those: tuple[Described, ...], needed: Mapping[str, str]) -> tuple[Described, ...]:
     return tuple(one for one in those if one.name in needed)
 
 
 def described(live: TableShape, declared: TableShape, needed: Mapping[str, str]) -> Iterator[str]:
     """What is live, not declared, and stays, a line each, for people."""
-    for constraint in beyond(undeclared(live, declared, needed), declared.constraints):
+    for constraint in beyond(constraints_that_stay(live, declared, needed), declared.constraints):
         why = f": {needed[constraint.name]}" if constraint.kind == "u" else ""
         yield f"{constraint.name} {constraint.definition}, which is not declared{why}"
     for key in peoples_foreign_keys(live, declared):
         yield f"foreign key {key.name} to {key.target}, which is not declared"
     for index in beyond(needed_indexes(live, declared, needed), declared.indexes):
         yield f"index {index.name}, which is not declared: {needed[index.name]}"
-
-
-Described = TypeVar("Described", ConstraintShape, IndexShape)
 
 
 def _identity(described: ConstraintShape | IndexShape) -> tuple[object, str]:

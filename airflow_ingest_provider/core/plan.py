@@ -355,7 +355,7 @@ def _computation(before: ColumnShape, after: ColumnShape) -> bool:
 
 def _constraints(live: TableShape, declared: TableShape, facts: Facts) -> Iterator[Difference]:
     lasting = kept.lasting(live.constraints)
-    stay = kept.undeclared(live, declared, facts.needed)
+    stay = kept.constraints_that_stay(live, declared, facts.needed)
     yield from (ConstraintDropped(one) for one in live.constraints if one not in lasting)
     for one in kept.beyond(lasting, declared.constraints):
         if one not in stay:
