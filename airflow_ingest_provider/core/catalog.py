@@ -1,4 +1,7 @@
-"""What PostgreSQL's catalog says of relations, types and roles. Nothing here changes or locks anything."""
+"""What PostgreSQL's catalog says of relations, types and roles, and whether tables hold rows and values of a kind.
+
+Nothing here changes anything, or takes more of a lock than a reader does.
+"""
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence

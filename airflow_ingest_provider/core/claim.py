@@ -135,7 +135,10 @@ class Claim:
         watermark.save(self._conn, {loaded.name: loaded.state for loaded in tables})
 
     def check_role(self, tables: Sequence[LoadedTable]) -> None:
-        """Raise DefinitionError where the role may not keep the state, or would not see all rows."""
+        """Raise DefinitionError where the role may not keep the state, or would not see all rows.
+
+        Which of the tables it may lock is known from here on, for `hold`.
+        """
         names = [loaded.name for loaded in tables]
         oids = catalog.oids_of(self._conn, names)
         access = catalog.access(self._conn, oids)

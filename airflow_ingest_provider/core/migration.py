@@ -90,6 +90,7 @@ class Migration:
             self._run_steps(steps, loaded)
         with self._claim.alone(), explained():
             self._claim.check_untouched()
+            # A rebuilt table that holds rows gets more of them in the usual way, and its shape is known already.
             was_rebuilt = loaded.live.oid != planned[loaded].live.oid
             if not (was_rebuilt and catalog.has_rows(self._conn, loaded.name)):
                 self._get_ready([loaded], self._plan([loaded]))

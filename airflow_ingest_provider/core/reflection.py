@@ -244,9 +244,7 @@ _TYPES = sa.text("""
     ) field
 """)
 
-# Keys, unique, check and exclusion constraints and foreign keys, in a stable order. NOT NULL constraints
-# (18+) belong to their columns. A constraint that is part of another one of the table itself is none: foreign keys to
-# partitioned tables have one a partition.
+# What there is to be known of a constraint; which ones, each of the two queries says.
 _EACH_CONSTRAINT = """
     SELECT n.nspname AS schema, c.relname AS table, k.conname, k.contype::text, k.condeferrable, k.convalidated,
            regexp_replace(pg_get_constraintdef(k.oid), ' NOT VALID$', '') AS definition,
@@ -287,6 +285,9 @@ _EACH_CONSTRAINT = """
     LEFT JOIN pg_tablespace ts ON ts.oid = ix.reltablespace
 """
 
+# Keys, unique, check and exclusion constraints and foreign keys, in a stable order. NOT NULL constraints (18+) belong
+# to their columns. A constraint that is part of another one of the table itself is none: foreign keys to partitioned
+# tables have one a partition.
 _CONSTRAINTS = sa.text(
     _EACH_CONSTRAINT
     + """

@@ -235,7 +235,10 @@ class IngestRun:
         return {loaded for loaded in staged if found[loaded.live.oid].insert_triggers}
 
     def _settle_first_loads(self, *, few: bool) -> None:
-        """An empty table is replaced by a full one, unless the rows are few, or somebody else wrote some meanwhile."""
+        """An empty table is replaced by a full one, unless the rows are few, or somebody else wrote some meanwhile.
+
+        Takes SHARE on those that may be replaced.
+        """
         waiting = {loaded.name: loaded for loaded in self._tables if loaded.refresh is Refresh.FIRST_LOAD}
         not_so = list(waiting)
         if waiting and not few:

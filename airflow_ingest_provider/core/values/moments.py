@@ -11,7 +11,7 @@ from airflow_ingest_provider.core.values import spellings
 from airflow_ingest_provider.core.values.misfit import MICROSECONDS, Convert, MisfitError, spelled
 
 FAR = timedelta(hours=15)
-"""PostgreSQL reads zones of less than 16 hours; Python's reach to 24."""
+"""Offsets from here on are turned into UTC: PostgreSQL reads those of less than 16 hours, and Python's reach to 24."""
 
 
 def precision(type_: TypeShape) -> int:
@@ -78,7 +78,7 @@ _ATTACH = "value.replace(tzinfo=timezone.utc)"
 
 
 def _readable(value: datetime, name: str) -> datetime:
-    """The same instant with an offset that PostgreSQL reads: whole seconds, less than 16 hours."""
+    """The same instant with an offset that PostgreSQL reads, of whole seconds and not too far from UTC."""
     offset = offset_of(value)
     assert offset is not None
     if abs(offset) < FAR and not offset.microseconds:
