@@ -20,6 +20,7 @@ from airflow_ingest_provider.core import (
     walls,
     watermark,
 )
+from airflow_ingest_provider.core.comparison import plan
 from airflow_ingest_provider.core.conversions import conversions_of
 from airflow_ingest_provider.core.declared import EnumShape, create, declared_enums, live_and_declared
 from airflow_ingest_provider.core.differences import (
@@ -34,7 +35,7 @@ from airflow_ingest_provider.core.errors import DefinitionError
 from airflow_ingest_provider.core.locks import OF_READERS, exclusively, one_run_at_a_time, run_each, shorten
 from airflow_ingest_provider.core.names import Name
 from airflow_ingest_provider.core.options import Options
-from airflow_ingest_provider.core.plan import Facts, Planned, plan
+from airflow_ingest_provider.core.plan import Facts, Planned
 from airflow_ingest_provider.core.refusals import reason
 from airflow_ingest_provider.core.session import first_line, run, sqlstate, transaction
 from airflow_ingest_provider.core.shape import ForeignKeyShape, TableShape

@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 
 from airflow_ingest_provider.core import kept
+from airflow_ingest_provider.core.comparison import plan
 from airflow_ingest_provider.core.differences import Way
 from airflow_ingest_provider.core.names import Name, is_temporary
-from airflow_ingest_provider.core.plan import Action, Facts, IngestPlan, plan
+from airflow_ingest_provider.core.plan import Action, Facts, IngestPlan
 from airflow_ingest_provider.core.shape import InboundKey, TableShape
 from tests.shapes import (
     OTHER,
