@@ -199,6 +199,12 @@ def relations_called(conn: sa.Connection, names: Collection[Name]) -> set[Name]:
     return {Name(row.nspname, row.relname) for row in conn.execute(_CALLED, at)}
 
 
+def tables_with(conn: sa.Connection, names: Sequence[Name]) -> dict[Name, Name]:
+    """The tables of the indexes that have one of the names, by those; other relations of them by themselves."""
+    at = {"schemas": [name.schema for name in names], "names": [name.name for name in names]}
+    return {Name(row.schema, row.name): Name(row.schema, row.relname) for row in conn.execute(_TABLES_WITH, at)}
+
+
 def enum_labels(conn: sa.Connection, schema: str | None, name: str) -> tuple[str, ...] | None:
     """The enum type's labels in their order, None where there is no such type."""
     labels: list[str] | None = conn.scalar(_ENUM, {"schema": schema, "name": name})
@@ -215,6 +221,16 @@ def by_table(rows: Iterable[Any]) -> defaultdict[int, list[Any]]:
 
 # Foreign keys have internal triggers.
 _HAS_TRIGGERS = sa.text("SELECT EXISTS (SELECT FROM pg_trigger WHERE tgrelid = :oid AND NOT tgisinternal)")
+
+# The table of each index of a name, or the relation itself that has the name.
+_TABLES_WITH = sa.text("""
+    SELECT n.nspname AS schema, c.relname AS name, t.relname
+    FROM unnest(CAST(:schemas AS text[]), CAST(:names AS text[])) wanted(schema, name)
+    JOIN pg_namespace n ON n.nspname = wanted.schema
+    JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = CAST(wanted.name AS name)
+    LEFT JOIN pg_index i ON i.indexrelid = c.oid
+    JOIN pg_class t ON t.oid = coalesce(i.indrelid, c.oid)
+""")
 
 # The relation that each name means, in the order of the names: in its schema, or, without one, the first along the
 # search_path. Without a relation, no OID and the schema that it belongs into, which is null where there is none.

@@ -55,8 +55,53 @@ def create(conn: sa.Connection, metadata: sa.MetaData, missing: Mapping[sa.Table
     adds those. Indexes without a name get one that is free. Raises DefinitionError where PostgreSQL does not take what
     is declared.
     """
-    with _accepted(missing):
-        _create_with_keys(conn, metadata, missing)
+    try:
+        with conn.begin_nested(), _accepted(missing):
+            _create_with_keys(conn, metadata, missing)
+    except sa.exc.DBAPIError as error:
+        if sqlstate(error) in (_DUPLICATE_TABLE, _DUPLICATE_OBJECT):
+            _check_names(conn, missing)
+        raise
+
+
+def _check_names(conn: sa.Connection, missing: Mapping[sa.Table, Name]) -> None:
+    """Raise DefinitionError where a constraint or index of the tables has a name that another thing has."""
+    used = {name: f"that of the table {name}" for name in missing.values()}
+    parts: dict[Name, Name] = {}
+    for table, name in missing.items():
+        _check_apart(table, name)
+        for part in map(name.sibling, _relations(table)):
+            if part in used:
+                raise _name_taken(part, name, used[part])
+            used[part] = f"that of one of {name}"
+            parts[part] = name
+    for part, owner in catalog.tables_with(conn, list(parts)).items():
+        whose = f"that of the relation {owner}" if owner == part else f"that of one of {owner}"
+        raise _name_taken(part, parts[part], whose)
+
+
+def _check_apart(table: sa.Table, name: Name) -> None:
+    names = [str(one.name) for one in table.constraints if isinstance(one.name, str)]
+    for called in sorted(names):
+        if names.count(called) > 1:
+            raise _name_taken(name.sibling(called), name, "that of another of its constraints")
+
+
+def _relations(table: sa.Table) -> list[str]:
+    """What the table's keys and indexes are called as relations, but for indexes that get a name that is free."""
+    keys = [one for one in table.constraints if isinstance(one, _WITH_INDEX)]
+    indexes = table.indexes.difference(_unnamed(table))
+    return sorted(str(part.name) for part in (*keys, *indexes) if isinstance(part.name, str))
+
+
+_WITH_INDEX = (sa.PrimaryKeyConstraint, sa.UniqueConstraint, postgresql.ExcludeConstraint)
+
+
+def _name_taken(part: Name, table: Name, whose: str) -> DefinitionError:
+    return DefinitionError(
+        f"{table}: the name {part.name!r} of a constraint or index is {whose} too: expected one that nothing else in "
+        "the schema has; give it another (to_metadata repeats the names of the table that it copies), or none"
+    )
 
 
 def _create_with_keys(conn: sa.Connection, metadata: sa.MetaData, missing: Mapping[sa.Table, Name]) -> None:

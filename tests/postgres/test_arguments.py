@@ -181,6 +181,57 @@ def test_a_definition_that_postgresql_does_not_take_is_refused(
     other.exec_driver_sql("DROP TABLE first, t")
 
 
+def with_key(name: str, *parts: Any) -> sa.Table:
+    columns = (sa.Column("id", sa.Integer), sa.Column("v", sa.Integer))
+    return sa.Table(name, sa.MetaData(), *columns, *parts)
+
+
+PARTS: dict[str, Callable[[], Any]] = {
+    "primary key": lambda: sa.PrimaryKeyConstraint("id", name="mine"),
+    "unique constraint": lambda: sa.UniqueConstraint("v", name="mine"),
+    "exclusion constraint": lambda: postgresql.ExcludeConstraint(("v", "="), name="mine", using="btree"),
+    "index": lambda: sa.Index("mine", "v"),
+}
+
+
+@pytest.mark.parametrize("part", PARTS.values(), ids=PARTS.keys())
+@pytest.mark.parametrize("together", [True, False])
+def test_a_copied_table_whose_parts_are_called_as_those_of_the_first_is_refused(
+    conn: sa.Connection, other: sa.Connection, part: Callable[[], Any], together: bool
+) -> None:
+    first = with_key("first", part())
+    metadata = first.metadata if together else sa.MetaData()
+    first.to_metadata(metadata, name="second")
+    if not together:
+        ingest(conn, first, lambda mark: [])
+    with pytest.raises(
+        DefinitionError,
+        match=r"^public\.second: the name 'mine' of a constraint or index is that of one of public\.first",
+    ):
+        ingest(conn, metadata, lambda mark: [(1, None, [])])
+    other.exec_driver_sql("DROP TABLE IF EXISTS first")
+
+
+@pytest.mark.parametrize(
+    ("parts", "whose"),
+    [
+        (lambda: [sa.Index("t", "v")], r"the name 't' .* is that of the table public\.t too"),
+        (lambda: [sa.Index("mine", "v")], r"the name 'mine' .* is that of the relation public\.mine too"),
+        (
+            lambda: [sa.UniqueConstraint("v", name="c"), sa.CheckConstraint("v > 0", name="c")],
+            r"the name 'c' .* is that of another of its constraints too",
+        ),
+    ],
+)
+def test_an_index_or_constraint_whose_name_is_taken_is_refused(
+    conn: sa.Connection, other: sa.Connection, parts: Callable[[], list[Any]], whose: str
+) -> None:
+    other.exec_driver_sql("CREATE SEQUENCE mine")
+    with pytest.raises(DefinitionError, match=whose):
+        ingest(conn, with_key("t", *parts()), lambda mark: [(1, None, [])])
+    other.exec_driver_sql("DROP SEQUENCE mine")
+
+
 class Base(DeclarativeBase):
     """What classes of the ORM come from."""
 
