@@ -8,11 +8,13 @@ import sqlalchemy as sa
 
 from airflow_ingest_provider.core.errors import RowError
 from airflow_ingest_provider.core.names import Name
-from airflow_ingest_provider.core.session import run, sqlstate
+from airflow_ingest_provider.core.session import INSUFFICIENT_PRIVILEGE, run, sqlstate
 
 _DATA_EXCEPTION = "22"
 _CONSTRAINT_VIOLATION = "23"
 _TOO_LARGE = "54000"
+_OF_INPUT = ("42", "P0", "XX")
+"""SQLSTATE classes in which types refuse a text: tsquery, jsonpath and regclass, a domain's function, PostGIS."""
 
 
 def raise_row_error(
@@ -24,17 +26,19 @@ def raise_row_error(
 ) -> None:
     """Raise the RowError that a driver's error means, where it is about a row; return where it is not.
 
+    Of a COPY, `place` is the row's number, and the column where the error came from its type's input.
     `known_as` gives the name by which people know a constraint, `remedies` what to do about one where it may not be the
     source that is to be mended. The driver's own error is left out of the traceback: its DETAIL quotes values of the
     row.
     """
     state = sqlstate(error) or ""
-    if state[:2] not in (_DATA_EXCEPTION, _CONSTRAINT_VIOLATION) and state != _TOO_LARGE:
+    row_number, column = place
+    is_of_input = column is not None and state[:2] in _OF_INPUT and state != INSUFFICIENT_PRIVILEGE
+    if state[:2] not in (_DATA_EXCEPTION, _CONSTRAINT_VIOLATION) and state != _TOO_LARGE and not is_of_input:
         return
     diagnosis: Any = error.diag  # type: ignore[attr-defined]  # both drivers' errors with a SQLSTATE have it
     name = diagnosis.constraint_name
     constraint = f" (constraint {known_as(name)!r})" if name else ""
-    row_number, column = place
     remedy = remedies.get(name or "", _REMEDIES.get(state, "mend the source"))
     raise RowError(
         f"{reason(state, constraint)}: {remedy}",

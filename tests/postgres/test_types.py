@@ -374,6 +374,49 @@ def test_what_postgresql_refuses_is_said_in_words(conn: sa.Connection, kind: Any
     assert (caught.value.column, caught.value.row_number) == ("value", 1)
 
 
+class ByInput(sa.types.UserDefinedType[str]):
+    """A type whose input alone says what it takes."""
+
+    cache_ok = True
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def get_col_spec(self, **_: Any) -> str:
+        return self.name
+
+
+CHOOSY = """
+    CREATE FUNCTION choosy(value text) RETURNS bool LANGUAGE plpgsql AS $$
+    BEGIN
+        IF value = 'hush' THEN RAISE '%% is refused', value USING ERRCODE = '{state}'; END IF;
+        RETURN true;
+    END $$;
+    CREATE DOMAIN choosy AS text CHECK (choosy(VALUE))
+"""
+
+
+@pytest.mark.parametrize("state", ["XX000", "P0001"])
+def test_a_value_that_a_types_own_code_refuses_is_told_by_its_place(
+    conn: sa.Connection, other: sa.Connection, state: str
+) -> None:
+    other.exec_driver_sql(CHOOSY.format(state=state))
+    table = sa.Table("t", sa.MetaData(), sa.Column("id", sa.Integer), sa.Column("value", ByInput("choosy")))
+    with pytest.raises(RowError, match=f"PostgreSQL refused it, SQLSTATE {state}") as caught:
+        load(conn, table, [(1, "fine"), (2, "hush")])
+    assert (caught.value.table, caught.value.column, caught.value.row_number) == ("public.t", "value", 2)
+    assert "hush" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("kind", "fine"), [("tsquery", "a & b"), ("jsonpath", "$.a"), ("regclass", "pg_class")])
+def test_a_text_that_is_refused_as_sql_is_told_by_its_place(conn: sa.Connection, kind: str, fine: str) -> None:
+    table = sa.Table("t", sa.MetaData(), sa.Column("id", sa.Integer), sa.Column("value", ByInput(kind)))
+    with pytest.raises(RowError, match="PostgreSQL refused it, SQLSTATE 42") as caught:
+        load(conn, table, [(1, fine), (2, "$$hush$$ &")])
+    assert (caught.value.table, caught.value.column, caught.value.row_number) == ("public.t", "value", 2)
+    assert "hush" not in str(caught.value)
+
+
 @pytest.mark.parametrize("kind", [sa.Integer(), sa.Numeric(), sa.Boolean(), sa.Date(), sa.TIMESTAMP(), sa.Interval()])
 @pytest.mark.parametrize("value", ["", "confidential"])
 def test_what_a_text_may_have_been_meant_for_is_said_without_the_text(
