@@ -106,7 +106,7 @@ class ColumnDropped(CatalogDifference):
 
     def __str__(self) -> str:
         gone = f" and extended statistics {', '.join(map(str, self.statistics))}" if self.statistics else ""
-        return f"{self.column.name}: dropped, with its values{gone}"
+        return f"{self.column.name}: dropped, with any values in it{gone}"
 
 
 @dataclass(frozen=True)

@@ -95,10 +95,15 @@ CASES = {
         REBUILD,
     ),
     "dropped": Case(
-        "a int, b text", (column("a", INTEGER),), "1, 'x'", (1,), ("b: dropped, with its values",), IN_PLACE
+        "a int, b text", (column("a", INTEGER),), "1, 'x'", (1,), ("b: dropped, with any values in it",), IN_PLACE
     ),
     "all columns others": Case(
-        "a int", (column("b", INTEGER),), "1", (None,), ("a: dropped, with its values", "b: added as integer"), IN_PLACE
+        "a int",
+        (column("b", INTEGER),),
+        "1",
+        (None,),
+        ("a: dropped, with any values in it", "b: added as integer"),
+        IN_PLACE,
     ),
     "moved": Case(
         "a int, b text",
@@ -245,7 +250,7 @@ CASES = {
         (column("a", INTEGER),),
         "1, 2",
         (1,),
-        ("b: dropped, with its values", "dropped t_b_check: CHECK ((b > 0))"),
+        ("b: dropped, with any values in it", "dropped t_b_check: CHECK ((b > 0))"),
         IN_PLACE,
     ),
     "dropped with its check and foreign key, by a rebuild": Case(
@@ -254,7 +259,7 @@ CASES = {
         "1, 1",
         (1,),
         (
-            "b: dropped, with its values",
+            "b: dropped, with any values in it",
             "a: integer -> bigint",
             "dropped t_b_check: CHECK ((b > 0))",
             "dropped t_b_fkey: a foreign key to public.t",
@@ -266,7 +271,7 @@ CASES = {
         (column("b", sa.BigInteger),),
         "1, 2",
         (2,),
-        ("a: dropped, with its values", "b: integer -> bigint", "dropped t_pkey: PRIMARY KEY (a)"),
+        ("a: dropped, with any values in it", "b: integer -> bigint", "dropped t_pkey: PRIMARY KEY (a)"),
         REBUILD,
         more=("ALTER TABLE t CLUSTER ON t_pkey",),
     ),
@@ -309,7 +314,7 @@ CASES = {
         (column("a", sa.BigInteger),),
         "1, 2",
         (1,),
-        ("b: dropped, with its values", "a: integer -> bigint", "dropped index t_b_idx: USING btree (b)"),
+        ("b: dropped, with any values in it", "a: integer -> bigint", "dropped index t_b_idx: USING btree (b)"),
         REBUILD,
         more=("CREATE INDEX ON t (b)", "ALTER TABLE t CLUSTER ON t_b_idx"),
     ),
@@ -415,7 +420,7 @@ CASES = {
         "1, 'x', 3",
         (3, 1, "d"),
         (
-            "b: dropped, with its values",
+            "b: dropped, with any values in it",
             "columns in the order c, a, d",
             "c: integer -> bigint",
             "a: NOT NULL",
@@ -531,7 +536,7 @@ CASES = {
         (column("b", TEXT, nullable=False),),
         "'x'",
         ("x",),
-        ("a: dropped, with its values", "b: added as text, made by a"),
+        ("a: dropped, with any values in it", "b: added as text, made by a"),
         REBUILD,
         options={"conversions": {"t.b": "a"}},
     ),
@@ -572,7 +577,7 @@ CASES = {
         (column("a", INTEGER),),
         "1, 2",
         (1,),
-        ("b: dropped, with its values", "dropped t_b_key: UNIQUE (b)", "dropped index i: USING btree (b, a)"),
+        ("b: dropped, with any values in it", "dropped t_b_key: UNIQUE (b)", "dropped index i: USING btree (b, a)"),
         IN_PLACE,
         ("CREATE INDEX i ON t (b, a)",),
     ),
@@ -581,7 +586,7 @@ CASES = {
         (column("a", INTEGER),),
         "1, 2",
         (1,),
-        ("c: dropped, with its values", "b: dropped, with its values"),
+        ("c: dropped, with any values in it", "b: dropped, with any values in it"),
         IN_PLACE,
     ),
     "identity on a column that is there": Case(

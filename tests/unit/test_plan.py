@@ -80,23 +80,23 @@ COLUMNS = {
         REBUILD,
         target=(B, serial("a", default=None, sequence=None)),
     ),
-    "dropped": Case((A, B), (A,), ("b: dropped, with its values",), IN_PLACE),
+    "dropped": Case((A, B), (A,), ("b: dropped, with any values in it",), IN_PLACE),
     "dropped, and what is computed from it first": Case(
         (A, ID, column("c", "integer", generated="s", default="(a * 2)")),
         (ID,),
-        ("c: dropped, with its values", "a: dropped, with its values"),
+        ("c: dropped, with any values in it", "a: dropped, with any values in it"),
         IN_PLACE,
         facts=Facts(computed_from=("a",)),
     ),
     "dropped, where another is computed without it from now on": Case(
         (A, ID, column("c", "integer", generated="s", default="(a * 2)")),
         (ID, column("c", "integer", generated="s", default="(id * 2)")),
-        ("a: dropped, with its values", "c: computed or identity as declared"),
+        ("a: dropped, with any values in it", "c: computed or identity as declared"),
         REBUILD,
         facts=Facts(computed_from=("a",)),
     ),
     "moved": Case((A, B), (B, A), ("columns in the order b, a",), REBUILD),
-    "moved around one that goes": Case((A, B, ID), (A, ID), ("b: dropped, with its values",), IN_PLACE),
+    "moved around one that goes": Case((A, B, ID), (A, ID), ("b: dropped, with any values in it",), IN_PLACE),
     "widened": Case(
         (column("a", "character varying(3)"),),
         (column("a", "character varying(9)"),),
@@ -352,7 +352,7 @@ KEYS = {
     "check of a person's on a column that goes": Case(
         (A, B, check("named", "b <> ''", "b")),
         (A,),
-        ("b: dropped, with its values", "dropped named: CHECK ((b <> ''))"),
+        ("b: dropped, with any values in it", "dropped named: CHECK ((b <> ''))"),
         IN_PLACE,
     ),
     "check that is another one under its name": Case(
@@ -460,7 +460,7 @@ REFERENCES = {
     "with a column that goes": Case(
         (A, B, reference("t_a_fkey", "a")),
         (B,),
-        ("a: dropped, with its values", "dropped t_a_fkey: a foreign key to public.parent"),
+        ("a: dropped, with any values in it", "dropped t_a_fkey: a foreign key to public.parent"),
         IN_PLACE,
     ),
 }
@@ -564,7 +564,7 @@ def test_a_table_is_planned_to_its_definition_and_from_there_nothing_is(case: Ca
         (COLUMNS["NULL allowed, of another type"], ()),
         (
             replace(COLUMNS["dropped, where another is computed without it from now on"], facts=Facts()),
-            ("a: dropped, with its values",),
+            ("a: dropped, with any values in it",),
         ),
     ],
     ids=["a key that is referred to", "a column that is computed from", "a column that is made anew", "any other"],
