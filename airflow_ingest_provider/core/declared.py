@@ -121,13 +121,13 @@ def _create_with_keys(conn: sa.Connection, metadata: sa.MetaData, missing: Mappi
 @contextmanager
 def _accepted(tables: Collection[sa.Table]) -> Iterator[None]:
     """DefinitionError where PostgreSQL does not take the definition of one of the tables."""
+    names = ", ".join(repr(str(table.fullname)) for table in tables)
     try:
         yield
     except sa.exc.DBAPIError as error:
         state = sqlstate(error) or ""
         if state[:2] not in _OF_DEFINITIONS or state in _OF_OTHERS:
             raise
-        names = ", ".join(repr(str(table.fullname)) for table in tables)
         raise DefinitionError(
             f"table{'s' * (len(tables) > 1)} {names}: PostgreSQL does not take the definition: {first_line(error)}: "
             "mend it, or first create what it names, as CREATE EXTENSION does for types of an extension"
@@ -135,8 +135,9 @@ def _accepted(tables: Collection[sa.Table]) -> Iterator[None]:
 
 
 _DUPLICATE_TABLE, _DUPLICATE_OBJECT = "42P07", "42710"
-_OF_DEFINITIONS = ("0A", "22", "3F", "42")
-"""SQLSTATE classes: not supported, a value such as a default's, no such schema, syntax and whatever is not there."""
+_OF_DEFINITIONS = ("0A", "22", "3F", "42", "54")
+"""SQLSTATE classes: not supported, a value such as a default's, no such schema, syntax, whatever is not there, too many
+columns."""
 _OF_OTHERS = (INSUFFICIENT_PRIVILEGE, _DUPLICATE_TABLE, _DUPLICATE_OBJECT)
 """A role that may not, and somebody who has created the same meanwhile."""
 

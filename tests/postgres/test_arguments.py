@@ -181,6 +181,12 @@ def test_a_definition_that_postgresql_does_not_take_is_refused(
     other.exec_driver_sql("DROP TABLE first, t")
 
 
+def test_a_table_of_more_columns_than_postgresql_has_is_refused(conn: sa.Connection) -> None:
+    metadata = table(*(sa.Column(f"c{number}", sa.Integer) for number in range(1600)))
+    with pytest.raises(DefinitionError, match="does not take the definition: tables can have at most 1600 columns"):
+        ingest(conn, metadata, lambda mark: [(1, None, [])])
+
+
 def with_key(name: str, *parts: Any) -> sa.Table:
     columns = (sa.Column("id", sa.Integer), sa.Column("v", sa.Integer))
     return sa.Table(name, sa.MetaData(), *columns, *parts)
