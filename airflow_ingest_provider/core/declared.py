@@ -120,10 +120,14 @@ def _create_with_keys(conn: sa.Connection, metadata: sa.MetaData, missing: Mappi
 
 @contextmanager
 def _accepted(tables: Collection[sa.Table]) -> Iterator[None]:
-    """DefinitionError where PostgreSQL does not take the definition of one of the tables."""
+    """DefinitionError where SQLAlchemy or PostgreSQL does not take the definition of one of the tables."""
     names = ", ".join(repr(str(table.fullname)) for table in tables)
     try:
         yield
+    except (sa.exc.IdentifierError, sa.exc.CompileError) as error:
+        raise DefinitionError(
+            f"table{'s' * (len(tables) > 1)} {names}: SQLAlchemy makes no SQL of the definition: {error}: mend it"
+        ) from error
     except sa.exc.DBAPIError as error:
         state = sqlstate(error) or ""
         if state[:2] not in _OF_DEFINITIONS or state in _OF_OTHERS:

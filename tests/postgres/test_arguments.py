@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql
+from sqlalchemy.dialects import mysql, postgresql
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from airflow_ingest_provider import BatchError, DefinitionError, IngestError, ingest, ingest_plan
@@ -178,6 +178,26 @@ def test_a_definition_that_postgresql_does_not_take_is_refused(
         ingest(conn, metadata, lambda mark: [(1, None, [])])
     with pytest.raises(DefinitionError, match=expected):
         ingest_plan(conn, metadata)
+    other.exec_driver_sql("DROP TABLE first, t")
+
+
+UNSPOKEN: dict[str, Callable[[], sa.MetaData]] = {
+    "a long name of a constraint": lambda: table(sa.UniqueConstraint("id", name="u" * 64)),
+    "a long name of an index": lambda: table(sa.Index("i" * 64, "id")),
+    "a type of another database": lambda: table(sa.Column("a", mysql.TINYINT)),
+}
+
+
+@pytest.mark.parametrize("make", UNSPOKEN.values(), ids=UNSPOKEN.keys())
+def test_a_definition_that_sqlalchemy_makes_no_sql_of_is_refused(
+    conn: sa.Connection, other: sa.Connection, make: Callable[[], sa.MetaData]
+) -> None:
+    expected = r"tables? .*'t': SQLAlchemy makes no SQL of the definition: "
+    with pytest.raises(DefinitionError, match=expected):
+        ingest(conn, make(), lambda mark: [(1, None, [])])
+    other.exec_driver_sql("CREATE TABLE first (id int PRIMARY KEY); CREATE TABLE t (id int PRIMARY KEY)")
+    with pytest.raises(DefinitionError, match=expected):
+        ingest_plan(conn, make())
     other.exec_driver_sql("DROP TABLE first, t")
 
 
