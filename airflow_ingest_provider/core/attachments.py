@@ -25,6 +25,15 @@ class Attached:
     """What it is for people; None for what every relation has, or what only changes something else."""
 
     @property
+    def is_of_grants(self) -> bool:
+        """Whether it grants something, or takes the role of who did."""
+        return self.statement.startswith(("GRANT ", "SET LOCAL ROLE "))
+
+    @property
+    def comments_on_column(self) -> bool:
+        return self.statement.startswith("COMMENT ON COLUMN")
+
+    @property
     def holds_state(self) -> bool:
         """Whether it is the table's comment, which every run changes."""
         return self.statement.startswith("COMMENT ON TABLE")
@@ -33,8 +42,14 @@ class Attached:
 def attached(conn: sa.Connection, oids: Collection[int]) -> dict[int, tuple[Attached, ...]]:
     """What hangs on each of the relations, in the order in which to hang it on one of the same name."""
     at = {"oids": list(oids)}
-    grants, others = (by_table(conn.execute(query, at)) for query in (_GRANTS, _ATTACHED))
-    return {oid: (*_grants(grants[oid]), *map(_attached, others[oid])) for oid in oids}
+    granted, others = grants(conn, {oid: oid for oid in oids}), by_table(conn.execute(_ATTACHED, at))
+    return {oid: (*granted[oid], *map(_attached, others[oid])) for oid in oids}
+
+
+def grants(conn: sa.Connection, named: Mapping[int, int]) -> dict[int, tuple[Attached, ...]]:
+    """What is granted on each of the relations, for the name of the one that it leads to."""
+    found = by_table(conn.execute(_GRANTS, {"oids": list(named), "named": list(named.values())}))
+    return {oid: tuple(_grants(found[oid])) for oid in named}
 
 
 def _attached(row: Any) -> Attached:
@@ -58,11 +73,6 @@ def _grants(left: list[Any]) -> Iterator[Attached]:
                 yield Attached(f"SET LOCAL ROLE {row.as_ourselves}")
             left.remove(row)
         granting |= {row.grantee for row in ready if row.is_grantable}
-
-
-def grants(conn: sa.Connection, oid: int) -> tuple[str, ...]:
-    """The statements that make the owner's grants on the relation and its columns again."""
-    return tuple(row.statement for row in conn.execute(_GRANTS, {"oids": [oid]}) if row.grantor == row.owner)
 
 
 def revokes(conn: sa.Connection, names: Mapping[int, Name]) -> dict[int, tuple[str, ...]]:
@@ -207,8 +217,10 @@ _ATTACHED = sa.text("""
 # One statement for each grantor, grantee and column; grants of no column have an empty `part`.
 _GRANTS = sa.text("""
     WITH it AS (
-        SELECT c.*, format('%s%I.%I', CASE relkind WHEN 'S' THEN 'SEQUENCE ' END, n.nspname, c.relname) AS target
-        FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = ANY (CAST(:oids AS oid[]))
+        SELECT c.*, format('%s%I.%I', CASE c.relkind WHEN 'S' THEN 'SEQUENCE ' END, n.nspname, named.relname) AS target
+        FROM unnest(CAST(:oids AS oid[]), CAST(:named AS oid[])) asked(oid, name_of)
+        JOIN pg_class c ON c.oid = asked.oid JOIN pg_class named ON named.oid = asked.name_of
+        JOIN pg_namespace n ON n.oid = named.relnamespace
     ), granted AS (
         SELECT it.oid AS relation, '' AS part, NULL::name AS attname, acl.*
         FROM it, aclexplode(coalesce(relacl, acldefault(CASE relkind WHEN 'S' THEN 's' ELSE 'r' END::"char", relowner)))

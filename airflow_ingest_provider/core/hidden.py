@@ -8,6 +8,7 @@ import sqlalchemy as sa
 from psycopg import sql
 
 from airflow_ingest_provider.core import analyze, attachments, catalog, dependents, reflection, statements
+from airflow_ingest_provider.core.attachments import Attached
 from airflow_ingest_provider.core.dependents import StatisticsObject
 from airflow_ingest_provider.core.differences import EnumChanged
 from airflow_ingest_provider.core.errors import DefinitionError
@@ -41,11 +42,21 @@ class HiddenTable:
     """Enum types of the live table that go with it, under the temporary names that they have by then."""
     granted: tuple[str, ...] = ()
     """What a callback granted on it, as statements for the name that it will have."""
+    revoked: frozenset[str] = frozenset()
+    """What it took away of that which is granted on the live table, as the statements that would grant it."""
+    commented: frozenset[str] = frozenset()
+    """The columns whose comments it changed: `shape` has them."""
 
     @property
     def gone(self) -> frozenset[PartName]:
         """Names of the live columns, constraints and indexes that the new table has not."""
         return self.live.part_names - self.shape.part_names
+
+    def carries(self, one: Attached) -> bool:
+        """Whether what hangs on the live table belongs on this one."""
+        if one.part in self.gone or one.statement in self.revoked:
+            return False
+        return not (one.comments_on_column and one.part and one.part[1] in self.commented)
 
     @property
     def retypes(self) -> bool:
@@ -87,11 +98,20 @@ def create(conn: sa.Connection, hidden: HiddenTable) -> None:
     _add_checks(conn, hidden)
 
 
-def grants(conn: sa.Connection, hidden: HiddenTable) -> tuple[str, ...]:
-    """All that is granted on the table now, as statements for the name that it will have."""
-    name = sql.Identifier(hidden.live.name.name).as_string(None)
-    now = attachments.grants(conn, catalog.oid_of(conn, hidden.name))
-    return tuple(statement.replace(hidden.name.name, name) for statement in now)
+def give_owners(conn: sa.Connection, hiddens: Sequence[HiddenTable]) -> None:
+    """Give the tables to the owners of the live ones that are there, where the role may."""
+    found = catalog.access(conn, [hidden.live.oid for hidden in hiddens])
+    for hidden in hiddens:
+        access = found.get(hidden.live.oid)
+        if access and access.may_own and access.owner != access.role:
+            run(conn, statements.give_owner("TABLE", hidden.name, access.owner))
+
+
+def comments_on_columns(table: Name, shape: TableShape) -> Iterator[sql.Composable]:
+    """The statements that give the table's columns their comments."""
+    for column in shape.columns:
+        if column.comment is not None:
+            yield statements.comment_on_column(table, column.name, column.comment)
 
 
 def copy(conn: sa.Connection, hidden: HiddenTable, conversions: Mapping[str, str]) -> int:

@@ -174,17 +174,6 @@ class BatchTable:
         declared = self.loaded.table
         return copied(declared, sa.MetaData(), name=self.hidden.name.name, schema=declared.schema)
 
-    @contextmanager
-    def keeping_grants(self, conn: sa.Connection) -> Iterator[None]:
-        """What is granted on a hidden table in the block stays through the swap, unlike default privileges."""
-        if self.hidden is None:
-            yield
-            return
-        before = hidden.grants(conn, self.hidden)
-        yield
-        granted = tuple(one for one in hidden.grants(conn, self.hidden) if one not in before)
-        self.hidden = replace(self.hidden, granted=granted)
-
     def share_changed(self, conn: sa.Connection, sampled: int) -> float:
         """How many of the staged rows are new or changed, from 0 to 1, by a look at about so many of them."""
         percent = 100 * sampled / max(self.buffer.received, sampled)

@@ -87,6 +87,7 @@ def observe(conn: sa.Connection, oids: Sequence[int], before: Sequence[Observed]
 def check(live: Observed, now: Observed, hidden: HiddenTable) -> None:
     """Raise DefinitionError where the table that has the live one's name now lost what was to stay, or changed it."""
     table = hidden.live.name
+    live = replace(live, attached=tuple(one for one in live.attached if hidden.carries(one)))
     before, after = dict(_properties(live, hidden.gone)), dict(_properties(now, frozenset()))
     meant = _meant_to_change(hidden)
     if hidden.retypes:
@@ -99,6 +100,18 @@ def check(live: Observed, now: Observed, hidden: HiddenTable) -> None:
             f"{table} cannot be replaced by a new table, which would not have as they are: {'; '.join(lost)}; the old "
             "table stays: remove them and put them back afterwards, or change the definition"
         )
+
+
+def changes(before: Observed, after: Observed) -> list[str]:
+    """What was added to a table, changed or taken away, but for grants and comments on it and its columns."""
+    found = [dict(_properties(_without_what_may_change(one), frozenset())) for one in (before, after)]
+    return sorted(what for what in found[0].keys() | found[1].keys() if found[0].get(what) != found[1].get(what))
+
+
+def _without_what_may_change(table: Observed) -> Observed:
+    columns = tuple(replace(column, comment=None) for column in table.shape.columns)
+    attached = tuple(one for one in table.attached if not (one.is_of_grants or one.comments_on_column))
+    return replace(table, shape=replace(table.shape, columns=columns), attached=attached)
 
 
 _CAST = re.compile(r"""::(?:"[^"]*"|[a-z_])(?:"[^"]*"|[a-z_0-9. ]|\(\d+(?:,\d+)?\)|\[\])*""")

@@ -8,10 +8,11 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from airflow_ingest_provider.core import callback, catalog, migrate, watermark
+from airflow_ingest_provider.core import catalog, migrate, watermark
 from airflow_ingest_provider.core.acting import DELETE, INSERT, UPDATE, acting, check_rules
 from airflow_ingest_provider.core.batches import Arrived
-from airflow_ingest_provider.core.callback import OnBeforeVisible, do_nothing
+from airflow_ingest_provider.core.callback import OnBeforeVisible
+from airflow_ingest_provider.core.called import call_back
 from airflow_ingest_provider.core.claim import Claim
 from airflow_ingest_provider.core.conversions import check_conversions
 from airflow_ingest_provider.core.errors import DefinitionError
@@ -161,12 +162,13 @@ class IngestRun:
                 self._swap_after_all([part for part in parts if part.loaded in tried])
             resolved = watermark.resolved(mark)
             merged = merge_parts(self._conn, parts, self._options)
-            self._call_back(parts, batch_metadata)
+            commented = call_back(self._conn, parts, self._on_before_visible, batch_metadata)
             with explained():
                 self._swap(parts)
                 self._claim.batches += 1
                 self._claim.unfinished = self._claim.unfinished or self._deletes
-                self._claim.save([self._claim.first, *changed], resolved)
+                touched = dict.fromkeys([self._claim.first, *changed, *commented])
+                self._claim.save(list(touched), resolved)
         if self._carried_on and resolved.value is None and self._last_mark is not None:
             logger.warning(
                 "%s: the batch's high watermark is None, and takes the place of %r: the next run starts from the "
@@ -246,16 +248,6 @@ class IngestRun:
             not_so = catalog.filled(self._conn, list(waiting))
         for name in not_so:
             waiting[name].refresh = None
-
-    def _call_back(self, parts: list[BatchTable], batch_metadata: Any) -> None:
-        if self._on_before_visible is do_nothing:
-            return
-        if not callback.takes_table(self._on_before_visible):
-            callback.call(self._conn, self._on_before_visible, batch_metadata)
-            return
-        for part in parts:
-            with part.keeping_grants(self._conn):
-                callback.call(self._conn, self._on_before_visible, part.ingest_table, batch_metadata)
 
     def _swap(self, parts: list[BatchTable]) -> None:
         """Children before parents."""

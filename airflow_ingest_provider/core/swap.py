@@ -21,7 +21,7 @@ from airflow_ingest_provider.core import (
 from airflow_ingest_provider.core.dependents import Dependent
 from airflow_ingest_provider.core.errors import ConcurrentIngestError, DefinitionError
 from airflow_ingest_provider.core.heirs import hang_on, heirs_of, move_sequences, sequence_names
-from airflow_ingest_provider.core.hidden import HiddenTable, name_statistics
+from airflow_ingest_provider.core.hidden import HiddenTable, comments_on_columns, give_owners, name_statistics
 from airflow_ingest_provider.core.locks import OF_READERS, exclusively, shorten
 from airflow_ingest_provider.core.matviews import Built
 from airflow_ingest_provider.core.names import Name, default_name, free_name, temporary_name
@@ -77,7 +77,7 @@ class Prepared:
     @property
     def attached(self) -> list[str]:
         """What hangs on the live table and belongs on the new one."""
-        return [one.statement for one in self.live.attached if one.part not in self.hidden.gone]
+        return [one.statement for one in self.live.attached if self.hidden.carries(one)]
 
 
 def swap(conn: sa.Connection, hiddens: Sequence[HiddenTable], options: Options) -> list[TableShape]:
@@ -89,7 +89,7 @@ def swap(conn: sa.Connection, hiddens: Sequence[HiddenTable], options: Options) 
     lost that was not meant to go, and RowError where rows of other tables refer to keys that the new one lacks.
     """
     _refer_inbound_keys(conn, hiddens, options)
-    _give_owners(conn, hiddens)
+    give_owners(conn, hiddens)
     views = dependents.dependents(conn, [hidden.live.oid for hidden in hiddens])
     built = matviews.build_early(conn, hiddens, views)
     prepared = _prepare(conn, hiddens, views)
@@ -214,14 +214,8 @@ def _complete(prepared: Prepared) -> Iterator[str | sql.Composable]:
     yield from prepared.hidden.granted
     for type_ in prepared.hidden.retired:
         yield sql.SQL("DROP TYPE {}").format(type_.sql)
-    yield from _comments(prepared.table, prepared.hidden.shape)
+    yield from comments_on_columns(prepared.table, prepared.hidden.shape)
     yield from prepared.on_sequences
-
-
-def _comments(table: Name, shape: TableShape) -> Iterator[sql.Composable]:
-    for column in shape.columns:
-        if column.comment is not None:
-            yield statements.comment_on_column(table, column.name, column.comment)
 
 
 @contextmanager
@@ -243,16 +237,6 @@ def _explained(prepared: Sequence[Prepared], replaced: Sequence[Replaced]) -> It
             f"{tables} cannot be replaced by a new table, which cannot be because of what is not "
             f"understood: {detail}: remove it and put it back afterwards"
         ) from None
-
-
-def _give_owners(conn: sa.Connection, hiddens: Sequence[HiddenTable]) -> None:
-    found = catalog.access(conn, [hidden.live.oid for hidden in hiddens])
-    for hidden in hiddens:
-        access = found.get(hidden.live.oid)
-        if access is None:
-            raise _altered(hidden.live.name)
-        if access.may_own and access.owner != access.role:
-            run(conn, statements.give_owner("TABLE", hidden.name, access.owner))
 
 
 def _repoint(

@@ -122,6 +122,16 @@ def test_nothing_becomes_visible_when_the_callback_raises(conn: sa.Connection, d
     assert is_usable(conn)
 
 
+def test_a_comment_of_the_callback_stays_in_front_of_the_state(conn: sa.Connection) -> None:
+    def comment(inside: sa.Connection, batch_metadata: str) -> None:
+        inside.exec_driver_sql(f"COMMENT ON TABLE people IS '{batch_metadata}'")
+
+    load(conn, people(), [(1, "a", 1)], [(2, "b", 2)], [], on_before_visible=comment)
+    ((stored,),) = rows_of(conn, "SELECT obj_description('people'::regclass)")
+    assert stored.startswith("batch 3\n{")
+    assert marks_passed(conn, people(), {}) == [3]
+
+
 @pytest.mark.parametrize("end", ["commit", "rollback", "COMMIT"])
 def test_a_callback_that_ends_the_transaction_is_an_error(conn: sa.Connection, end: str) -> None:
     def callback(inside: sa.Connection, batch_metadata: Any) -> None:

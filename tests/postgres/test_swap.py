@@ -17,6 +17,7 @@ from airflow_ingest_provider import (
     ConcurrentIngestError,
     DefinitionError,
     Delete,
+    IngestError,
     LockNotAcquired,
     Replace,
     RowError,
@@ -181,6 +182,114 @@ def test_what_the_callback_grants_on_the_new_table_stays(
     }
     of_columns = "SELECT attacl::text FROM pg_attribute WHERE attrelid = 'people'::regclass AND attname = 'name'"
     assert rows_of(conn, of_columns) == [("{ingest_reader=r/ingest_owner}",)]
+
+
+@pytest.mark.parametrize("way", ["swap", "in_place", "first load"])
+def test_what_the_callback_revokes_and_comments_counts(
+    conn: sa.Connection, other: sa.Connection, roles: None, way: str
+) -> None:
+    table = people(sa.Column("city", sa.Text, comment="declared"))
+    load(conn, table, [] if way == "first load" else [(1, "a", 1, "c")])
+    other.exec_driver_sql(
+        """
+        GRANT SELECT, INSERT ON people TO ingest_reader; GRANT SELECT (age), UPDATE (age) ON people TO ingest_writer;
+        GRANT DELETE ON people TO ingest_writer; ALTER TABLE people OWNER TO ingest_owner;
+        COMMENT ON COLUMN people.name IS 'a name'; COMMENT ON COLUMN people.age IS 'an age';
+        ALTER DEFAULT PRIVILEGES GRANT SELECT ON TABLES TO ingest_writer
+        """
+    )
+
+    def change(conn: sa.Connection, ingest_table: sa.Table, batch_metadata: Any) -> None:
+        for statement in (
+            f"REVOKE SELECT ON {ingest_table} FROM ingest_reader",
+            f"REVOKE UPDATE (age) ON {ingest_table} FROM ingest_writer",
+            f"REVOKE SELECT ON {ingest_table} FROM ingest_writer",
+            f"GRANT TRUNCATE ON {ingest_table} TO ingest_reader WITH GRANT OPTION",
+            f"COMMENT ON TABLE {ingest_table} IS 'everybody'",
+            f"COMMENT ON COLUMN {ingest_table}.id IS 'a number'",
+            f"COMMENT ON COLUMN {ingest_table}.age IS NULL",
+        ):
+            conn.exec_driver_sql(statement)
+
+    rows = [(number, "b", 2, "c") for number in range(600)]
+    options: dict[str, Any] = {} if way == "first load" else {"delete": Delete.BEFORE_FIRST_BATCH, "replace": way}
+    load(conn, table, rows, on_before_visible=change, **options)
+    acl = """
+        SELECT a.attname, acl.grantee::regrole::text, acl.privilege_type, acl.is_grantable
+        FROM pg_attribute a, aclexplode(a.attacl) acl WHERE a.attrelid = 'people'::regclass
+        UNION ALL SELECT '', grantee::regrole::text, privilege_type, is_grantable
+        FROM pg_class c, aclexplode(relacl) WHERE c.oid = 'people'::regclass AND grantee <> relowner ORDER BY 1, 2, 3
+    """
+    assert rows_of(conn, acl) == [
+        ("", "ingest_reader", "INSERT", False),
+        ("", "ingest_reader", "TRUNCATE", True),
+        ("", "ingest_writer", "DELETE", False),
+    ]
+    comments = "SELECT col_description('people'::regclass, number) FROM generate_series(1, 4) number"
+    assert rows_of(conn, comments) == [("a number",), ("a name",), (None,), ("declared",)]
+    ((comment,),) = rows_of(conn, "SELECT obj_description('people'::regclass)")
+    assert comment.startswith("everybody\n{")
+    assert load(conn, table, [(601, "b", 2, "c")]).first_high_watermark == 1
+
+
+NOT_TAKEN_ALONG = {
+    "index people_name_idx": "CREATE INDEX ON {} (name)",
+    "constraint adult": "ALTER TABLE {} ADD CONSTRAINT adult CHECK (age > 0)",
+    "column name": "ALTER TABLE {} ALTER name SET DEFAULT 'b'",
+    "column city": "ALTER TABLE {} ADD city text",
+    "CREATE TRIGGER t": "CREATE TRIGGER t BEFORE UPDATE ON {} EXECUTE FUNCTION suppress_redundant_updates_trigger()",
+    "CREATE POLICY p ON public.people": "CREATE POLICY p ON {}",
+    "statistics public.s": "CREATE STATISTICS s ON name, age FROM {}",
+    "its owner": "ALTER TABLE {} OWNER TO ingest_owner",
+    "its storage": "ALTER TABLE {} SET (fillfactor = 50)",
+    "view public.v": "CREATE VIEW v AS SELECT * FROM {}",
+    "publication p": "CREATE PUBLICATION p FOR TABLE {}",
+    "foreign key .* of public.child": "CREATE TABLE child (person int REFERENCES {})",
+}
+
+
+@pytest.mark.parametrize("what", NOT_TAKEN_ALONG)
+def test_what_the_callback_changes_and_a_swap_does_not_carry_fails_the_run(
+    conn: sa.Connection, roles: None, what: str
+) -> None:
+    load(conn, people(), [(1, "a", 1)])
+
+    def change(conn: sa.Connection, ingest_table: sa.Table, batch_metadata: Any) -> None:
+        conn.exec_driver_sql(NOT_TAKEN_ALONG[what].format(ingest_table))
+
+    options: dict[str, Any] = {"delete": Delete.BEFORE_FIRST_BATCH, "on_before_visible": change}
+    with pytest.raises(IngestError, match=f"on_before_visible changed more of ingest_table than .*{what}.*declared"):
+        load(conn, people(), [(2, "b", 2)], replace="swap", **options)
+    assert rows_of(conn) == [(1, "a", 1)]
+
+
+@pytest.mark.parametrize("replace", ["swap", "in_place"])
+@pytest.mark.parametrize("move", ["DROP TABLE {}", "ALTER TABLE {} RENAME TO elsewhere"])
+def test_a_callback_that_moves_a_table_is_told_so(conn: sa.Connection, replace: str, move: str) -> None:
+    load(conn, people(), [(1, "a", 1)])
+
+    def callback(conn: sa.Connection, ingest_table: sa.Table, batch_metadata: Any) -> None:
+        conn.exec_driver_sql(move.format(ingest_table))
+
+    options: dict[str, Any] = {"delete": Delete.BEFORE_FIRST_BATCH, "replace": replace}
+    with pytest.raises(IngestError, match=r"on_before_visible dropped, renamed or moved public\.people"):
+        load(conn, people(), [(2, "b", 2)], on_before_visible=callback, **options)
+    assert rows_of(conn) == [(1, "a", 1)]
+
+
+@pytest.mark.parametrize("parameters", [2, 3])
+@pytest.mark.parametrize(
+    "write", ["INSERT INTO people VALUES (3)", "UPDATE people SET age = 3", "DELETE FROM public.people"]
+)
+def test_a_callback_cannot_write_to_rows_that_are_about_to_go(conn: sa.Connection, parameters: int, write: str) -> None:
+    load(conn, people(), [(1, "a", 1)])
+    two = lambda conn, batch_metadata: conn.exec_driver_sql(write)  # noqa: E731
+    three = lambda conn, ingest_table, batch_metadata: conn.exec_driver_sql(write)  # noqa: E731
+    options: dict[str, Any] = {"delete": Delete.BEFORE_FIRST_BATCH, "on_before_visible": {2: two, 3: three}[parameters]}
+    with pytest.raises(IngestError, match=r"on_before_visible wrote to public\.people, whose rows are about to go"):
+        load(conn, people(), [(2, "b", 2)], replace="swap", **options)
+    assert rows_of(conn) == [(1, "a", 1)]
+    load(conn, people(), [(2, "b", 2)], replace="in_place", **options)
 
 
 def test_sequences_go_on(conn: sa.Connection, other: sa.Connection) -> None:
