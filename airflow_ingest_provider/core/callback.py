@@ -36,9 +36,10 @@ def takes_table(on_before_visible: OnBeforeVisible) -> bool:
 
 def call(conn: sa.Connection, on_before_visible: Callable[..., object], *arguments: Any) -> None:
     """Call it in the open transaction. What it raises passes through; a transaction that it ended, or in which it let a
-    statement fail, is an IngestError."""
+    statement fail, is an IngestError. The settings that the rest of the batch goes by are as they were afterwards."""
     transaction = conn.get_transaction()
     before = transaction_id(conn)
+    settings = {row.name: row.value for row in conn.execute(_READ, {"names": _SETTINGS})}
     on_before_visible(conn, *arguments)
     if conn.get_transaction() is not transaction or not (transaction and transaction.is_active):
         raise IngestError(_ENDED)
@@ -50,6 +51,34 @@ def call(conn: sa.Connection, on_before_visible: Callable[..., object], *argumen
         raise IngestError(_FAILED) from error
     if after != before:
         raise IngestError(_ENDED)
+    conn.execute(_RESTORE, {"names": list(settings), "settings": list(settings.values())})
+
+
+# The role first: it may be what is allowed to set the others.
+_SETTINGS = [
+    "role",
+    "search_path",
+    "lock_timeout",
+    "statement_timeout",
+    "idle_in_transaction_session_timeout",
+    "row_security",
+    "session_replication_role",
+    "quote_all_identifiers",
+    "standard_conforming_strings",
+    "check_function_bodies",
+    "default_tablespace",
+    "default_table_access_method",
+    "maintenance_work_mem",
+]
+"""What the swap and the state depend on."""
+
+_READ = sa.text("SELECT name, current_setting(name) AS value FROM unnest(CAST(:names AS text[])) name")
+
+_RESTORE = sa.text("""
+    SELECT set_config(name, setting, true)
+    FROM unnest(CAST(:names AS text[]), CAST(:settings AS text[])) WITH ORDINALITY was(name, setting, place)
+    WHERE current_setting(name) <> setting ORDER BY place
+""")
 
 
 _ENDED = (

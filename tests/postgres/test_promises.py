@@ -132,6 +132,37 @@ def test_a_comment_of_the_callback_stays_in_front_of_the_state(conn: sa.Connecti
     assert marks_passed(conn, people(), {}) == [3]
 
 
+@pytest.mark.parametrize("three", [False, True])
+def test_settings_of_the_callback_hold_until_it_returns(
+    conn: sa.Connection, other: sa.Connection, roles: None, three: bool
+) -> None:
+    load(conn, people(), [(1, "a", 1)])
+    other.exec_driver_sql("CREATE VIEW v AS SELECT id FROM people")
+    calls = []
+
+    def look(inside: sa.Connection, batch_metadata: Any) -> None:
+        names = "search_path, role, statement_timeout, row_security, session_replication_role, quote_all_identifiers"
+        settings = tuple(
+            inside.scalar(sa.text("SELECT current_setting(:name)"), {"name": one}) for one in names.split(", ")
+        )
+        calls.append(settings)
+        inside.exec_driver_sql(
+            """
+            SET LOCAL search_path = pg_catalog; SET LOCAL quote_all_identifiers = on; SET LOCAL row_security = on;
+            SET LOCAL session_replication_role = replica; SET LOCAL statement_timeout = '250ms';
+            SET LOCAL ROLE ingest_reader
+            """
+        )
+
+    def look_at(inside: sa.Connection, table: sa.Table, batch_metadata: Any) -> None:
+        look(inside, batch_metadata)
+
+    callback = look_at if three else look
+    load(conn, people(), [(2, "b", 2)], [(3, "c", 3)], delete=Delete.BEFORE_FIRST_BATCH, on_before_visible=callback)
+    assert calls == [('"$user", public', "none", "0", "off", "origin", "off")] * 2
+    assert rows_of(conn, "SELECT id FROM v ORDER BY 1") == [(2,), (3,)]
+
+
 @pytest.mark.parametrize("end", ["commit", "rollback", "COMMIT"])
 def test_a_callback_that_ends_the_transaction_is_an_error(conn: sa.Connection, end: str) -> None:
     def callback(inside: sa.Connection, batch_metadata: Any) -> None:
