@@ -1,5 +1,6 @@
 """on_before_visible: called with two arguments or three, and held to leaving the transaction open."""
 
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -40,7 +41,14 @@ def call(conn: sa.Connection, on_before_visible: Callable[..., object], *argumen
     transaction = conn.get_transaction()
     before = transaction_id(conn)
     settings = {row.name: row.value for row in conn.execute(_READ, {"names": _SETTINGS})}
-    on_before_visible(conn, *arguments)
+    given = on_before_visible(conn, *arguments)
+    if inspect.isawaitable(given) or inspect.isgenerator(given) or inspect.isasyncgen(given):
+        if inspect.iscoroutine(given) or inspect.isgenerator(given):
+            given.close()
+        raise IngestError(
+            f"on_before_visible returned {kind_of(given)}, which nobody runs: expected a function that has done its "
+            "work when it returns, without yield and await"
+        )
     if conn.get_transaction() is not transaction or not (transaction and transaction.is_active):
         raise IngestError(_ENDED)
     try:

@@ -132,6 +132,20 @@ def test_a_comment_of_the_callback_stays_in_front_of_the_state(conn: sa.Connecti
     assert marks_passed(conn, people(), {}) == [3]
 
 
+def test_a_callback_that_has_done_nothing_when_it_returns_is_an_error(conn: sa.Connection) -> None:
+    async def awaited(inside: sa.Connection, batch_metadata: Any) -> None:
+        raise LookupError("not good enough")
+
+    def generator(inside: sa.Connection, batch_metadata: Any) -> Any:
+        yield
+        raise LookupError("not good enough")
+
+    for callback in (generator, lambda *arguments: awaited(*arguments)):
+        with pytest.raises(IngestError, match=r"on_before_visible returned an? (generator|coroutine), which nobody"):
+            load(conn, people(), [(1, "a", 1)], on_before_visible=callback)
+        assert rows_of(conn) == []
+
+
 @pytest.mark.parametrize("three", [False, True])
 def test_settings_of_the_callback_hold_until_it_returns(
     conn: sa.Connection, other: sa.Connection, roles: None, three: bool
