@@ -7,6 +7,7 @@ from typing import Any, Concatenate, ParamSpec, overload
 from airflow.sdk.bases.decorator import DecoratedOperator, Task, task_decorator_factory
 
 from airflow_ingest_provider.core.batches import Batch
+from airflow_ingest_provider.operators.arguments import storable_arguments
 from airflow_ingest_provider.operators.ingest import IngestOperator
 
 Arguments = ParamSpec("Arguments")
@@ -62,7 +63,8 @@ def ingest_task(python_callable: Callable[..., Any] | None = None, **kwargs: Any
     context variables and the arguments of its call in the DAG, which are passed by name. `kwargs` are
     the arguments of `IngestOperator`, but for `batches` and `op_kwargs`.
     """
-    return task_decorator_factory(python_callable, decorated_operator_class=IngestDecoratedOperator, **kwargs)
+    arguments = storable_arguments(kwargs)
+    return task_decorator_factory(python_callable, decorated_operator_class=IngestDecoratedOperator, **arguments)
 
 
 def _first_parameter(function: Callable[..., Any]) -> str:

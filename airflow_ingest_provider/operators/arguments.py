@@ -3,6 +3,7 @@
 import inspect
 import pkgutil
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
@@ -84,6 +85,48 @@ def metadata_of(value: Any, context: Mapping[str, Any], op_kwargs: Mapping[str, 
     return metadata.metadata_of(found)
 
 
+@dataclass(frozen=True, repr=False)
+class _Stored:
+    """A table in op_kwargs, of which Airflow stores the name."""
+
+    table: sa.Table
+
+    def __repr__(self) -> str:
+        return str(self.table.fullname)
+
+    def serialize(self) -> str:
+        return str(self)
+
+
+def storable(value: Any) -> Any:
+    """The value with texts and tables that Airflow can store, to be taken out again with `unstored`.
+
+    The names of SQLAlchemy's tables, and so the text of a table without a schema, are a kind of str of its own that
+    Airflow refuses, and the DAG file with it: its DAGs never show, and nothing but the DAG processor's log tells.
+    """
+    if isinstance(value, sa.sql.quoted_name):
+        return str(value)
+    return _Stored(value) if isinstance(value, sa.Table) else _inside(value, storable)
+
+
+def storable_arguments(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Arguments of an operator that Airflow can store as they are, as it does for a mapped task."""
+    given = arguments.get("metadata")
+    alone = {"metadata": metadata.metadata_of(given)} if isinstance(given, sa.Table) else {}
+    return {name: storable(value) for name, value in {**arguments, **alone}.items()}
+
+
+def unstored(value: Any) -> Any:
+    """The value that `storable` was given."""
+    return value.table if isinstance(value, _Stored) else _inside(value, unstored)
+
+
+def _inside(value: Any, change: Callable[[Any], Any]) -> Any:
+    if type(value) is dict:
+        return {name: change(part) for name, part in value.items()}
+    return type(value)(map(change, value)) if type(value) in (list, tuple) else value
+
+
 def keyword_arguments(
     function: Callable[..., Any], given: int, context: Mapping[str, Any], op_kwargs: Mapping[str, Any]
 ) -> dict[str, Any]:
@@ -93,6 +136,7 @@ def keyword_arguments(
     their values by position, may be called as a context variable is. (Airflow's own function for this
     is in another module from release to release.)
     """
+    op_kwargs = unstored(op_kwargs)
     if not isinstance(op_kwargs, Mapping):
         raise ValueError(f"op_kwargs is a {type(op_kwargs).__name__}: expected a mapping of names to values")
     signature = inspect.signature(function)

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 import sqlalchemy as sa
 from airflow.sdk import Asset, BaseOperator, Context
 from airflow.sdk.definitions.asset import AssetRef
+from airflow.sdk.definitions.mappedoperator import OperatorPartial
 
 from airflow_ingest_provider.core.batches import Batch
 from airflow_ingest_provider.core.callback import do_nothing
@@ -23,6 +24,8 @@ from airflow_ingest_provider.operators.arguments import (
     imported_function,
     keyword_arguments,
     metadata_of,
+    storable,
+    storable_arguments,
 )
 
 
@@ -101,7 +104,7 @@ class IngestOperator(BaseOperator):
         maintenance_work_mem: str | None = None,
         **kwargs: Any,
     ) -> None:
-        super().__init__(**kwargs)
+        super().__init__(**storable_arguments(kwargs))
         check_metadata(metadata)
         check_batches(batches)
         check_on_before_visible(on_before_visible)
@@ -116,10 +119,10 @@ class IngestOperator(BaseOperator):
         self.visibility = visibility
         self.upsert = upsert
         self.delete = delete
-        self.op_kwargs = op_kwargs or {}
+        self.op_kwargs = storable(op_kwargs or {})
         self.migrate = migrate
         # Templates are rendered later. A read-only mapping, as the default is, cannot be copied or stored.
-        self.conversions: Any = dict(conversions) if isinstance(conversions, Mapping) else conversions
+        self.conversions: Any = storable(dict(conversions) if isinstance(conversions, Mapping) else conversions)
         self.replace = replace
         self.end_blockers = end_blockers
         self.lock_timeout = lock_timeout
@@ -132,6 +135,11 @@ class IngestOperator(BaseOperator):
             if getattr(getattr(self, name), "__self__", None) is self
         )
         self._hook: IngestHook | None = None
+
+    @classmethod
+    def partial(cls, **kwargs: Any) -> OperatorPartial:
+        """The operator with these arguments, to be mapped over others with `expand` or `expand_kwargs`."""
+        return super().partial(**storable_arguments(kwargs))
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Any:
         # Airflow copies tasks now and then, but the rows go on carrying the tables of the metadata.

@@ -10,15 +10,17 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import suppress
 from datetime import timedelta
 from functools import partial
+from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import psycopg
 import pytest
 import sqlalchemy as sa
-from airflow.sdk import DAG, Asset, Param
+from airflow.sdk import DAG, Asset, Param, task
 from airflow.utils.session import create_session
 from packaging.version import Version
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
@@ -55,6 +57,10 @@ def dag_of(params: dict[str, Any] | None = None, native: Any = False, **argument
 
 def one_batch(high_watermark: Any) -> Iterator[Any]:
     yield 1, "metadata of the batch", [(numbers, (1,))]
+
+
+def one_batch_of(high_watermark: Any, number: int) -> Iterator[Any]:
+    yield 1, None, [(numbers, (number,))]
 
 
 class Recorder:
@@ -562,6 +568,39 @@ def test_it_can_be_mapped(run: "Runner", dsn: str) -> None:
         )
     assert run(dag).state == "success"
     assert fetch(dsn, ROWS) == [1, 2]
+
+
+def stored(dag: DAG) -> Any:
+    """What Airflow stores of a DAG, as its DAG processor sends it to another process."""
+    module: Any = import_module("airflow.serialization.serialized_objects")
+    kind = getattr(module, "DagSerialization", None) or module.SerializedDAG  # the latter before 3.2
+    return msgspec.msgpack.decode(msgspec.msgpack.encode(kind.to_dict(dag)))
+
+
+@pytest.mark.parametrize("given", [metadata, numbers, Number], ids=["metadata", "table", "class"])
+def test_a_dag_of_mapped_tasks_can_be_stored(given: Any) -> None:
+    with DAG("mapped", schedule=None) as dag:
+        IngestOperator.partial(task_id="ingest", metadata=given, batches=one_batch).expand(high_watermark=[1, 2])
+        task.ingest(metadata=given)(one_batch_of).expand(number=[1, 2])
+    assert len(stored(dag)["dag"]["tasks"]) == 2
+
+
+@pytest.mark.parametrize("nested", [False, True])
+def test_a_dag_whose_arguments_hold_tables_and_their_names_can_be_stored(nested: bool, run: "Runner") -> None:
+    def batches(high_watermark: Any, tables: Any, size: int) -> Iterator[Any]:
+        yield 1, None, [(tables[0] if nested else tables, (size,))]
+
+    op_kwargs = {"tables": [numbers] if nested else numbers, "size": "{{ 3 }}"}
+    with DAG(f"test_{next(dag_numbers)}", schedule=None) as dag:
+        IngestOperator(
+            task_id=numbers.name,
+            metadata=numbers,
+            batches=batches,
+            op_kwargs=op_kwargs,
+            conversions={"number": numbers.c.number.name},
+        )
+    assert stored(dag)["dag"]["task_group"]["children"].keys() == {"numbers"}
+    assert run(dag).result["rows"] == 1
 
 
 # Killed
