@@ -44,7 +44,7 @@ class IngestOperator(BaseOperator):
             `(conn, ingest_table, batch_metadata)` before a batch becomes visible.
         high_watermark, visibility, upsert, delete: constants, or for the high watermark any value that
             JSON holds. Templates render to text, whatever they are made of; a function of the context and the
-            Jinja environment, an upstream task's output and, from Airflow 3.2 on, `dag.param("name")` keep
+            Jinja environment, an upstream task's output and, from Airflow 3.2.2 on, `dag.param("name")` keep
             their type. (templated)
         op_kwargs: more arguments for `batches`, and for `metadata` if that is a callable. (templated)
         migrate: "auto", "safe" (no column with values is dropped) or "off" (every difference is refused). (templated)
@@ -245,7 +245,7 @@ def _check_high_watermark(high_watermark: Any) -> None:
         raise ValueError(
             f"high_watermark is the text {high_watermark!r}, as from a template that had no value: expected a "
             "constant or a value. To pass a parameter with its type, None included, write "
-            "high_watermark=lambda context, jinja_env: context['params']['name'], or from Airflow 3.2 on "
+            "high_watermark=lambda context, jinja_env: context['params']['name'], or from Airflow 3.2.2 on "
             "high_watermark=dag.param('name'); for a default, write '{{ params.name or \"__LATEST__\" }}'"
         )
 

@@ -39,8 +39,8 @@ numbers = sa.Table("numbers", metadata, sa.Column("number", sa.Integer, primary_
 dag_numbers = itertools.count(1)
 
 keeps_dag_param = pytest.mark.skipif(
-    Version(version("apache-airflow-core")) < Version("3.2"),
-    reason="Airflow 3.1 cannot store a DAG that has dag.param() in a templated field",
+    Version(version("apache-airflow-core")) < Version("3.2.2"),
+    reason="Airflow before 3.2.2 cannot store a DAG that has dag.param() in a templated field",
 )
 
 ROWS = "SELECT array_agg(number ORDER BY number) FROM numbers"
