@@ -22,7 +22,7 @@ def check_callable(argument: str, value: object) -> None:
     elif callable(value):
         return
     raise ValueError(
-        f"{argument} is {value!r}: expected a callable, or an import path such as 'package.module:function'"
+        f"{argument} is {_shown(value)}: expected a callable, or an import path such as 'package.module:function'"
     )
 
 
@@ -59,7 +59,7 @@ def check_metadata(value: object) -> None:
         check_callable("metadata", value)
     except ValueError:
         raise ValueError(
-            f"metadata is {value!r}: expected a sqlalchemy.MetaData, a Table or a mapped class, a callable that "
+            f"metadata is {_shown(value)}: expected a sqlalchemy.MetaData, a Table or a mapped class, a callable that "
             "returns one, or an import path such as 'package.module:metadata'"
         ) from None
 
@@ -184,6 +184,11 @@ def _refuse_base(value: object) -> None:
         raise ValueError(
             f"metadata is {kind_of(value)}: expected a sqlalchemy.MetaData, a Table or a class mapped to one{hint}"
         )
+
+
+def _shown(value: object) -> str:
+    """Without what may be in it: rows that are given in place of a function that makes them."""
+    return repr(value) if value is None or isinstance(value, str | int | float) else kind_of(value)
 
 
 def _name(function: Callable[..., Any]) -> str:

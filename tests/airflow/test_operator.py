@@ -441,7 +441,8 @@ def test_a_batch_that_on_before_visible_refuses_stays_invisible(run: "Runner", d
     [
         ({"batches": 3}, r"batches is 3: expected a callable, or an import path such as 'package\.module:function'"),
         ({"batches": "not a path"}, r"batches is 'not a path': expected a callable, or an import path"),
-        ({"on_before_visible": []}, r"on_before_visible is \[\]: expected a callable"),
+        ({"batches": [(1, None, [(numbers, (1,))])]}, "batches is a list: expected a callable"),
+        ({"on_before_visible": []}, "on_before_visible is a list: expected a callable"),
         (
             {"metadata": "numbers"},
             r"metadata is 'numbers': expected a sqlalchemy\.MetaData, a Table or a mapped class, ",
