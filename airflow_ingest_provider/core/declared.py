@@ -5,8 +5,7 @@ is created as a temporary table, in a savepoint that is rolled back, and read wi
 one: two equal definitions are then two equal shapes.
 """
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain, count
 from typing import Any
@@ -14,22 +13,12 @@ from typing import Any
 import sqlalchemy as sa
 from psycopg import sql
 from sqlalchemy.dialects import postgresql
-from sqlalchemy.schema import CreateIndex, conv
 
 from airflow_ingest_provider.core import catalog, reflection, statements
+from airflow_ingest_provider.core.creation import DUPLICATE_TABLE, accepted, copied, name_apart, not_concurrent
 from airflow_ingest_provider.core.errors import DefinitionError
-from airflow_ingest_provider.core.names import Name, free_name, temporary_name
-from airflow_ingest_provider.core.session import (
-    DATATYPE_MISMATCH,
-    INSUFFICIENT_PRIVILEGE,
-    INVALID_FOREIGN_KEY,
-    OBJECT_NOT_IN_PREREQUISITE_STATE,
-    first_line,
-    rolled_back,
-    run,
-    run_all,
-    sqlstate,
-)
+from airflow_ingest_provider.core.names import Name, temporary_name
+from airflow_ingest_provider.core.session import rolled_back, run, run_all, sqlstate
 from airflow_ingest_provider.core.shape import ColumnShape, ConstraintShape, ForeignKeyShape, IndexShape, TableShape
 
 
@@ -48,168 +37,6 @@ class EnumShape:
         return sql.Identifier(*parts).as_string(None)
 
 
-def create(conn: sa.Connection, metadata: sa.MetaData, missing: Mapping[sa.Table, Name]) -> None:
-    """Create tables as SQLAlchemy does, events and all; in the open transaction.
-
-    Where they refer to tables of the metadata that are there, and not yet as the foreign keys need them, the migration
-    adds those. Indexes without a name get one that is free. Raises DefinitionError where PostgreSQL does not take what
-    is declared.
-    """
-    try:
-        with conn.begin_nested(), _accepted(missing):
-            _create_with_keys(conn, metadata, missing)
-    except sa.exc.DBAPIError as error:
-        if sqlstate(error) in (_DUPLICATE_TABLE, _DUPLICATE_OBJECT):
-            _check_names(conn, missing)
-        raise
-
-
-def _check_names(conn: sa.Connection, missing: Mapping[sa.Table, Name]) -> None:
-    """Raise DefinitionError where a constraint or index of the tables has a name that another thing has."""
-    used = {name: f"that of the table {name}" for name in missing.values()}
-    parts: dict[Name, Name] = {}
-    for table, name in missing.items():
-        _check_apart(table, name)
-        for part in map(name.sibling, _relations(table)):
-            if part in used:
-                raise _name_taken(part, name, used[part])
-            used[part] = f"that of one of {name}"
-            parts[part] = name
-    for part, owner in catalog.tables_with(conn, list(parts)).items():
-        whose = f"that of the relation {owner}" if owner == part else f"that of one of {owner}"
-        raise _name_taken(part, parts[part], whose)
-
-
-def _check_apart(table: sa.Table, name: Name) -> None:
-    names = [str(one.name) for one in table.constraints if isinstance(one.name, str)]
-    for called in sorted(names):
-        if names.count(called) > 1:
-            raise _name_taken(name.sibling(called), name, "that of another of its constraints")
-
-
-def _relations(table: sa.Table) -> list[str]:
-    """What the table's keys and indexes are called as relations, but for indexes that get a name that is free."""
-    keys = [one for one in table.constraints if isinstance(one, _WITH_INDEX)]
-    indexes = table.indexes.difference(_unnamed(table))
-    return sorted(str(part.name) for part in (*keys, *indexes) if isinstance(part.name, str))
-
-
-_WITH_INDEX = (sa.PrimaryKeyConstraint, sa.UniqueConstraint, postgresql.ExcludeConstraint)
-
-
-def _name_taken(part: Name, table: Name, whose: str) -> DefinitionError:
-    return DefinitionError(
-        f"{table}: the name {part.name!r} of a constraint or index is {whose} too: expected one that nothing else in "
-        "the schema has; give it another (to_metadata repeats the names of the table that it copies), or none"
-    )
-
-
-def _create_with_keys(conn: sa.Connection, metadata: sa.MetaData, missing: Mapping[sa.Table, Name]) -> None:
-    keys = {(table.key, _references(key)) for table in missing for key in _to_others(table, metadata, missing)}
-    if not keys:
-        _create(conn, metadata, missing, ())
-        return
-    try:
-        with conn.begin_nested():
-            _create(conn, metadata, missing, ())
-    except sa.exc.DBAPIError as error:
-        if sqlstate(error) not in _NOT_YET:
-            raise
-        _create(conn, metadata, missing, keys)
-
-
-@contextmanager
-def _accepted(tables: Collection[sa.Table]) -> Iterator[None]:
-    """DefinitionError where SQLAlchemy or PostgreSQL does not take the definition of one of the tables."""
-    names = ", ".join(repr(str(table.fullname)) for table in tables)
-    try:
-        yield
-    except (sa.exc.IdentifierError, sa.exc.CompileError) as error:
-        raise DefinitionError(
-            f"table{'s' * (len(tables) > 1)} {names}: SQLAlchemy makes no SQL of the definition: {error}: mend it"
-        ) from error
-    except sa.exc.DBAPIError as error:
-        state = sqlstate(error) or ""
-        if state[:2] not in _OF_DEFINITIONS or state in _OF_OTHERS:
-            raise
-        raise DefinitionError(
-            f"table{'s' * (len(tables) > 1)} {names}: PostgreSQL does not take the definition: {first_line(error)}: "
-            "mend it, or first create what it names, as CREATE EXTENSION does for types of an extension"
-        ) from error
-
-
-_DUPLICATE_TABLE, _DUPLICATE_OBJECT = "42P07", "42710"
-_OF_DEFINITIONS = ("0A", "22", "3F", "42", "54")
-"""SQLSTATE classes: not supported, a value such as a default's, no such schema, syntax, whatever is not there, too many
-columns."""
-_OF_OTHERS = (INSUFFICIENT_PRIVILEGE, _DUPLICATE_TABLE, _DUPLICATE_OBJECT)
-"""A role that may not, and somebody who has created the same meanwhile."""
-
-_UNDEFINED_COLUMN = "42703"
-_NOT_YET = (_UNDEFINED_COLUMN, INVALID_FOREIGN_KEY, DATATYPE_MISMATCH, OBJECT_NOT_IN_PREREQUISITE_STATE)
-"""What PostgreSQL says of a foreign key to columns or a key that are yet to be, or to one that is DEFERRABLE yet."""
-
-References = tuple[tuple[str, ...], tuple[str, ...]]
-"""The columns of a foreign key, and what it refers to, as it is declared."""
-
-
-def _create(
-    conn: sa.Connection,
-    metadata: sa.MetaData,
-    missing: Mapping[sa.Table, Name],
-    without: Collection[tuple[str, References]],
-) -> None:
-    source, tables = metadata, list(missing)
-    indexes = [index for table in tables for index in table.indexes]
-    wanted = [missing[table].sibling(str(index.name)) for table in tables for index in _unnamed(table)]
-    taken = catalog.relations_called(conn, wanted) if wanted else set()
-    alike = len(set(wanted)) < len(wanted) or not taken.isdisjoint(wanted)
-    if without or alike or any(map(_is_concurrent, indexes)):
-        source = sa.MetaData(naming_convention=metadata.naming_convention)
-        referred = [key.referred_table for table in tables for key in table.foreign_key_constraints]
-        known = {table.key: table for table in (*referred, *metadata.tables.values())}
-        copies = {key: copied(table, source) for key, table in known.items()}
-        tables = [_not_concurrent(copies[table.key]) for table in tables]
-        for table, name in zip(tables, missing.values(), strict=True):
-            for key in tuple(table.foreign_key_constraints):
-                if (table.key, _references(key)) in without:
-                    table.constraints.discard(key)
-            _name_apart(conn, table, {one.name for one in taken if one.schema == name.schema})
-            taken = taken | {name.sibling(str(index.name)) for index in table.indexes}
-    source.create_all(conn, tables=tables)
-
-
-def _unnamed(table: sa.Table) -> list[sa.Index]:
-    """The table's indexes that SQLAlchemy names, after the first of their columns: several may get the same name."""
-    return [index for index in table.indexes if isinstance(index.name, conv)]
-
-
-def _name_apart(conn: sa.Connection, table: sa.Table, taken: Collection[str]) -> None:
-    """Give the table's indexes that have no name of their own names that are neither taken nor another index's."""
-    unnamed = _unnamed(table)
-    used = {*taken, *(str(index.name) for index in table.indexes if index not in unnamed)}
-    names = {str(index.name) for index in unnamed}
-    if len(names) == len(unnamed) and not names & used:
-        return
-    for index in sorted(unnamed, key=lambda index: str(CreateIndex(index).compile(dialect=conn.dialect))):
-        name = free_name(str(index.name), used)
-        if name != index.name:
-            index.name = sa.sql.quoted_name(name, quote=None)
-        used.add(name)
-
-
-def _to_others(
-    table: sa.Table, metadata: sa.MetaData, missing: Collection[sa.Table]
-) -> Iterator[sa.ForeignKeyConstraint]:
-    """The table's foreign keys to tables of the metadata that are there."""
-    there = [one for one in metadata.tables.values() if one not in missing]
-    return (key for key in table.foreign_key_constraints if key.referred_table in there)
-
-
-def _references(key: sa.ForeignKeyConstraint) -> References:
-    return tuple(key.column_keys), tuple(element.target_fullname for element in key.elements)
-
-
 def live_and_declared(
     conn: sa.Connection, tables: Sequence[tuple[sa.Table, Name]]
 ) -> list[tuple[TableShape, TableShape]]:
@@ -226,7 +53,7 @@ def live_and_declared(
         pairs = _created(conn, tables)
     except sa.exc.DBAPIError as error:
         # Tables of two schemas, or their indexes, may have the same name, and there is one schema for temporary ones.
-        if len(tables) == 1 or sqlstate(error) != _DUPLICATE_TABLE:
+        if len(tables) == 1 or sqlstate(error) != DUPLICATE_TABLE:
             raise
         return [live_and_declared(conn, [one])[0] for one in tables]
     return [
@@ -251,12 +78,12 @@ def _created(conn: sa.Connection, tables: Sequence[tuple[sa.Table, Name]]) -> li
                     before = before or reflection.table_shapes(conn, oids)  # with the names that their types have
                     name = temporary_name("declared", f"type{next(renamed)}")
                     run(conn, statements.rename_type(enum.quoted, name))
-            copy = _not_concurrent(copied(table, sa.MetaData(naming_convention=table.metadata.naming_convention)))
+            copy = not_concurrent(copied(table, sa.MetaData(naming_convention=table.metadata.naming_convention)))
             for key in tuple(copy.foreign_key_constraints):
                 copy.constraints.discard(key)
-            _name_apart(conn, copy, ())
+            name_apart(conn, copy, ())
             copy.schema = "pg_temp"
-            with _accepted([table]):
+            with accepted([table]):
                 copy.create(conn, checkfirst=True)  # for the enum types, which are there from the second run on
         temporary = _temporary_oids(conn, [table.name for table, _ in tables])
         found = reflection.table_shapes(conn, [*oids, *temporary]) | before
@@ -366,19 +193,6 @@ def _printed_as(live: TableShape, shape: TableShape, again: TableShape) -> Table
     )
 
 
-_NAMED = (sa.Enum, postgresql.DOMAIN)
-
-
-def copied(table: sa.Table, metadata: sa.MetaData, **options: Any) -> sa.Table:
-    """What Table.to_metadata gives, but with the schemas and variants of named types, which it loses."""
-    copy = table.to_metadata(metadata, **options)
-    for there, here in zip(table.columns, copy.columns, strict=True):
-        if isinstance(there.type, _NAMED) and isinstance(here.type, _NAMED):
-            here.type.schema = there.type.schema
-            here.type._variant_mapping = there.type._variant_mapping
-    return copy
-
-
 def declared_enums(conn: sa.Connection, table: sa.Table) -> tuple[EnumShape, ...]:
     """The enum types that the table's columns use and SQLAlchemy creates."""
     found = {}
@@ -430,14 +244,3 @@ def _foreign_key_options(constraint: sa.ForeignKeyConstraint) -> str:
     if deferred:
         options += " INITIALLY DEFERRED"
     return options
-
-
-def _is_concurrent(index: sa.Index) -> bool:
-    return bool(index.dialect_options["postgresql"]["concurrently"])
-
-
-def _not_concurrent(table: sa.Table) -> sa.Table:
-    """The table, its indexes to be created in a transaction, where CONCURRENTLY is refused."""
-    for index in table.indexes:
-        index.dialect_options["postgresql"]["concurrently"] = False
-    return table

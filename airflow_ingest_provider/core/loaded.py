@@ -9,7 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from airflow_ingest_provider.core import catalog, hidden, in_place, merge, migrate, reflection, sequences
-from airflow_ingest_provider.core.declared import copied
+from airflow_ingest_provider.core.creation import copied
 from airflow_ingest_provider.core.errors import DefinitionError, RowError
 from airflow_ingest_provider.core.formats import column_formats
 from airflow_ingest_provider.core.hidden import HiddenTable

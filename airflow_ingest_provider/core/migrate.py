@@ -22,7 +22,8 @@ from airflow_ingest_provider.core import (
 )
 from airflow_ingest_provider.core.comparison import plan
 from airflow_ingest_provider.core.conversions import conversions_of
-from airflow_ingest_provider.core.declared import EnumShape, create, declared_enums, live_and_declared
+from airflow_ingest_provider.core.creation import create
+from airflow_ingest_provider.core.declared import EnumShape, declared_enums, live_and_declared
 from airflow_ingest_provider.core.differences import (
     ColumnAdded,
     CommentChanged,
