@@ -70,6 +70,6 @@ def test_airflow_knows_the_decorator_and_no_connection_type_of_ours(caplog: pyte
     from airflow.providers_manager import ProvidersManager
 
     manager: Any = ProvidersManager()  # type: ignore[no-untyped-call]
-    assert dict(manager.taskflow_decorators)["ingest"].__name__ == "ingest_task"
+    assert manager.taskflow_decorators["ingest"].__name__ == "ingest_task"
     assert manager.hooks["postgres"].hook_class_name == "airflow.providers.postgres.hooks.postgres.PostgresHook"
     assert not [record for record in caplog.records if PACKAGE in record.getMessage()]
