@@ -7,10 +7,11 @@ from typing import Any
 import sqlalchemy as sa
 
 from airflow_ingest_provider.core import attachments, callback, catalog, hidden, proof, walls, watermark
+from airflow_ingest_provider.core.batch_table import BatchTable
 from airflow_ingest_provider.core.callback import OnBeforeVisible, do_nothing
 from airflow_ingest_provider.core.errors import IngestError
 from airflow_ingest_provider.core.hidden import HiddenTable
-from airflow_ingest_provider.core.loaded import BatchTable, LoadedTable
+from airflow_ingest_provider.core.loaded import LoadedTable
 from airflow_ingest_provider.core.names import Name
 from airflow_ingest_provider.core.proof import Observed
 from airflow_ingest_provider.core.session import explained, run_all

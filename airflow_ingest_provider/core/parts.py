@@ -7,10 +7,11 @@ from collections.abc import Iterator, Sequence
 import sqlalchemy as sa
 
 from airflow_ingest_provider.core import analyze, hidden
+from airflow_ingest_provider.core.batch_table import BatchTable
 from airflow_ingest_provider.core.batches import Chunk
 from airflow_ingest_provider.core.in_place import Reference
 from airflow_ingest_provider.core.load import copy_rows
-from airflow_ingest_provider.core.loaded import BatchTable, LoadedTable
+from airflow_ingest_provider.core.loaded import LoadedTable
 from airflow_ingest_provider.core.merge import Merged
 from airflow_ingest_provider.core.options import Options
 from airflow_ingest_provider.core.refusals import check_deferred

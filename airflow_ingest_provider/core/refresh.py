@@ -7,9 +7,10 @@ from typing import Any
 import sqlalchemy as sa
 
 from airflow_ingest_provider.core import acting, callback, catalog, reflection, walls
+from airflow_ingest_provider.core.batch_table import BatchTable, share_changed
 from airflow_ingest_provider.core.callback import OnBeforeVisible, do_nothing
 from airflow_ingest_provider.core.errors import DefinitionError, RowError
-from airflow_ingest_provider.core.loaded import BatchTable, LoadedTable, Refresh, share_changed
+from airflow_ingest_provider.core.loaded import LoadedTable, Refresh
 from airflow_ingest_provider.core.names import Name
 from airflow_ingest_provider.core.options import Options, Replace
 from airflow_ingest_provider.core.shape import InboundKey

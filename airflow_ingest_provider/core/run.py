@@ -10,19 +10,14 @@ import sqlalchemy as sa
 
 from airflow_ingest_provider.core import catalog, migrate, watermark
 from airflow_ingest_provider.core.acting import DELETE, INSERT, UPDATE, acting, check_rules
+from airflow_ingest_provider.core.batch_table import BatchTable, Route, route
 from airflow_ingest_provider.core.batches import Arrived
 from airflow_ingest_provider.core.callback import OnBeforeVisible
 from airflow_ingest_provider.core.called import call_back
 from airflow_ingest_provider.core.claim import Claim
 from airflow_ingest_provider.core.conversions import check_conversions
 from airflow_ingest_provider.core.errors import DefinitionError
-from airflow_ingest_provider.core.loaded import (
-    BatchTable,
-    LoadedTable,
-    Refresh,
-    Route,
-    route,
-)
+from airflow_ingest_provider.core.loaded import LoadedTable, Refresh
 from airflow_ingest_provider.core.location import locate
 from airflow_ingest_provider.core.locks import hold_writers
 from airflow_ingest_provider.core.merge import Merged

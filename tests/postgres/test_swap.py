@@ -25,7 +25,8 @@ from airflow_ingest_provider import (
 )
 from airflow_ingest_provider.core import locks, reflection
 from airflow_ingest_provider.core import swap as swap_module
-from airflow_ingest_provider.core.loaded import BatchTable, LoadedTable, Refresh, Route
+from airflow_ingest_provider.core.batch_table import BatchTable, Route
+from airflow_ingest_provider.core.loaded import LoadedTable, Refresh
 from airflow_ingest_provider.core.watermark import State
 from airflow_ingest_provider.demo.server import Server
 from tests.postgres.helpers import hanging, is_usable, load, oid_of, people, rows_of
