@@ -16,7 +16,6 @@ from airflow_ingest_provider.core.names import Name
 from airflow_ingest_provider.core.proof import Observed
 from airflow_ingest_provider.core.session import explained, run_all
 from airflow_ingest_provider.core.shape import TableShape
-from airflow_ingest_provider.core.watermark import State
 
 
 def call_back(
@@ -29,7 +28,7 @@ def call_back(
     """
     if on_before_visible is do_nothing:
         return []
-    states = {part.loaded: part.loaded.state for part in parts}
+    known_by = {part.loaded.name: part.loaded for part in parts}
     swapped = [part for part in parts if part.hidden]
     written = _written(conn, swapped)
     if callback.takes_table(on_before_visible):
@@ -37,10 +36,10 @@ def call_back(
             seen = _dress(conn, swapped)
         for part in parts:
             callback.call(conn, on_before_visible, part.ingest_table, batch_metadata)
-        commented = _take_over(conn, swapped, seen)
+        _take_over(conn, swapped, seen)
+        known_by = {one.hidden.name: part.loaded for part, one in zip(swapped, seen, strict=True)} | known_by
     else:
         callback.call(conn, on_before_visible, batch_metadata)
-        commented = []
     for part, before, now in zip(swapped, written, _written(conn, swapped), strict=True):
         if now != before:
             raise IngestError(
@@ -48,7 +47,7 @@ def call_back(
                 "place; expected ingest_table to be written to, the second of three parameters, or "
                 "replace='in_place' to be passed"
             )
-    return [*commented, *_commented(conn, states)]
+    return _commented(conn, known_by)
 
 
 @dataclass(frozen=True)
@@ -89,17 +88,15 @@ def _dress(conn: sa.Connection, parts: Sequence[BatchTable]) -> list[_Seen]:
     return [_Seen(one, oid, tables[oid], found[oid], granted[oid]) for one, oid in zip(hiddens, oids, strict=True)]
 
 
-def _take_over(conn: sa.Connection, parts: Sequence[BatchTable], seen: Sequence[_Seen]) -> list[LoadedTable]:
-    """Let the swap know what was granted, revoked and commented; the tables whose own comments changed."""
+def _take_over(conn: sa.Connection, parts: Sequence[BatchTable], seen: Sequence[_Seen]) -> None:
+    """Let the swap know what was granted and revoked, and which columns were commented."""
     if not seen:
-        return []
+        return
     oids, hiddens = [one.oid for one in seen], [one.hidden for one in seen]
     if catalog.oids_of(conn, [one.name for one in hiddens]) != oids:
         raise _moved(part.loaded.name for part in parts)
     tables, found = proof.observe(conn, oids), walls.walls(conn, oids)
     granted = _granted(conn, oids, hiddens)
-    states = watermark.read(conn, [one.name for one in hiddens])
-    commented = []
     for part, one in zip(parts, seen, strict=True):
         now = tables[one.oid]
         if changed := [*proof.changes(one.table, now), *sorted(set(one.walls) ^ set(found[one.oid]))]:
@@ -113,10 +110,6 @@ def _take_over(conn: sa.Connection, parts: Sequence[BatchTable], seen: Sequence[
             granted=_new(one.grants, granted[one.oid]),
             revoked=frozenset(one.grants) - frozenset(granted[one.oid]),
         )
-        if states[one.hidden.name] != part.loaded.state:
-            part.loaded.state = replace(part.loaded.state, text=states[one.hidden.name].text)
-            commented.append(part.loaded)
-    return commented
 
 
 def _with_comments(one: HiddenTable, comments: Mapping[str, str | None]) -> TableShape:
@@ -142,15 +135,18 @@ def _written(conn: sa.Connection, parts: Sequence[BatchTable]) -> list[int]:
     return list(conn.scalars(_WRITTEN, {"oids": oids})) if oids else []
 
 
-def _commented(conn: sa.Connection, states: Mapping[LoadedTable, State]) -> list[LoadedTable]:
-    """The tables whose comments are not what they were: what a person wrote now stands in front of the state."""
-    found = watermark.read(conn, [loaded.name for loaded in states])
-    if len(found) < len(states):
-        raise _moved(loaded.name for loaded in states if loaded.name not in found)
-    commented = [loaded for loaded, before in states.items() if found[loaded.name] != before]
-    for loaded in commented:
-        loaded.state = replace(loaded.state, text=found[loaded.name].text)
-    return commented
+def _commented(conn: sa.Connection, known_by: Mapping[Name, LoadedTable]) -> list[LoadedTable]:
+    """The tables whose comments are not what they were: what a person wrote now stands in front of the state.
+
+    A hidden table has its comment beside the live one's; where both changed, the last of the names counts.
+    """
+    found = watermark.read(conn, known_by)
+    if len(found) < len(known_by):
+        raise _moved(loaded.name for name, loaded in known_by.items() if name not in found)
+    commented = [(name, loaded) for name, loaded in known_by.items() if found[name] != loaded.state]
+    for name, loaded in commented:
+        loaded.state = replace(loaded.state, text=found[name].text)
+    return [loaded for _, loaded in commented]
 
 
 def _moved(tables: Iterable[Name]) -> IngestError:

@@ -212,11 +212,11 @@ class IngestRun:
                     self._conn,
                     loaded,
                     self._claim.token(loaded, str(self._claim.batches)),
-                    routes[loaded],
+                    way,
                     upserts=upserts,
                     all_keyed=loaded not in triggered,
                 )
-                for loaded in routes
+                for loaded, way in routes.items()
             ]
 
     def _triggered(self, routes: Mapping[LoadedTable, Route], *, may_write: bool) -> set[LoadedTable]:
