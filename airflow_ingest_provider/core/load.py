@@ -1,7 +1,6 @@
 """COPY through psycopg 3 and psycopg2, and ending it: the only place that knows a driver."""
 
 import io
-import re
 import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,7 +13,7 @@ from psycopg import sql
 from airflow_ingest_provider.core import statements
 from airflow_ingest_provider.core.errors import IngestError
 from airflow_ingest_provider.core.names import Name
-from airflow_ingest_provider.core.refusals import raise_row_error
+from airflow_ingest_provider.core.refusals import copy_place, raise_row_error
 from airflow_ingest_provider.core.session import QUERY_CANCELED, explained, first_line, sqlstate
 
 _READ_BYTES = 1 << 20
@@ -103,7 +102,9 @@ def copy_rows(
     except Exception as error:
         if source.error is not None:
             raise source.error from None  # psycopg2 hides it behind a QueryCanceled of its own
-        raise_row_error(error, destination.table, _copy_place(error, destination, first_row))
+        diagnosis = getattr(error, "diag", None)
+        line, column = copy_place((diagnosis and diagnosis.context) or "", destination.relation, destination.columns)
+        raise_row_error(error, destination.table, (line and first_row + line - 1, column))
         if sqlstate(error) == QUERY_CANCELED:
             raise IngestError(
                 f"{destination.table}: PostgreSQL ended the COPY ({first_line(error)}): nothing of this batch was "
@@ -159,18 +160,6 @@ def check_not_cancelled(conn: sa.Connection) -> None:
             "the run was cancelled: batches committed before stay, and nothing of another was kept; run again to carry "
             "on"
         )
-
-
-def _copy_place(error: Exception, destination: Destination, first_row: int) -> tuple[int | None, str | None]:
-    """Row number and column from the CONTEXT of a failed COPY, which quotes no names: so they are looked for whole."""
-    diagnosis = getattr(error, "diag", None)
-    context = (diagnosis and diagnosis.context) or ""
-    line = re.search(rf"^COPY {re.escape(destination.relation.name)}, line (\d+)", context, re.MULTILINE)
-    if line is None:
-        return None, None
-    rest = context[line.end() :]
-    named = [name for name in destination.columns if re.match(rf", column {re.escape(name)}(:|$)", rest, re.MULTILINE)]
-    return first_row + int(line[1]) - 1, max(named, key=len, default=None)
 
 
 def _raw(conn: sa.Connection) -> Any:

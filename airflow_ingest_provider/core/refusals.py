@@ -1,6 +1,7 @@
 """What PostgreSQL refuses of rows, as errors that name the place and what to do, and never a value."""
 
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
@@ -46,6 +47,22 @@ def raise_row_error(
         column=diagnosis.column_name or column,
         row_number=row_number,
     ) from None
+
+
+def copy_place(context: str, relation: Name, columns: Sequence[str]) -> tuple[int | None, str | None]:
+    """The line and the column that the CONTEXT of a failed COPY into a relation names, in the server's language.
+
+    It quotes no names, so they are looked for whole. (`lc_messages` is not ours to set: it takes a superuser.)
+    """
+    name = re.escape(relation.name)
+    line = re.search(rf"^(?:COPY {name},|{name} 복사,|{name}のCOPY、)\D*(\d+)", context, re.MULTILINE)
+    if line is None:
+        return None, None
+    # ", column age: ", ", colonne age : ", "、列 age: ", " 行, 列 age: ", "번째 줄, age 열: "
+    named = r"[^:,、]*[,、] ?(?:\S+ )?{}(?: 열)?(?: ?:|$)"
+    rest = context[line.end() :]
+    found = [column for column in columns if re.match(named.format(re.escape(column)), rest, re.MULTILINE)]
+    return int(line[1]), max(found, key=len, default=None)
 
 
 def still_referred(referring: Name, key: str, lacking: str, column: str | None = None) -> RowError:
