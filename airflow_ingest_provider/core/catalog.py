@@ -48,6 +48,15 @@ def schema_exists(conn: sa.Connection, schema: str) -> bool:
     return conn.scalar(_SCHEMA, {"schema": schema}) is not None
 
 
+def lacking_to_create(conn: sa.Connection, schema: str) -> str | None:
+    """On what the current role lacks CREATE to make a relation in the schema, which may be missing; None if on nothing.
+
+    In SQL, as in `SCHEMA "Sales"`.
+    """
+    lacking: str | None = conn.scalar(_LACKING_TO_CREATE, {"schema": schema})
+    return lacking
+
+
 def comments(conn: sa.Connection, names: Iterable[Name]) -> Mapping[Name, str | None]:
     """The comments of those of the tables that are there."""
     wanted = [(name.schema, name.name) for name in names]
@@ -247,6 +256,13 @@ _RELATIONS = sa.text("""
 
 # One row where the schema exists, whatever the role's rights on it.
 _SCHEMA = sa.text("SELECT 1 FROM pg_namespace WHERE nspname = :schema")
+
+_LACKING_TO_CREATE = sa.text("""
+    SELECT CASE WHEN n.oid IS NULL AND NOT has_database_privilege(d.oid, 'CREATE') THEN format('DATABASE %I', d.datname)
+                WHEN NOT has_schema_privilege(n.oid, 'CREATE') THEN format('SCHEMA %I', n.nspname) END
+    FROM pg_database d LEFT JOIN pg_namespace n ON n.nspname = :schema
+    WHERE d.datname = current_database()
+""")
 
 # The comments of the relations themselves, not of their columns.
 _COMMENTS = sa.text("""

@@ -41,6 +41,15 @@ def check_role(name: Name, access: Access) -> None:
         )
 
 
+def check_may_create(conn: sa.Connection, name: Name) -> None:
+    """Raise DefinitionError where the role may not create a table of the name, or the schema that it would be in."""
+    if lacking := catalog.lacking_to_create(conn, name.schema):
+        raise DefinitionError(
+            f"there is no table {name}, and the role lacks CREATE on {lacking}: expected to be allowed to create the "
+            f"table; GRANT CREATE ON {lacking}, or connect as another role"
+        )
+
+
 def check(conn: sa.Connection, this: Planned, options: Options, *, rows_stay: bool) -> None:
     """Raise DefinitionError where the plan is not wanted, or cannot be carried out without losing what must stay."""
     if not this.plan.differences:

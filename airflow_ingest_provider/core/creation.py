@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import sqlalchemy as sa
+from psycopg import sql
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.schema import CreateIndex, conv
 
@@ -17,8 +18,16 @@ from airflow_ingest_provider.core.session import (
     INVALID_FOREIGN_KEY,
     OBJECT_NOT_IN_PREREQUISITE_STATE,
     first_line,
+    run,
     sqlstate,
 )
+
+
+def create_schemas(conn: sa.Connection, schemas: Collection[str]) -> None:
+    """Create the schemas that are not there, in the open transaction."""
+    for schema in schemas:
+        if not catalog.schema_exists(conn, schema):
+            run(conn, sql.SQL("CREATE SCHEMA IF NOT EXISTS {}").format(sql.Identifier(schema)))
 
 
 def create(conn: sa.Connection, metadata: sa.MetaData, missing: Mapping[sa.Table, Name]) -> None:

@@ -15,7 +15,14 @@ from psycopg import sql
 from sqlalchemy.dialects import postgresql
 
 from airflow_ingest_provider.core import catalog, reflection, statements
-from airflow_ingest_provider.core.creation import DUPLICATE_TABLE, accepted, copied, name_apart, not_concurrent
+from airflow_ingest_provider.core.creation import (
+    DUPLICATE_TABLE,
+    accepted,
+    copied,
+    create_schemas,
+    name_apart,
+    not_concurrent,
+)
 from airflow_ingest_provider.core.errors import DefinitionError
 from airflow_ingest_provider.core.names import Name, temporary_name
 from airflow_ingest_provider.core.session import rolled_back, run, run_all, sqlstate
@@ -62,6 +69,17 @@ def live_and_declared(
     ]
 
 
+def check_definition(conn: sa.Connection, table: sa.Table, name: Name) -> None:
+    """Raise DefinitionError where PostgreSQL would not take the definition of a table that is yet to be created.
+
+    It is tried as `live_and_declared` tries it: without its foreign keys.
+    """
+    with rolled_back(conn):
+        create_schemas(conn, [name.schema])  # its types may be in there
+        conn.execute(_TEMPORARY_LAST)
+        _create_temporary(conn, table, count())
+
+
 def _created(conn: sa.Connection, tables: Sequence[tuple[sa.Table, Name]]) -> list[tuple[TableShape, TableShape]]:
     """Both are read at once: these queries are most of what a run of few rows takes."""
     names = [name for _, name in tables]
@@ -69,22 +87,11 @@ def _created(conn: sa.Connection, tables: Sequence[tuple[sa.Table, Name]]) -> li
     with rolled_back(conn):
         # Else a temporary table that is called as a type or a relation of the catalog would be taken for it.
         conn.execute(_TEMPORARY_LAST)
-        before: dict[int, TableShape] = {}
+        relabelled = any([*_relabelled(conn, table)] for table, _ in tables)
+        before = reflection.table_shapes(conn, oids) if relabelled else {}  # with the names that their types have
         renamed = count()
         for table, _ in tables:
-            for enum in declared_enums(conn, table):
-                there = catalog.enum_labels(conn, enum.schema, enum.name)
-                if there is not None and there != enum.labels:
-                    before = before or reflection.table_shapes(conn, oids)  # with the names that their types have
-                    name = temporary_name("declared", f"type{next(renamed)}")
-                    run(conn, statements.rename_type(enum.quoted, name))
-            copy = not_concurrent(copied(table, sa.MetaData(naming_convention=table.metadata.naming_convention)))
-            for key in tuple(copy.foreign_key_constraints):
-                copy.constraints.discard(key)
-            name_apart(conn, copy, ())
-            copy.schema = "pg_temp"
-            with accepted([table]):
-                copy.create(conn, checkfirst=True)  # for the enum types, which are there from the second run on
+            _create_temporary(conn, table, renamed)
         temporary = _temporary_oids(conn, [table.name for table, _ in tables])
         found = reflection.table_shapes(conn, [*oids, *temporary]) | before
         lives = [_of_table(name, found.get(oid)) for name, oid in zip(names, oids, strict=True)]
@@ -95,6 +102,30 @@ def _created(conn: sa.Connection, tables: Sequence[tuple[sa.Table, Name]]) -> li
         for place, reprinted in zip(again, _reprinted(conn, [shapes[place] for place in again]), strict=True):
             shapes[place] = _printed_as(lives[place], shapes[place], reprinted)
         return list(zip(lives, shapes, strict=True))
+
+
+def _relabelled(conn: sa.Connection, table: sa.Table) -> Iterator[EnumShape]:
+    """The table's enum types that are there with other labels than the declared ones."""
+    for enum in declared_enums(conn, table):
+        there = catalog.enum_labels(conn, enum.schema, enum.name)
+        if there is not None and there != enum.labels:
+            yield enum
+
+
+def _create_temporary(conn: sa.Connection, table: sa.Table, renamed: Iterator[int]) -> None:
+    """Create a temporary table as declared, without its foreign keys; enum types with other labels make way for it.
+
+    Those get names by the numbers, of which there is a new one for each.
+    """
+    for enum in _relabelled(conn, table):
+        run(conn, statements.rename_type(enum.quoted, temporary_name("declared", f"type{next(renamed)}")))
+    copy = not_concurrent(copied(table, sa.MetaData(naming_convention=table.metadata.naming_convention)))
+    for key in tuple(copy.foreign_key_constraints):
+        copy.constraints.discard(key)
+    name_apart(conn, copy, ())
+    copy.schema = "pg_temp"
+    with accepted([table]):
+        copy.create(conn, checkfirst=True)  # for the enum types, which are there from the second run on
 
 
 def _of_table(name: Name, shape: TableShape | None) -> TableShape:

@@ -22,7 +22,7 @@ from airflow_ingest_provider.core import (
 )
 from airflow_ingest_provider.core.comparison import plan
 from airflow_ingest_provider.core.conversions import conversions_of
-from airflow_ingest_provider.core.creation import create
+from airflow_ingest_provider.core.creation import create, create_schemas
 from airflow_ingest_provider.core.declared import EnumShape, declared_enums, live_and_declared
 from airflow_ingest_provider.core.differences import (
     ColumnAdded,
@@ -54,9 +54,7 @@ def create_missing(
     # Two runs that make the same schema, or an enum type of it, for two tables would fail each other.
     schemas = sorted({name.schema for name in missing.values()})
     one_run_at_a_time(conn, [Name(schema, "") for schema in schemas], options.lock_patience)
-    for schema in schemas:
-        if not catalog.schema_exists(conn, schema):
-            run(conn, sql.SQL("CREATE SCHEMA IF NOT EXISTS {}").format(sql.Identifier(schema)))
+    create_schemas(conn, schemas)
     referred = {key.column.table for table in missing for key in table.foreign_keys} - missing.keys()
     there = [name for name, oid in catalog.find_tables(conn, list(referred)) if oid] if referred else []
 

@@ -11,6 +11,7 @@ from airflow_ingest_provider.core import callback, catalog, checks, watermark
 from airflow_ingest_provider.core.callback import OnBeforeVisible, do_nothing
 from airflow_ingest_provider.core.checks import check_role
 from airflow_ingest_provider.core.conversions import check_conversions
+from airflow_ingest_provider.core.declared import check_definition
 from airflow_ingest_provider.core.errors import DefinitionError
 from airflow_ingest_provider.core.hidden import try_conversions
 from airflow_ingest_provider.core.load import check_connection
@@ -57,9 +58,20 @@ def ingest_plan(
         there = [(table, found.name) for table, found in located if found.oid is not None]
         first_is_there = located[0][1].oid is not None
         plans = _plans(conn, there, on_before_visible, options, first_is_there=first_is_there) if there else {}
-        refused = f"migrate is {Migrate.OFF!r}" if options.migrate == Migrate.OFF else None
-        names = [found.name for _, found in located]
-        return IngestPlan(tuple(plans.get(name) or TablePlan(name, (), None, refused=refused) for name in names))
+        for table, found in located:
+            if found.oid is None:
+                plans[found.name] = _plan_of_missing(conn, table, found.name, options)
+        return IngestPlan(tuple(plans[found.name] for _, found in located))
+
+
+def _plan_of_missing(conn: sa.Connection, table: sa.Table, name: Name, options: Options) -> TablePlan:
+    """The plan of a table that is to be created; DefinitionError where PostgreSQL would not take its definition."""
+    if options.migrate == Migrate.OFF:
+        return TablePlan(name, (), None, refused=f"migrate is {Migrate.OFF!r}")
+    refused = _refusal(checks.check_may_create, conn, name)
+    if not refused:
+        check_definition(conn, table, name)
+    return TablePlan(name, (), None, refused=refused)
 
 
 def _plans(

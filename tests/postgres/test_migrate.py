@@ -1060,6 +1060,20 @@ def test_the_plan_is_for_people(conn: sa.Connection, other: sa.Connection) -> No
     assert str(ingest_plan(conn, missing.metadata)) == "public.missing: create"
 
 
+def test_the_plan_of_a_table_in_a_schema_that_is_missing_leaves_nothing(
+    conn: sa.Connection, other: sa.Connection
+) -> None:
+    metadata = sa.MetaData(schema="elsewhere")
+    mood = sa.Enum("sad", "happy", name="mood", metadata=metadata)
+    first = sa.Table("first", metadata, sa.Column("id", sa.Integer, primary_key=True), sa.Column("mood", mood))
+    sa.Table("second", metadata, sa.Column("first", sa.ForeignKey(first.c.id)), sa.Column("mood", mood))
+    assert str(ingest_plan(conn, metadata)) == "elsewhere.first: create\nelsewhere.second: create"
+    assert not sa.inspect(other).has_schema("elsewhere")
+    ingest(conn, metadata, lambda mark: [(None, None, [(first, (1, "sad"))])])
+    assert not ingest_plan(conn, metadata)
+    other.exec_driver_sql("DROP SCHEMA elsewhere CASCADE")
+
+
 def test_the_plan_of_a_refresh_says_what_the_new_table_costs(conn: sa.Connection, other: sa.Connection) -> None:
     """No old row is read for it: none stands against a type or NOT NULL, and no lock is held while rows are loaded."""
     other.exec_driver_sql("CREATE TABLE t (a text, gone text); INSERT INTO t VALUES ('abc', 'x'), (NULL, 'y')")

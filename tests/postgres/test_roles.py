@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from airflow_ingest_provider import DefinitionError, Delete, IngestError, Replace
+from airflow_ingest_provider import DefinitionError, Delete, IngestError, Replace, ingest_plan
 from airflow_ingest_provider.demo.server import Server
 from tests.postgres.helpers import load, major, oid_of, people, rows_of
 
@@ -33,12 +33,16 @@ def test_without_create_on_the_schema(plain: sa.Connection) -> None:
     with pytest.raises(IngestError, match=r"lacks a privilege: permission denied for schema public.*GRANT"):
         load(plain, people(), [(1, "a", 1)])
     assert not plain.in_transaction()
+    (plan,) = ingest_plan(plain, people()).tables
+    assert "lacks CREATE on SCHEMA public: " in str(plan.refused)
 
 
 def test_without_create_on_the_database(plain: sa.Connection) -> None:
     table = people().to_metadata(sa.MetaData(), schema="elsewhere")
     with pytest.raises(IngestError, match=r"lacks a privilege: permission denied for database"):
         load(plain, table, [(1, "a", 1)])
+    (plan,) = ingest_plan(plain, table).tables
+    assert "lacks CREATE on DATABASE " in str(plan.refused)
 
 
 def test_without_owning_the_table(plain: sa.Connection, other: sa.Connection) -> None:
