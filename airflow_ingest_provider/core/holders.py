@@ -56,7 +56,8 @@ def end(conn: sa.Connection, holders: Iterable[Holder]) -> None:
 
 
 # The lock's database is compared, since a copy of this one (CREATE DATABASE ... TEMPLATE) has relations of the same
-# OIDs. In seconds: drivers read no interval of another IntervalStyle.
+# OIDs. A prepared transaction is known by the lock on its own number, and keeps the virtual one of who prepared it. In
+# seconds: drivers read no interval of another IntervalStyle.
 _HOLDERS = sa.text("""
     SELECT a.pid, NULL AS gid, coalesce(a.usename::text, 'a background process') AS usename,
            extract(epoch FROM clock_timestamp() - min(coalesce(a.query_start, a.xact_start)))::int AS seconds
@@ -68,7 +69,9 @@ _HOLDERS = sa.text("""
     GROUP BY a.pid, a.usename
     UNION
     SELECT NULL, p.gid, p.owner::text, extract(epoch FROM clock_timestamp() - p.prepared)::int
-    FROM pg_locks l JOIN pg_prepared_xacts p ON l.virtualtransaction = '-1/' || p.transaction
+    FROM pg_prepared_xacts p
+    JOIN pg_locks own ON own.transactionid = p.transaction AND own.granted AND own.pid IS NULL
+    JOIN pg_locks l ON l.virtualtransaction = own.virtualtransaction AND l.pid IS NULL
     WHERE l.relation = ANY (CAST(:oids AS oid[])) AND l.mode <> ALL (CAST(:harmless AS text[]))
       AND p.database = current_database()
     ORDER BY 1, 2
