@@ -2,8 +2,9 @@
 
 import threading
 import traceback
-from collections.abc import Iterator
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, nullcontext
+from dataclasses import replace
 from datetime import timedelta
 from random import Random
 from typing import Any
@@ -21,11 +22,14 @@ from airflow_ingest_provider import (
     LockNotAcquired,
     Replace,
     RowError,
+    Upsert,
     ingest,
 )
 from airflow_ingest_provider.core import locks, reflection
 from airflow_ingest_provider.core import swap as swap_module
 from airflow_ingest_provider.core.batch_table import BatchTable, Route
+from airflow_ingest_provider.core.dependents import Dependent
+from airflow_ingest_provider.core.heirs import move_sequences
 from airflow_ingest_provider.core.loaded import LoadedTable, Refresh
 from airflow_ingest_provider.core.watermark import State
 from airflow_ingest_provider.demo.server import Server
@@ -551,17 +555,58 @@ def test_the_way_to_replace_rows_can_be_insisted_on(conn: sa.Connection, other: 
         load(conn, people(), replace="swapped")
 
 
+def other_column(conn: sa.Connection, view: Dependent) -> bool:
+    """Point a view at the new table, by another column."""
+    return replaced_in_place(conn, replace(view, definition=view.definition.replace("id > 0", "age > 0")))
+
+
+replaced_in_place = swap_module._replaced_in_place
+
+LOST: dict[str, tuple[str, str, Callable[..., Any]]] = {
+    "names": ("constraint people_pkey", "_give_names", lambda prepared: []),
+    "owner": ("its owner", "give_owners", lambda conn, hiddens: None),
+    "sequence": (
+        r"column id; sequence public\.spare",
+        "move_sequences",
+        lambda live, new, owned: move_sequences(live, new, []),
+    ),
+    "view": (r"columns that .*named uses; definition of view public\.named", "_replaced_in_place", other_column),
+    "what a view has": (
+        r"indexes of public\.ages; materialized view public\.ages",
+        "_finish_view",
+        lambda conn, view, built: None,
+    ),
+}
+
+
+@pytest.mark.usefixtures("roles")
+@pytest.mark.parametrize(("lost", "step", "instead"), LOST.values(), ids=LOST.keys())
 def test_what_a_swap_would_lose_stops_it_by_name(
-    conn: sa.Connection, other: sa.Connection, monkeypatch: pytest.MonkeyPatch
+    conn: sa.Connection,
+    other: sa.Connection,
+    monkeypatch: pytest.MonkeyPatch,
+    lost: str,
+    step: str,
+    instead: Callable[..., Any],
 ) -> None:
     load(conn, people(), [(1, "a", 1)])
-    other.exec_driver_sql("CREATE ROLE ingest_reader; GRANT SELECT ON people TO ingest_reader")
+    if "spare" in lost:
+        other.exec_driver_sql("CREATE SEQUENCE spare OWNED BY people.id")
+    other.exec_driver_sql("""
+        ALTER TABLE people ALTER id DROP DEFAULT;
+        DROP SEQUENCE people_id_seq;
+        ALTER TABLE people OWNER TO ingest_owner;
+        GRANT SELECT ON people TO ingest_reader;
+        CREATE VIEW named AS SELECT name FROM people WHERE id > 0;
+        CREATE MATERIALIZED VIEW ages AS SELECT age FROM people;
+        CREATE INDEX ages_index ON ages (age);
+        GRANT SELECT ON ages TO ingest_reader
+    """)
     table = oid_of(conn, "people")
-    monkeypatch.setattr(swap_module, "_give_names", lambda prepared: [])
-    with pytest.raises(DefinitionError, match=r"which would not have as they are: constraint people_pkey"):
-        load(conn, people(), [(2, "b", 2)], delete=Delete.BEFORE_FIRST_BATCH)
+    monkeypatch.setattr(swap_module, step, instead)
+    with pytest.raises(DefinitionError, match=rf"which would not have as they are: {lost}; the old table stays"):
+        load(conn, people(), [(2, "b", 2)], delete=Delete.BEFORE_FIRST_BATCH, replace=Replace.SWAP)
     assert (oid_of(conn, "people"), rows_of(conn)) == (table, [(1, "a", 1)])
-    other.exec_driver_sql("DROP OWNED BY ingest_reader CASCADE; DROP ROLE ingest_reader")
 
 
 def refreshed(conn: sa.Connection, rows: list[Any], **options: Any) -> Any:
@@ -668,6 +713,18 @@ def test_the_last_row_of_a_key_wins_in_a_refresh_that_is_swapped_after_all(conn:
     assert (result.received, result.inserted, result.superseded) == (len(rows), len(last), len(rows) - len(last))
 
 
+def test_a_key_that_comes_twice_in_a_refresh_that_is_swapped_after_all_is_an_error_with_upsert_off(
+    conn: sa.Connection,
+) -> None:
+    rows = [(n, f"name {n}", n) for n in range(5000)]
+    load(conn, people(), rows)
+    changed = rows[:1000] + [(n, "changed", n) for n in range(1000, 5000)]
+    for twice in ([(4999, "last", 1)], []):
+        with pytest.raises(RowError, match="people_pkey") if twice else nullcontext():
+            assert refreshed(conn, changed + twice, upsert=Upsert.OFF)[1]
+    assert rows_of(conn, "SELECT count(*), max(age) FROM people WHERE name = 'changed'") == [(4000, 4999)]
+
+
 @pytest.mark.parametrize(
     "wall",
     ["CREATE PUBLICATION p FOR TABLE people", "COMMENT ON TYPE people IS 'x'", "GRANT USAGE ON TYPE people TO PUBLIC"],
@@ -686,6 +743,23 @@ def test_what_cannot_be_carried_over_and_appears_during_the_load_stops_the_run(
     assert rows_of(conn) == [(1, "a", 1)]
     load(conn, people(), [(2, "b", 2)], delete=Delete.BEFORE_FIRST_BATCH)
     assert rows_of(conn) == [(2, "b", 2)]
+
+
+@pytest.mark.parametrize("change", ["GRANT SELECT ON people TO PUBLIC", "CREATE VIEW ids AS SELECT id FROM people"])
+def test_what_changes_just_before_a_swap_has_its_locks_stops_the_run(
+    conn: sa.Connection, other: sa.Connection, monkeypatch: pytest.MonkeyPatch, change: str
+) -> None:
+    load(conn, people(), [(1, "a", 1)])
+    lock = swap_module._lock
+
+    def late(*arguments: Any) -> None:
+        other.exec_driver_sql(change)
+        lock(*arguments)
+
+    monkeypatch.setattr(swap_module, "_lock", late)
+    with pytest.raises(ConcurrentIngestError, match=r"public.people was altered .*during this run: run again"):
+        load(conn, people(), [(2, "b", 2)], delete=Delete.BEFORE_FIRST_BATCH, replace=Replace.SWAP)
+    assert rows_of(conn) == [(1, "a", 1)]
 
 
 def test_a_first_row_that_does_not_fit_is_told_as_ever(conn: sa.Connection) -> None:
