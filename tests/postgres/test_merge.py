@@ -178,6 +178,19 @@ def test_what_is_deleted_by_way_of_a_table_that_is_not_loaded_comes_back(
     assert rows_of(conn, "SELECT * FROM child ORDER BY 1") == [(10, 2, None), (20, 2, None)]
 
 
+def test_what_a_trigger_deletes_of_rows_that_stay_comes_back(conn: sa.Connection, other: sa.Connection) -> None:
+    metadata, parent, child = family("NO ACTION")
+    stay = [(parent, (2,)), (child, (20, 2))]
+    ingest(conn, metadata, give((parent, (1,)), *stay))
+    other.exec_driver_sql("""
+        CREATE FUNCTION clear() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN DELETE FROM child; RETURN OLD; END';
+        CREATE TRIGGER cleared AFTER DELETE ON parent FOR EACH ROW EXECUTE FUNCTION clear();
+    """)
+    ingest(conn, metadata, give(*stay), **IN_PLACE)
+    assert rows_of(conn, "SELECT * FROM parent") == [(2,)]
+    assert rows_of(conn, "SELECT * FROM child") == [(20, 2)]
+
+
 @pytest.mark.parametrize(
     "options",
     [{"unique": True}, {"unique": True, "index": True}, {}],
