@@ -224,14 +224,20 @@ def test_a_cancelled_copy_ends_though_its_source_goes_on(conn: sa.Connection) ->
 def test_a_run_that_is_cancelled_while_its_source_thinks_commits_nothing_more(conn: sa.Connection) -> None:
     table = people()
 
+    seen = []
+
     def batches(mark: Any) -> Any:
-        yield 1, None, [(table, (1, "a", 1))]
+        yield 1, "first", [(table, (1, "a", 1))]
         load_module.cancel(conn)
-        yield 2, None, []
-        yield 3, None, []
+        yield 2, "second", []
+        yield 3, "third", []
+
+    def called(conn: sa.Connection, batch_metadata: Any) -> None:
+        seen.append(batch_metadata)
 
     with pytest.raises(IngestError, match="the run was cancelled: batches committed before stay"):
-        ingest(conn, table.metadata, batches)
+        ingest(conn, table.metadata, batches, called)
+    assert seen == ["first"]
     assert is_usable(conn)
     assert load(conn, table, [(2, "b", 2)]).first_high_watermark == 1
 
