@@ -90,7 +90,7 @@ def test_without_insert_on_the_table(plain: sa.Connection, other: sa.Connection,
 def test_an_owner_who_may_insert_and_no_more_may_append(plain: sa.Connection, other: sa.Connection) -> None:
     other.exec_driver_sql(
         "CREATE TABLE people (id int, name text, age int); ALTER TABLE people OWNER TO ingest_plain;"
-        "REVOKE UPDATE, DELETE, TRUNCATE ON people FROM ingest_plain"
+        "REVOKE ALL ON people FROM ingest_plain; GRANT SELECT, INSERT ON people TO ingest_plain"
     )
     table = sa.Table(
         "people", sa.MetaData(), sa.Column("id", sa.Integer), sa.Column("name", sa.Text), sa.Column("age", sa.Integer)

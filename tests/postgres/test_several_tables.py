@@ -18,6 +18,7 @@ from airflow_ingest_provider import (
     ingest,
     ingest_plan,
 )
+from airflow_ingest_provider.core import watermark
 from tests.postgres.helpers import rows_of, statements_of
 
 NAMES = ("a", "b", "c")
@@ -69,6 +70,16 @@ def test_nothing_is_done_to_tables_for_which_no_rows_come(conn: sa.Connection) -
     assert batches.count("CREATE TEMPORARY TABLE") == 1
     assert batches.count("COMMENT ON TABLE") == 2 * 2 + 1  # of the first table and this one; what a swap carries over
     assert rows_of(conn, "SELECT count(*), max(text) FROM b") == [(1000, "x")]
+
+
+def test_the_high_watermark_is_kept_with_the_first_table_alone(conn: sa.Connection) -> None:
+    metadata = declared()
+    rows = [(table, (1, "x")) for table in metadata.tables.values()]
+    ingest(conn, metadata, lambda mark: [(7, None, rows)])
+    comments = rows_of(
+        conn, "SELECT relname, obj_description(oid) FROM pg_class WHERE relname IN ('a', 'b') ORDER BY 1"
+    )
+    assert [(name, watermark.parse(comment).high_watermark) for name, comment in comments] == [("a", 7), ("b", None)]
 
 
 def test_what_acts_on_the_rows_of_all_tables_is_asked_once_a_batch(conn: sa.Connection) -> None:
