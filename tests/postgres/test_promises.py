@@ -1,6 +1,7 @@
 """The specification, sentence by sentence: each test names the one that it holds."""
 
 import enum
+import functools
 import hashlib
 import json
 import time
@@ -350,14 +351,23 @@ def test_a_comment_that_a_person_writes_during_a_batch_survives(
 
 def test_a_persons_comment_and_foreign_state_survive(conn: sa.Connection, other: sa.Connection) -> None:
     load(conn, people(), [(1, "a", 1)])
-    state = json.dumps({"theirs": 1, "pg-bulk-ingest": {"high-watermark": 7}})
+    state = json.dumps({"theirs": 1, "pg-bulk-ingest": {"theirs": 2, "high-watermark": 7}})
     other.exec_driver_sql(f"COMMENT ON TABLE people IS 'Who we know.\nAsk Ann.\n{state}'")
     assert marks_passed(conn, people(), {}) == [7]
     comment = other.scalar(sa.text("SELECT obj_description('people'::regclass)"))
     text, _, last = comment.rpartition("\n")
     assert text == "Who we know.\nAsk Ann."
     assert json.loads(last)["theirs"] == 1
-    assert json.loads(last)["pg-bulk-ingest"] == {"high-watermark": 1}
+    assert json.loads(last)["pg-bulk-ingest"] == {"theirs": 2, "high-watermark": 1}
+
+
+@pytest.mark.parametrize("comment", ['{"owner": "Ann"}', '["pg-bulk-ingest"]'])
+def test_json_that_a_person_wrote_is_no_state(conn: sa.Connection, other: sa.Connection, comment: str) -> None:
+    load(conn, people(), [(1, "a", 1)])
+    other.exec_driver_sql(f"COMMENT ON TABLE people IS '{comment}'")
+    assert marks_passed(conn, people(), {}, {}) == [None, 1]
+    stored = other.scalar(sa.text("SELECT obj_description('people'::regclass)"))
+    assert stored.rpartition("\n")[0] == comment
 
 
 @pytest.mark.parametrize("mark", [HighWatermark.LATEST, HighWatermark.EARLIEST])
@@ -701,7 +711,18 @@ def test_a_row_that_does_not_fit_is_named(conn: sa.Connection, row: Any, column:
 
 
 @pytest.mark.parametrize(
-    "batches", [None, 5, [(1, 2)], [7], ["abc"], [(1, None, 5)], [(1, None, [5])], [(1, None, [("people", (1,))])]]
+    "batches",
+    [
+        None,
+        5,
+        [(1, 2)],
+        [(1, None, [], None)],
+        [7],
+        ["abc"],
+        [(1, None, 5)],
+        [(1, None, [5])],
+        [(1, None, [("people", (1,))])],
+    ],
 )
 def test_a_batch_that_is_none_says_what_was_expected(conn: sa.Connection, batches: Any) -> None:
     with pytest.raises(BatchError, match=r"expected|pairs"):
@@ -709,7 +730,10 @@ def test_a_batch_that_is_none_says_what_was_expected(conn: sa.Connection, batche
     assert is_usable(conn)
 
 
-@pytest.mark.parametrize("mark", [object(), {1, 2}, float("nan"), b"x"])
+DEEP: list[Any] = functools.reduce(lambda inner, _: [inner], range(20_000), [])
+
+
+@pytest.mark.parametrize("mark", [object(), {1, 2}, float("nan"), b"x", DEEP], ids=lambda mark: type(mark).__name__)
 def test_a_watermark_that_json_cannot_hold_keeps_the_batch_out(conn: sa.Connection, mark: Any) -> None:
     with pytest.raises(BatchError, match="JSON cannot hold"):
         ingest(conn, people().metadata, batches_of(people(), [(1, "a", 1)], mark=mark))
