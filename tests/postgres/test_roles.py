@@ -133,6 +133,16 @@ LACKING = {
         "CREATE TABLE child (person int CONSTRAINT of_person REFERENCES people)",
         "foreign key of_person of child, which belongs to postgres",
     ),
+    "ownership of a view on it": ("CREATE VIEW v AS SELECT id FROM people", "view v, which belongs to postgres"),
+    "the role of who granted": (
+        """
+        GRANT SELECT ON people TO pg_monitor WITH GRANT OPTION;
+        SET ROLE pg_monitor;
+        GRANT SELECT ON people TO pg_read_all_stats;
+        RESET ROLE
+        """,
+        "a grant by pg_monitor, as whom role ingest_plain may not act",
+    ),
 }
 
 

@@ -312,6 +312,8 @@ def test_sequences_go_on(conn: sa.Connection, other: sa.Connection) -> None:
 
 
 IN_PLACE = {
+    "exclusion": "ALTER TABLE people ADD EXCLUDE (id WITH =, (people IS NULL) WITH =)",
+    "exclusion of some": "ALTER TABLE people ADD EXCLUDE (id WITH =) WHERE (people IS NOT NULL)",
     "publication": "CREATE PUBLICATION p FOR TABLE people",
     "row type": "CREATE TABLE uses (person people)",
     "inheritance": "CREATE TABLE heir () INHERITS (people)",
