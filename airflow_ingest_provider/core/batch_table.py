@@ -222,9 +222,11 @@ class BatchTable:
             yield
         except sa.exc.DBAPIError as error:
             if _is_about_publishing(error):
+                detail = getattr(getattr(error.orig, "diag", None), "message_detail", None)
+                why = f"{first_line(error)} ({detail.rstrip('.')})" if detail else first_line(error)
                 raise DefinitionError(
-                    f"{self.loaded.name}: {first_line(error)}: ALTER TABLE ... REPLICA IDENTITY DEFAULT or FULL, or "
-                    "take the table out of the publication"
+                    f"{self.loaded.name}: {why}: ALTER TABLE ... REPLICA IDENTITY DEFAULT or FULL, "
+                    "or take the table out of the publication"
                 ) from error
             if isinstance(error.orig, Exception):
                 self._raise_if_others_refer(error.orig)

@@ -17,7 +17,7 @@ from airflow_ingest_provider import (
     ingest,
     ingest_plan,
 )
-from tests.postgres.helpers import give, load, people, rows_of
+from tests.postgres.helpers import give, load, major, people, rows_of
 
 IN_PLACE: Any = {"delete": Delete.BEFORE_FIRST_BATCH, "replace": Replace.IN_PLACE}
 
@@ -456,6 +456,19 @@ def test_a_published_table_whose_rows_nothing_tells_apart_is_refused(
     other.exec_driver_sql("ALTER TABLE t REPLICA IDENTITY FULL")
     load(conn, table, [(1, 5)], high_watermark=HighWatermark.EARLIEST)
     assert rows_of(conn, "SELECT * FROM t") == [(3, 5), (1, 5)]
+
+
+def test_why_a_replica_identity_does_not_do_is_told(conn: sa.Connection, other: sa.Connection) -> None:
+    if major(conn) < 18:
+        pytest.skip("before PostgreSQL 18 generated columns are of any replica identity")
+    computed = sa.Column("b", sa.Integer, sa.Computed("a * 2", persisted=True))
+    table = sa.Table(
+        "t", sa.MetaData(), sa.Column("id", sa.Integer, primary_key=True), sa.Column("a", sa.Integer), computed
+    )
+    load(conn, table, [(1, 2)])
+    other.exec_driver_sql("ALTER TABLE t REPLICA IDENTITY FULL; CREATE PUBLICATION p FOR TABLE t")
+    with pytest.raises(DefinitionError, match=r"must not contain unpublished generated columns.* IDENTITY DEFAULT"):
+        load(conn, table, [(1, 5)])
 
 
 def test_keys_may_be_of_a_type_that_is_no_text(conn: sa.Connection, elsewhere: Callable[[str], sa.Table]) -> None:
