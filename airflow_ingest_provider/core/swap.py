@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain, count
 
 import sqlalchemy as sa
@@ -15,6 +15,7 @@ from airflow_ingest_provider.core import (
     matviews,
     proof,
     reflection,
+    sequences,
     statements,
     walls,
 )
@@ -186,6 +187,8 @@ def _swap_all(
             run_all(conn, _move_inbound_key(key, _inbound_name(one.hidden, place)))
     _drop_old(conn, prepared, replaced)
     run_all(conn, chain.from_iterable(map(_complete, prepared)))
+    for one in prepared:
+        sequences.widen(conn, one.hidden.live, replace(one.hidden.shape, name=one.table))
     for view in replaced:
         _finish_view(conn, view, built)
 

@@ -502,6 +502,27 @@ def test_a_sequence_that_people_let_a_column_draw_from_stays(
         assert rows_of(conn, "INSERT INTO t DEFAULT VALUES RETURNING a") == [(drawn,)]
 
 
+@pytest.mark.parametrize("options", [{}, {"delete": Delete.BEFORE_FIRST_BATCH}], ids=["rebuild", "full refresh"])
+def test_the_sequence_of_a_wider_serial_goes_as_far_as_its_column(
+    conn: sa.Connection, other: sa.Connection, options: Any
+) -> None:
+    def of(kind: Any) -> sa.Table:
+        return sa.Table("t", sa.MetaData(), sa.Column("a", kind, primary_key=True), sa.Column("b", sa.Text))
+
+    load(conn, of(sa.SmallInteger), [(1, "x")])
+    load(conn, of(sa.BigInteger), [(2**40, "y")], **options)
+    other.exec_driver_sql("INSERT INTO t (b) VALUES ('theirs')")
+    assert rows_of(conn, "SELECT a FROM t WHERE b = 'theirs'") == [(2**40 + 1,)]
+    assert rows_of(conn, "SELECT data_type::text, max_value FROM pg_sequences") == [("bigint", 2**63 - 1)]
+
+
+def test_a_sequence_that_goes_further_than_its_column_stays_as_it_is(conn: sa.Connection, other: sa.Connection) -> None:
+    other.exec_driver_sql("CREATE TABLE t (a smallint PRIMARY KEY); CREATE SEQUENCE s AS bigint MAXVALUE 100")
+    other.exec_driver_sql("ALTER SEQUENCE s OWNED BY t.a; ALTER TABLE t ALTER a SET DEFAULT nextval('s')")
+    load(conn, sa.Table("t", sa.MetaData(), sa.Column("a", sa.Integer, primary_key=True)), [(7,)])
+    assert rows_of(conn, "SELECT data_type::text, max_value, last_value FROM pg_sequences") == [("bigint", 100, 7)]
+
+
 def test_a_sequence_that_another_table_draws_from_too_is_not_dropped(conn: sa.Connection, other: sa.Connection) -> None:
     load(conn, sa.Table("t", sa.MetaData(), sa.Column("a", sa.Integer, primary_key=True)), [(1,)])
     other.exec_driver_sql("CREATE TABLE u (a int DEFAULT nextval('t_a_seq'))")
