@@ -227,23 +227,32 @@ def _printed_as(live: TableShape, shape: TableShape, again: TableShape) -> Table
 def declared_enums(conn: sa.Connection, table: sa.Table) -> tuple[EnumShape, ...]:
     """The enum types that the table's columns use and SQLAlchemy creates."""
     found = {}
-    for column in table.columns:
-        kind: Any = column.type.dialect_impl(conn.dialect)
-        while isinstance(kind, sa.TypeDecorator):
-            kind = kind.impl_instance.dialect_impl(conn.dialect)
-        while isinstance(kind, sa.ARRAY):
-            kind = kind.item_type.dialect_impl(conn.dialect)
+    for kind in _types(conn, table):
         if isinstance(kind, postgresql.ENUM) and kind.name:
             schema = conn.schema_for_object(kind)  # type: ignore[arg-type]
             found[schema, kind.name] = EnumShape(schema, kind.name, tuple(kind.enums))
     return tuple(found.values())
 
 
+def _types(conn: sa.Connection, table: sa.Table) -> Iterator[Any]:
+    """The types of the columns, of arrays those of their elements."""
+    for column in table.columns:
+        kind: Any = column.type.dialect_impl(conn.dialect)
+        while isinstance(kind, sa.TypeDecorator):
+            kind = kind.impl_instance.dialect_impl(conn.dialect)
+        while isinstance(kind, sa.ARRAY):
+            kind = kind.item_type.dialect_impl(conn.dialect)
+        yield kind
+
+
 def create_types(conn: sa.Connection, table: sa.Table) -> None:
-    """Create the enum types of the table's columns that are not there, in the open transaction."""
+    """Create the enum types and domains of the table's columns that are not there, in the open transaction."""
     for enum in declared_enums(conn, table):
         if catalog.enum_labels(conn, enum.schema, enum.name) is None:
             run(conn, statements.create_enum(enum.quoted, enum.labels))
+    for kind in _types(conn, table):
+        if isinstance(kind, postgresql.DOMAIN):
+            kind.create(conn, checkfirst=True)
 
 
 def _foreign_keys(conn: sa.Connection, table: sa.Table, name: Name) -> Iterator[ForeignKeyShape]:

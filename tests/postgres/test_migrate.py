@@ -25,6 +25,7 @@ from airflow_ingest_provider import (
     IngestPlan,
     Migrate,
     Replace,
+    RowError,
     ingest,
     ingest_plan,
 )
@@ -500,6 +501,24 @@ def test_a_sequence_that_people_let_a_column_draw_from_stays(
     load(conn, table, [(key,)])
     if drawn is not None:
         assert rows_of(conn, "INSERT INTO t DEFAULT VALUES RETURNING a") == [(drawn,)]
+
+
+@pytest.mark.parametrize("options", [{}, {"delete": Delete.BEFORE_FIRST_BATCH}], ids=["in place", "full refresh"])
+@pytest.mark.parametrize("schema", [None, "other"])
+@pytest.mark.parametrize("in_array", [False, True], ids=["plain", "array"])
+def test_a_new_column_brings_its_domain(
+    conn: sa.Connection, other: sa.Connection, schema: str | None, options: Any, in_array: bool
+) -> None:
+    other.exec_driver_sql("CREATE SCHEMA other")
+    domain = postgresql.DOMAIN("above none", sa.Integer, check=sa.text("VALUE > 0"), schema=schema)
+    load(conn, sa.Table("t", sa.MetaData(), sa.Column("a", sa.Integer, primary_key=True)), [(1,)])
+    kind = postgresql.ARRAY(domain) if in_array else domain
+    table = sa.Table("t", sa.MetaData(), sa.Column("a", sa.Integer, primary_key=True), sa.Column("b", kind))
+    load(conn, table, [(1, [4] if in_array else 4)], **options)
+    assert rows_of(conn, "SELECT a, array_to_json(ARRAY[b])::text FROM t") == [(1, "[[4]]" if in_array else "[4]")]
+    with pytest.raises(RowError, match="above none"):
+        load(conn, table, [(2, [0] if in_array else 0)])
+    assert not ingest_plan(conn, table.metadata)
 
 
 @pytest.mark.parametrize("options", [{}, {"delete": Delete.BEFORE_FIRST_BATCH}], ids=["rebuild", "full refresh"])
