@@ -220,6 +220,11 @@ def enum_labels(conn: sa.Connection, schema: str | None, name: str) -> tuple[str
     return None if labels is None else tuple(labels)
 
 
+def has_type(conn: sa.Connection, schema: str | None, name: str, *, of_rows: bool) -> bool:
+    """Whether a type has the name, that `of_rows` or of an array too; without a schema one along the search_path."""
+    return bool(conn.scalar(_TYPE, {"schema": schema, "name": name, "of_rows": of_rows}))
+
+
 def by_table(rows: Iterable[Any]) -> defaultdict[int, list[Any]]:
     """Rows by their `table_oid`, in their order; none for tables that have none."""
     found: defaultdict[int, list[Any]] = defaultdict(list)
@@ -409,6 +414,15 @@ _TYPE_OWNER = sa.text("""
            obj_description(t.oid, 'pg_type') AS comment
     FROM pg_type t JOIN pg_namespace n ON n.oid = t.typnamespace
     WHERE t.oid = CAST(CAST(:type AS text) AS regtype)
+""")
+
+# An array's gives way to a relation of its name, but SQLAlchemy takes it for the enum type that is to be made.
+_TYPE = sa.text("""
+    SELECT EXISTS (SELECT FROM pg_type t JOIN pg_namespace n ON n.oid = t.typnamespace
+                   WHERE t.typname = :name AND n.oid <> pg_my_temp_schema()
+                     AND (:of_rows OR t.typrelid = 0 AND NOT EXISTS (SELECT FROM pg_type e WHERE e.typarray = t.oid))
+                     AND CASE WHEN CAST(:schema AS text) IS NULL THEN pg_type_is_visible(t.oid)
+                              ELSE n.nspname = :schema END)
 """)
 
 # An enum's labels in sort order, as one array; no row where the name is no type.

@@ -48,6 +48,11 @@ def create(conn: sa.Connection, metadata: sa.MetaData, missing: Mapping[sa.Table
 
 def _check_names(conn: sa.Connection, missing: Mapping[sa.Table, Name]) -> None:
     """Raise DefinitionError where a constraint or index of the tables has a name that another thing has."""
+    types = _types_called(conn, missing)
+    for table, name in missing.items():
+        declared = (conn.schema_for_object(table), table.name)
+        if declared in types or catalog.has_type(conn, name.schema, name.name, of_rows=False):
+            raise type_taken(table, name.name)
     used = {name: f"that of the table {name}" for name in missing.values()}
     parts: dict[Name, Name] = {}
     for table, name in missing.items():
@@ -60,6 +65,21 @@ def _check_names(conn: sa.Connection, missing: Mapping[sa.Table, Name]) -> None:
     for part, owner in catalog.tables_with(conn, list(parts)).items():
         whose = f"that of the relation {owner}" if owner == part else f"that of one of {owner}"
         raise _name_taken(part, parts[part], whose)
+
+
+def _types_called(conn: sa.Connection, tables: Collection[sa.Table]) -> set[tuple[str | None, str]]:
+    """The schemas and names of the types that come with the tables."""
+    types: list[Any] = [column.type for table in tables for column in table.columns]
+    elements: list[Any] = [one.item_type if isinstance(one, sa.ARRAY) else one for one in types]
+    named: list[Any] = [one for one in elements if isinstance(one, _NAMED)]
+    return {(conn.schema_for_object(one), str(one.name)) for one in named}
+
+
+def type_taken(table: sa.Table, name: str) -> DefinitionError:
+    return DefinitionError(
+        f"table {str(table.fullname)!r}: the name {name!r} would be that of two types, since the rows of a relation "
+        "have one of its name: expected types and relations to have names of their own; give one of them another"
+    )
 
 
 def _check_apart(table: sa.Table, name: Name) -> None:

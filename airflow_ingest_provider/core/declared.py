@@ -22,6 +22,7 @@ from airflow_ingest_provider.core.creation import (
     create_schemas,
     name_apart,
     not_concurrent,
+    type_taken,
 )
 from airflow_ingest_provider.core.errors import DefinitionError
 from airflow_ingest_provider.core.names import Name, temporary_name
@@ -105,9 +106,14 @@ def _created(conn: sa.Connection, tables: Sequence[tuple[sa.Table, Name]]) -> li
 
 
 def _relabelled(conn: sa.Connection, table: sa.Table) -> Iterator[EnumShape]:
-    """The table's enum types that are there with other labels than the declared ones."""
+    """The table's enum types that are there with other labels than the declared ones.
+
+    Raises DefinitionError where something else than an enum type has the name of one.
+    """
     for enum in declared_enums(conn, table):
         there = catalog.enum_labels(conn, enum.schema, enum.name)
+        if there is None and catalog.has_type(conn, enum.schema, enum.name, of_rows=True):
+            raise type_taken(table, enum.name)
         if there is not None and there != enum.labels:
             yield enum
 

@@ -263,6 +263,29 @@ def test_an_index_or_constraint_whose_name_is_taken_is_refused(
     other.exec_driver_sql("DROP SEQUENCE mine")
 
 
+def with_enum(table: str, name: str) -> sa.Table:
+    return with_key(table, sa.Column("k", sa.Enum("x", "y", name=name)))
+
+
+def test_a_table_that_is_called_as_a_type_is_refused(conn: sa.Connection, other: sa.Connection) -> None:
+    other.exec_driver_sql("CREATE DOMAIN whole AS int")
+    for table in (with_key("whole"), with_enum("status", "status")):
+        with pytest.raises(DefinitionError, match=rf"'{table.name}' would be that of two types"):
+            ingest(conn, table, lambda mark: [(1, None, [])])
+    other.exec_driver_sql("DROP DOMAIN whole")
+
+
+def test_a_new_enum_type_that_is_called_as_a_relation_is_refused(conn: sa.Connection, other: sa.Connection) -> None:
+    ingest(conn, with_key("status"), lambda mark: [])
+    for name in ("status", "_status"):  # of its rows, and of arrays of them
+        table = with_enum("status", name)
+        with pytest.raises(DefinitionError, match=f"'{name}' would be that of two types"):
+            ingest_plan(conn, table)
+        with pytest.raises(DefinitionError, match=f"'{name}' would be that of two types"):
+            ingest(conn, table, lambda mark: [(1, None, [])])
+    other.exec_driver_sql("DROP TABLE status")
+
+
 class Base(DeclarativeBase):
     """What classes of the ORM come from."""
 
