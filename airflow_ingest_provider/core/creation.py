@@ -42,11 +42,11 @@ def create(conn: sa.Connection, metadata: sa.MetaData, missing: Mapping[sa.Table
             _create_with_keys(conn, metadata, missing)
     except sa.exc.DBAPIError as error:
         if sqlstate(error) in (DUPLICATE_TABLE, _DUPLICATE_OBJECT):
-            _check_names(conn, missing)
+            check_names(conn, missing)
         raise
 
 
-def _check_names(conn: sa.Connection, missing: Mapping[sa.Table, Name]) -> None:
+def check_names(conn: sa.Connection, missing: Mapping[sa.Table, Name]) -> None:
     """Raise DefinitionError where a constraint or index of the tables has a name that another thing has."""
     types = _types_called(conn, missing)
     for table, name in missing.items():

@@ -11,6 +11,7 @@ from airflow_ingest_provider.core import callback, catalog, checks, watermark
 from airflow_ingest_provider.core.callback import OnBeforeVisible, do_nothing
 from airflow_ingest_provider.core.checks import check_role
 from airflow_ingest_provider.core.conversions import check_conversions
+from airflow_ingest_provider.core.creation import check_names
 from airflow_ingest_provider.core.declared import check_definition
 from airflow_ingest_provider.core.errors import DefinitionError
 from airflow_ingest_provider.core.hidden import try_conversions
@@ -58,20 +59,21 @@ def ingest_plan(
         there = [(table, found.name) for table, found in located if found.oid is not None]
         first_is_there = located[0][1].oid is not None
         plans = _plans(conn, there, on_before_visible, options, first_is_there=first_is_there) if there else {}
-        for table, found in located:
-            if found.oid is None:
-                plans[found.name] = _plan_of_missing(conn, table, found.name, options)
+        plans |= _plans_of_missing(conn, {table: found.name for table, found in located if found.oid is None}, options)
         return IngestPlan(tuple(plans[found.name] for _, found in located))
 
 
-def _plan_of_missing(conn: sa.Connection, table: sa.Table, name: Name, options: Options) -> TablePlan:
-    """The plan of a table that is to be created; DefinitionError where PostgreSQL would not take its definition."""
+def _plans_of_missing(conn: sa.Connection, missing: Mapping[sa.Table, Name], options: Options) -> dict[Name, TablePlan]:
+    """The plans of tables that are to be created; DefinitionError where PostgreSQL would not take one's definition."""
     if options.migrate == Migrate.OFF:
-        return TablePlan(name, (), None, refused=f"migrate is {Migrate.OFF!r}")
-    refused = _refusal(checks.check_may_create, conn, name)
-    if not refused:
-        check_definition(conn, table, name)
-    return TablePlan(name, (), None, refused=refused)
+        off = f"migrate is {Migrate.OFF!r}"
+        return {name: TablePlan(name, (), None, refused=off) for name in missing.values()}
+    refusals = {name: _refusal(checks.check_may_create, conn, name) for name in missing.values()}
+    check_names(conn, missing)
+    for table, name in missing.items():
+        if not refusals[name]:
+            check_definition(conn, table, name)
+    return {name: TablePlan(name, (), None, refused=refused) for name, refused in refusals.items()}
 
 
 def _plans(

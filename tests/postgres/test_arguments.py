@@ -235,10 +235,10 @@ def test_a_copied_table_whose_parts_are_called_as_those_of_the_first_is_refused(
     first.to_metadata(metadata, name="second")
     if not together:
         ingest(conn, first, lambda mark: [])
-    with pytest.raises(
-        DefinitionError,
-        match=r"^public\.second: the name 'mine' of a constraint or index is that of one of public\.first",
-    ):
+    taken = r"^public\.second: the name 'mine' of a constraint or index is that of one of public\.first"
+    with pytest.raises(DefinitionError, match=taken):
+        ingest_plan(conn, metadata)
+    with pytest.raises(DefinitionError, match=taken):
         ingest(conn, metadata, lambda mark: [(1, None, [])])
     other.exec_driver_sql("DROP TABLE IF EXISTS first")
 
@@ -259,6 +259,8 @@ def test_an_index_or_constraint_whose_name_is_taken_is_refused(
 ) -> None:
     other.exec_driver_sql("CREATE SEQUENCE mine")
     with pytest.raises(DefinitionError, match=whose):
+        ingest_plan(conn, with_key("t", *parts()))
+    with pytest.raises(DefinitionError, match=whose):
         ingest(conn, with_key("t", *parts()), lambda mark: [(1, None, [])])
     other.exec_driver_sql("DROP SEQUENCE mine")
 
@@ -270,6 +272,8 @@ def with_enum(table: str, name: str) -> sa.Table:
 def test_a_table_that_is_called_as_a_type_is_refused(conn: sa.Connection, other: sa.Connection) -> None:
     other.exec_driver_sql("CREATE DOMAIN whole AS int")
     for table in (with_key("whole"), with_enum("status", "status")):
+        with pytest.raises(DefinitionError, match=rf"'{table.name}' would be that of two types"):
+            ingest_plan(conn, table)
         with pytest.raises(DefinitionError, match=rf"'{table.name}' would be that of two types"):
             ingest(conn, table, lambda mark: [(1, None, [])])
     other.exec_driver_sql("DROP DOMAIN whole")
