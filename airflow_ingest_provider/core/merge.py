@@ -291,5 +291,5 @@ def columns_to_update(shape: TableShape) -> list[ColumnShape]:
 
 
 def _equal_is_same(column: ColumnShape) -> bool:
-    exact_text = column.value.name in _TEXT_KEYS and column.collation is None
+    exact_text = column.value.name in _TEXT_KEYS and column.deterministic
     return column.value.kind == "e" or column.value.name in _EXACT_KEYS or exact_text

@@ -66,6 +66,7 @@ def _column(row: Any, types: Mapping[int, Any]) -> ColumnShape:
         type=row.type,
         value=_type(row.atttypid, row.atttypmod, types),
         collation=row.collation,
+        deterministic=row.deterministic,
         not_null=row.attnotnull,
         not_null_name=row.not_null_name,
         identity=row.attidentity,
@@ -165,6 +166,7 @@ _COLUMNS = sa.text("""
            a.attidentity::text, a.attgenerated::text,
            CASE WHEN a.attcollation <> t.typcollation
                 THEN quote_ident(cn.nspname) || '.' || quote_ident(co.collname) END AS collation,
+           coalesce(co.collisdeterministic, true) AS deterministic,
            pg_get_expr(d.adbin, d.adrelid) AS expression,
            nn.conname AS not_null_name,
            sn.nspname AS sequence_schema, s.relname AS sequence_name,

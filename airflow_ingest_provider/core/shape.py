@@ -48,13 +48,15 @@ class ColumnShape:
     `generated` is attgenerated ("", "s" STORED, "v" VIRTUAL), and `default` the expression of the
     default or of the generated column. `sequence` is the sequence that the column owns, `serial` says
     that the default draws from it; `sequence_options` are an identity's. `tuning` holds the ALTER COLUMN
-    actions that give storage, compression, statistics target and options their live values.
+    actions that give storage, compression, statistics target and options their live values. `collation` is the column's
+    own, where it is not that of its type; texts that are equal by one that is not `deterministic` may look different.
     """
 
     name: str
     type: str
     value: TypeShape
     collation: str | None = None
+    deterministic: bool = True
     not_null: bool = False
     not_null_name: str | None = None
     identity: str = ""

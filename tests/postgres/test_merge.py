@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql
 
 from airflow_ingest_provider import (
     DefinitionError,
@@ -438,6 +439,33 @@ def test_keys_are_equal_as_their_type_says_wherever_its_operators_are(
     result = load(conn, table, [("A", 1), ("b", 3)]).tables[0]
     assert (result.inserted, result.updated) == (0, 2)
     assert rows_of(conn, "SELECT key::text, value FROM keyed ORDER BY 1") == [("A", 1), ("b", 3)]
+
+
+CASELESS: dict[str, Callable[[], Any]] = {
+    "column": lambda: sa.Text(collation="caseless"),
+    "domain": lambda: postgresql.DOMAIN("word", sa.Text(), create_type=False),
+    "domain of a domain": lambda: postgresql.DOMAIN("title", sa.Text(), create_type=False),
+}
+
+
+@pytest.mark.parametrize("of", CASELESS)
+@pytest.mark.parametrize("options", [{}, IN_PLACE], ids=["upsert", "in place"])
+def test_a_key_gets_the_new_spelling_where_its_collation_takes_both_for_one(
+    conn: sa.Connection, other: sa.Connection, options: Any, of: str
+) -> None:
+    try:
+        other.exec_driver_sql(
+            "CREATE COLLATION caseless (provider = icu, locale = 'und-u-ks-level2', deterministic = false)"
+        )
+    except sa.exc.NotSupportedError:
+        pytest.skip("PostgreSQL at hand was built without ICU")
+    other.exec_driver_sql("CREATE DOMAIN word AS text COLLATE caseless; CREATE DOMAIN title AS word")
+    key: sa.Column[Any] = sa.Column("key", CASELESS[of](), primary_key=True)
+    table = sa.Table("keyed", sa.MetaData(), key, sa.Column("value", sa.Integer))
+    load(conn, table, [("a", 1), ("b", 1)])
+    result = load(conn, table, [("x", 1), ("X", 2), ("A", 1), ("b", 1)], **options).tables[0]
+    assert (result.inserted, result.updated, result.unchanged) == (1, 1, 1)
+    assert sorted(rows_of(conn, "SELECT key::text, value FROM keyed")) == [("A", 1), ("X", 2), ("b", 1)]
 
 
 @pytest.mark.parametrize("deferrable", [False, True])
