@@ -247,8 +247,9 @@ _MADE = sa.text("""
 """)
 
 # Materialized views that are made anew, and whose query could only be run while readers wait, or would fail: as it
-# would with a REFRESH of people. `moving` are views that stay, and show the new rows from the swap on.
-_UNREADY = sa.text("""
+# would with a REFRESH of people. `moving` are views that stay, and show the new rows from the swap on. An E has
+# backslashes read alike under every standard_conforming_strings.
+_UNREADY = sa.text(r"""
     WITH RECURSIVE reads AS NOT MATERIALIZED (
         SELECT r.ev_class AS viewer, d.refobjid AS read, c.relkind
         FROM pg_depend d JOIN pg_rewrite r ON r.oid = d.objid AND r.rulename = '_RETURN'
@@ -299,7 +300,7 @@ _UNREADY = sa.text("""
     FROM uses JOIN pg_proc p ON refclassid = 'pg_proc'::regclass AND p.oid = refobjid
     JOIN pg_language l ON l.oid = p.prolang AND l.lanname NOT IN ('internal', 'c')
     JOIN (SELECT oid FROM replaced UNION SELECT oid FROM moving) stale ON true JOIN pg_class c ON c.oid = stale.oid
-     AND p.prosrc ~* concat('\\m', regexp_replace(c.relname, '(\\W)', '\\\\\\1', 'g'), '\\M')
+     AND p.prosrc ~* concat(E'\\m', regexp_replace(c.relname, E'(\\W)', E'\\\\\\1', 'g'), E'\\M')
     UNION
     SELECT format('materialized view %s, from whose owner %s policies keep rows of %s', made.oid::regclass, o.rolname,
                   read::regclass)

@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from airflow_ingest_provider import Delete, HighWatermark, IngestError, Replace, ingest, ingest_plan
+from airflow_ingest_provider import DefinitionError, Delete, HighWatermark, IngestError, Replace, ingest, ingest_plan
 from airflow_ingest_provider.demo.server import Server
-from tests.postgres.helpers import give, load, oid_of, rows_of
+from tests.postgres.helpers import give, load, oid_of, people, rows_of
 
 Connect = Callable[..., sa.Connection]
 
@@ -140,3 +140,17 @@ def test_a_session_that_takes_no_writes_is_told(connected: Connect, other: sa.Co
         assert other.exec_driver_sql("SELECT * FROM numbers").all() == []
     else:
         assert other.scalar(sa.text("SELECT to_regclass('numbers')")) is None
+
+
+def test_a_function_that_reads_the_old_rows_is_found_though_the_session_takes_backslashes_for_escapes(
+    connected: Connect, other: sa.Connection
+) -> None:
+    conn = connected("-c standard_conforming_strings=off -c escape_string_warning=off")
+    load(conn, people(), [(1, "a", 1)])
+    other.exec_driver_sql("""
+        CREATE FUNCTION total() RETURNS bigint LANGUAGE sql AS 'SELECT count(*) FROM public.people';
+        CREATE MATERIALIZED VIEW stored AS SELECT id FROM people WHERE total() < 2
+    """)
+    insisting: Any = {"delete": Delete.BEFORE_FIRST_BATCH, "replace": Replace.SWAP}
+    with pytest.raises(DefinitionError, match=r"whose function total\(\) names people too"):
+        load(conn, people(), [(1, "a", 1), (2, "b", 1)], **insisting)
