@@ -16,6 +16,7 @@ _BEGIN = """
     SET LOCAL row_security = off;
     SET LOCAL array_nulls = on;
     SET LOCAL extra_float_digits = 1;
+    SET LOCAL quote_all_identifiers = off;
     SET LOCAL idle_in_transaction_session_timeout = 0;
     SET LOCAL jit = off
 """
@@ -40,9 +41,9 @@ def transaction(conn: sa.Connection) -> Iterator[None]:
 
     It is READ COMMITTED whatever the engine says, so that after waiting for a lock it sees what the
     holder committed; with row_security off, so that a policy that would hide rows from the run is an error
-    instead of a loss; with NULL in arrays taken for NULL, and floats printed with all digits; for as long as the source
-    and the callback take, though it is idle meanwhile; and without JIT, which takes longer to compile a query of the
-    catalog than that takes to run.
+    instead of a loss; with NULL in arrays taken for NULL, floats printed with all digits, and types and other names
+    printed as plans know them; for as long as the source and the callback take, though it is idle meanwhile; and
+    without JIT, which takes longer to compile a query of the catalog than that takes to run.
     """
     with conn.begin():
         run(conn, _BEGIN)

@@ -154,3 +154,15 @@ def test_a_function_that_reads_the_old_rows_is_found_though_the_session_takes_ba
     insisting: Any = {"delete": Delete.BEFORE_FIRST_BATCH, "replace": Replace.SWAP}
     with pytest.raises(DefinitionError, match=r"whose function total\(\) names people too"):
         load(conn, people(), [(1, "a", 1), (2, "b", 1)], **insisting)
+
+
+def test_a_migration_takes_the_cheapest_way_though_the_session_quotes_all_names(connected: Connect) -> None:
+    conn = connected("-c quote_all_identifiers=on")
+    load(conn, people(), [(1, "a", 1)])
+    before = oid_of(conn, "people")
+    with conn.begin():
+        conn.exec_driver_sql("ALTER TABLE people ALTER name TYPE varchar(9)")
+    assert "name: character varying(9) -> text" in str(ingest_plan(conn, people()))
+    load(conn, people(), [(1, "a", 1)])
+    assert oid_of(conn, "people") == before
+    assert rows_of(conn, "SHOW quote_all_identifiers") == [("on",)]
