@@ -12,6 +12,7 @@ from typing import Any
 import sqlalchemy as sa
 from psycopg import sql
 
+from airflow_ingest_provider.core import statements
 from airflow_ingest_provider.core.names import Name, stems
 from airflow_ingest_provider.core.session import run
 from airflow_ingest_provider.core.shape import ColumnShape
@@ -113,10 +114,8 @@ def count_nulls(conn: sa.Connection, name: Name, column: str) -> int:
 
 def count_labels(conn: sa.Connection, name: Name, column: ColumnShape, labels: Collection[str]) -> int:
     """How many rows hold one of the labels, in a column of an enum or of an array of it."""
-    held = sql.SQL(
-        "CAST({} AS text[]) && CAST({} AS text[])" if column.value.is_array else "CAST({} AS text) = ANY ({})"
-    )
-    holds = held.format(sql.Identifier(column.name), sql.Literal(list(labels)))
+    held = sql.SQL("CAST({} AS text[]) && ARRAY[{}]" if column.value.is_array else "CAST({} AS text) IN ({})")
+    holds = held.format(sql.Identifier(column.name), sql.SQL(", ").join(map(statements.literal, labels)))
     return int(run(conn, sql.SQL("SELECT count(*) FROM {} WHERE {}").format(name.sql, holds)).scalar_one())
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 from psycopg import sql
 
-from airflow_ingest_provider.core import attachments, catalog
+from airflow_ingest_provider.core import attachments, catalog, statements
 from airflow_ingest_provider.core.hidden import HiddenTable
 from airflow_ingest_provider.core.names import Name, default_name, free_name, is_temporary
 from airflow_ingest_provider.core.shape import TableShape
@@ -69,7 +69,7 @@ def move_sequences(live: TableShape, new: TableShape, owned: Iterable[tuple[str,
         before = live.column(column.name)
         if before is not None and before.sequence is not None and column.identity and column.sequence:
             yield _GO_ON.format(
-                name=sql.Literal(column.sequence.quoted), new=column.sequence.sql, old=before.sequence.sql
+                name=statements.literal(column.sequence.quoted), new=column.sequence.sql, old=before.sequence.sql
             )
     for name, sequence in owned:
         column_, before = new.column(name), live.column(name)

@@ -174,7 +174,7 @@ def _retire_enums(conn: sa.Connection, plan: TablePlan, token: str) -> tuple[Nam
         run(conn, statements.create_enum(name.quoted, one.after))
         run(conn, statements.give_owner("TYPE", name, owner))
         if comment is not None:
-            run(conn, sql.SQL("COMMENT ON TYPE {} IS {}").format(name.sql, sql.Literal(comment)))
+            run(conn, sql.SQL("COMMENT ON TYPE {} IS {}").format(name.sql, statements.literal(comment)))
         retired.append(old)
     return tuple(retired)
 
@@ -344,7 +344,7 @@ def name_statistics(parts: Name, statistics: Iterable[StatisticsObject]) -> Iter
         yield statements.rename("STATISTICS", _statistics_name(parts, place, one), one.name.name)
         yield statements.give_owner("STATISTICS", one.name, one.owner)
         if one.comment is not None:
-            yield sql.SQL("COMMENT ON STATISTICS {} IS {}").format(one.name.sql, sql.Literal(one.comment))
+            yield sql.SQL("COMMENT ON STATISTICS {} IS {}").format(one.name.sql, statements.literal(one.comment))
 
 
 def _statistics_name(parts: Name, place: int, statistics: StatisticsObject) -> Name:

@@ -99,11 +99,11 @@ def add_enum_labels(conn: sa.Connection, table: sa.Table, differences: Collectio
 def _add_label(enum: EnumShape, label: str, before: str | None, there: Sequence[str]) -> sql.Composable:
     place: sql.Composable = sql.SQL("")
     if before is not None:
-        place = sql.SQL(" AFTER {}").format(sql.Literal(before))
+        place = sql.SQL(" AFTER {}").format(statements.literal(before))
     elif there:
-        place = sql.SQL(" BEFORE {}").format(sql.Literal(there[0]))
+        place = sql.SQL(" BEFORE {}").format(statements.literal(there[0]))
     add = sql.SQL("ALTER TYPE {} ADD VALUE IF NOT EXISTS {}{}")
-    return add.format(sql.SQL(enum.quoted), sql.Literal(label), place)
+    return add.format(sql.SQL(enum.quoted), statements.literal(label), place)
 
 
 def planned(

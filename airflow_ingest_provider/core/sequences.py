@@ -5,6 +5,7 @@ from dataclasses import replace
 import sqlalchemy as sa
 from psycopg import sql
 
+from airflow_ingest_provider.core import statements
 from airflow_ingest_provider.core.names import Name
 from airflow_ingest_provider.core.session import run
 from airflow_ingest_provider.core.shape import INTEGERS, ColumnShape, TableShape
@@ -33,7 +34,7 @@ def advance(conn: sa.Connection, shape: TableShape, staged: Name | None = None) 
         run(
             conn,
             statement.format(
-                sequence=sql.Literal(column.sequence.quoted),
+                sequence=statements.literal(column.sequence.quoted),
                 column=sql.Identifier(column.name),
                 rows=shape.name.sql if staged is None or column.name in indexed else staged.sql,
                 name=column.sequence.sql,

@@ -7,6 +7,7 @@ from typing import Any
 import sqlalchemy as sa
 from psycopg import sql
 
+from airflow_ingest_provider.core import statements
 from airflow_ingest_provider.core.errors import IngestError, LockNotAcquired
 
 _UNPARSED = {"no_parameters": True}
@@ -63,7 +64,7 @@ def set_maintenance_work_mem(conn: sa.Connection, amount: str | None) -> None:
     if amount is None:
         return
     try:
-        run(conn, sql.SQL("SET LOCAL maintenance_work_mem = {}").format(sql.Literal(amount.strip())))
+        run(conn, sql.SQL("SET LOCAL maintenance_work_mem = {}").format(statements.literal(amount.strip())))
     except sa.exc.DBAPIError as error:
         if sqlstate(error) != INVALID_PARAMETER_VALUE:
             raise

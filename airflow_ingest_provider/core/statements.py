@@ -25,6 +25,18 @@ Statement = sql.Composable
 _SERIAL = {"smallint": "smallserial", "integer": "serial", "bigint": "bigserial"}
 
 
+def literal(text: str | None) -> Statement:
+    """The text as a constant, whatever the session's settings are.
+
+    Not by sql.Literal: without a connection libpq reads the text in the encoding of the connection that the process,
+    and not the run, opened last, and fails on what is none of its characters.
+    """
+    if text is None:
+        return sql.SQL("NULL")
+    escaped = text.replace("\\", "\\\\").replace("'", "''")
+    return sql.SQL(f"E'{escaped}'" if "\\" in text else f"'{escaped}'")
+
+
 def columns(names: Sequence[str]) -> Statement:
     """The names, as a list of columns."""
     return sql.SQL(", ").join(map(sql.Identifier, names))
@@ -212,7 +224,7 @@ def rename_type(type_: str, new: str) -> Statement:
 
 def create_enum(type_: str, labels: Sequence[str]) -> Statement:
     """An enum type of the labels, in their order; its name is quoted."""
-    return sql.SQL("CREATE TYPE {} AS ENUM ({})").format(sql.SQL(type_), sql.SQL(", ").join(map(sql.Literal, labels)))
+    return sql.SQL("CREATE TYPE {} AS ENUM ({})").format(sql.SQL(type_), sql.SQL(", ").join(map(literal, labels)))
 
 
 def rename(kind: str, old: Name, new: str) -> Statement:
@@ -259,7 +271,7 @@ def migrate_in_place(table: Name, difference: Difference, text: str | None) -> S
         case IndexTuned(index, options):
             return sql.SQL("ALTER INDEX {} SET ({})").format(table.sibling(index).sql, sql.SQL(options))
         case CommentChanged(None, _):
-            return sql.SQL("COMMENT ON TABLE {} IS {}").format(table.sql, sql.Literal(text))
+            return sql.SQL("COMMENT ON TABLE {} IS {}").format(table.sql, literal(text))
         case CommentChanged(str() as name, after):
             return comment_on_column(table, name, after)
     raise AssertionError(f"{type(difference).__name__} is not done in place")
@@ -272,7 +284,7 @@ def _alter(table: Name, action: str, *parts: Statement) -> Statement:
 def comment_on_column(table: Name, column: str, text: str) -> Statement:
     """Set a column's comment."""
     place = sql.SQL(".").join((table.sql, sql.Identifier(column)))
-    return sql.SQL("COMMENT ON COLUMN {} IS {}").format(place, sql.Literal(text))
+    return sql.SQL("COMMENT ON COLUMN {} IS {}").format(place, literal(text))
 
 
 def _definition(column: ColumnShape) -> Statement:

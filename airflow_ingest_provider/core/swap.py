@@ -338,7 +338,7 @@ def _move_inbound_key(key: InboundKey, temporary: str) -> Iterator[sql.Composabl
     yield statements.rename_constraint(key.table, temporary, key.name)
     if key.comment is not None:
         comment = sql.SQL("COMMENT ON CONSTRAINT {} ON {} IS {}")
-        yield comment.format(sql.Identifier(key.name), key.table.sql, sql.Literal(key.comment))
+        yield comment.format(sql.Identifier(key.name), key.table.sql, statements.literal(key.comment))
 
 
 def _inbound_name(hidden: HiddenTable, place: int) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 import sqlalchemy as sa
 from psycopg import sql
 
-from airflow_ingest_provider.core import catalog
+from airflow_ingest_provider.core import catalog, statements
 from airflow_ingest_provider.core.errors import BatchError
 from airflow_ingest_provider.core.names import Name
 from airflow_ingest_provider.core.options import HighWatermark
@@ -94,7 +94,7 @@ def read(conn: sa.Connection, names: Iterable[Name]) -> Mapping[Name, State]:
 def save(conn: sa.Connection, states: Mapping[Name, State]) -> None:
     """Store tables' states, in the open transaction. COMMENT takes SHARE UPDATE EXCLUSIVE and needs ownership."""
     comment = sql.SQL("COMMENT ON TABLE {} IS {}")
-    run_all(conn, [comment.format(name.sql, sql.Literal(state.comment)) for name, state in states.items()])
+    run_all(conn, [comment.format(name.sql, statements.literal(state.comment)) for name, state in states.items()])
 
 
 def resolved(high_watermark: Any) -> Mark:

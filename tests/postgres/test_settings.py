@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import psycopg
 import pytest
 import sqlalchemy as sa
 
@@ -166,3 +167,28 @@ def test_a_migration_takes_the_cheapest_way_though_the_session_quotes_all_names(
     load(conn, people(), [(1, "a", 1)])
     assert oid_of(conn, "people") == before
     assert rows_of(conn, "SHOW quote_all_identifiers") == [("on",)]
+
+
+def test_texts_are_stored_as_they_are_though_another_connection_of_the_process_has_another_encoding(
+    connected: Connect, dsn: str
+) -> None:
+    conn = connected("-c client_encoding=utf8")
+    labels = ["日本", "é'", "\\é", "gone é"]
+
+    def words(*labels: str) -> sa.Table:
+        key: sa.Column[Any] = sa.Column("id", sa.Integer, primary_key=True)
+        mood: sa.Column[Any] = sa.Column("mood", sa.Enum(*labels, name="mood"), comment="日本'é")
+        return sa.Table("words", sa.MetaData(), key, mood, comment="it's \\ é")
+
+    comments = "SELECT obj_description('words'::regclass), col_description('words'::regclass, 2)"
+    with psycopg.connect(dsn, client_encoding="EUC_JP"):
+        for given in (labels[1:], labels, labels[:3]):
+            load(conn, words(*given), [(number, label) for number, label in enumerate(given[:2])])
+            assert rows_of(conn, "SELECT mood::text FROM words ORDER BY id") == [(label,) for label in given[:2]]
+            ((stored, of_column),) = rows_of(conn, comments)
+            assert (stored.partition("\n")[0], of_column) == ("it's \\ é", "日本'é")
+            assert not ingest_plan(conn, words(*given))
+        with conn.begin():
+            conn.exec_driver_sql("UPDATE words SET mood = '日本'")
+        with pytest.raises(DefinitionError, match="2 rows hold a label that mood no longer has"):
+            load(conn, words(*labels[1:3]), [])

@@ -157,7 +157,7 @@ MADE: dict[str, tuple[Callable[[], sql.Composable | Iterable[sql.Composable]], s
     ),
     "an enum type": (
         lambda: statements.create_enum('"s"."mood"', ["it's", "100% \\", ""]),
-        "CREATE TYPE \"s\".\"mood\" AS ENUM ('it''s',  E'100% \\\\', '')",
+        "CREATE TYPE \"s\".\"mood\" AS ENUM ('it''s', E'100% \\\\', '')",
     ),
     "a grant on some columns": (
         lambda: statements.grant_select(T, "Reader", ["a", "b b"]),
