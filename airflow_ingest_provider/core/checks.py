@@ -31,8 +31,8 @@ def check_role(name: Name, access: Access) -> None:
     if not access.may_own:
         raise DefinitionError(
             f"role {access.role!r} does not own {name}, and the high watermark is kept in the table's comment: "
-            f"expected the owner {access.owner!r} or a member of it; GRANT {access.owner} TO {access.role}, or "
-            "connect as the owner"
+            f"expected the owner {access.owner!r} or a member that inherits its rights; GRANT {access.owner} TO "
+            f"{access.role} (WITH INHERIT TRUE from PostgreSQL 16 on), SET ROLE {access.owner}, or connect as the owner"
         )
     if access.hides_rows:
         raise DefinitionError(

@@ -65,6 +65,25 @@ def test_a_member_of_the_owner_may(plain: sa.Connection, other: sa.Connection) -
     other.exec_driver_sql("DROP OWNED BY ingest_group CASCADE; DROP ROLE ingest_group")
 
 
+def test_a_member_without_the_rights_of_the_owner_is_told_how_to_get_them(
+    plain: sa.Connection, other: sa.Connection
+) -> None:
+    new = major(other) >= 16
+    without, with_ = ("WITH INHERIT FALSE", "WITH INHERIT TRUE") if new else ("", "")
+    other.exec_driver_sql(
+        f"ALTER ROLE ingest_plain NOINHERIT; CREATE ROLE ingest_group; GRANT ingest_group TO ingest_plain {without};"
+        "GRANT CREATE ON SCHEMA public TO ingest_group;"
+        "CREATE TABLE people (id int PRIMARY KEY, name text, age int); ALTER TABLE people OWNER TO ingest_group"
+    )
+    with pytest.raises(IngestError, match=r"member that inherits.*WITH INHERIT TRUE.*SET ROLE ingest_group"):
+        load(plain, people(), [(1, "a", 1)])
+    grant = f"GRANT ingest_group TO ingest_plain {with_}" if new else "ALTER ROLE ingest_plain INHERIT"
+    other.exec_driver_sql(grant)
+    load(plain, people(), [(1, "a", 1)])
+    assert rows_of(plain) == [(1, "a", 1)]
+    other.exec_driver_sql("DROP OWNED BY ingest_group CASCADE; DROP ROLE ingest_group")
+
+
 def test_row_security_that_would_hide_rows_is_an_error(plain: sa.Connection, other: sa.Connection) -> None:
     other.exec_driver_sql(
         "CREATE TABLE people (id int PRIMARY KEY, name text, age int); ALTER TABLE people OWNER TO ingest_plain;"
