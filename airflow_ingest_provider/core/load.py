@@ -55,6 +55,13 @@ def check_connection(conn: object) -> None:
             "conn prepares every statement, by its prepare_threshold of 0: expected one that does not, since a run "
             "sends several in one round trip; pass connect_args={'prepare_threshold': None} to create_engine"
         )
+    server, client = (_raw(conn).info.parameter_status(f"{end}_encoding") for end in ("server", "client"))
+    if server == "SQL_ASCII" and client not in ("UTF8", "SQL_ASCII"):
+        raise IngestError(
+            f"the database stores texts as they are sent, by its encoding SQL_ASCII, and conn sends them as {client}: "
+            "expected UTF8, as a COPY does; pass client_encoding='utf8' to create_engine if that is what the others "
+            "who read them expect"
+        )
 
 
 def check_dialect(given: str, dialect: sa.Dialect | type[sa.Dialect]) -> None:

@@ -192,3 +192,21 @@ def test_texts_are_stored_as_they_are_though_another_connection_of_the_process_h
             conn.exec_driver_sql("UPDATE words SET mood = '日本'")
         with pytest.raises(DefinitionError, match="2 rows hold a label that mood no longer has"):
             load(conn, words(*labels[1:3]), [])
+
+
+def test_texts_of_two_encodings_are_not_mixed_where_the_database_keeps_bytes(
+    server: Server, database: str, driver: str, other: sa.Connection
+) -> None:
+    name = f"{database}_bytes"
+    other.exec_driver_sql(f"CREATE DATABASE {name} ENCODING 'SQL_ASCII' LOCALE 'C' TEMPLATE template0")
+
+    def connect(encoding: str) -> sa.Connection:
+        url = server.url(driver, name)
+        return sa.create_engine(url, poolclass=sa.NullPool, client_encoding=encoding).connect()
+
+    with connect("latin1") as conn, pytest.raises(IngestError, match=r"SQL_ASCII, .* LATIN1: expected UTF8"):
+        load(conn, people(), [(1, "é", 1)])
+    with connect("utf8") as conn:
+        load(conn, people(), [(1, "é", 1)])
+        assert rows_of(conn) == [(1, "é", 1)]
+    other.exec_driver_sql(f"DROP DATABASE {name}")
