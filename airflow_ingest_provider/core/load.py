@@ -170,7 +170,7 @@ def check_not_cancelled(conn: sa.Connection) -> None:
 
 
 def _raw(conn: sa.Connection) -> Any:
-    return conn.connection.driver_connection
+    return conn.connection.dbapi_connection
 
 
 @contextmanager

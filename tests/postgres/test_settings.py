@@ -210,3 +210,10 @@ def test_texts_of_two_encodings_are_not_mixed_where_the_database_keeps_bytes(
         load(conn, people(), [(1, "é", 1)])
         assert rows_of(conn) == [(1, "é", 1)]
     other.exec_driver_sql(f"DROP DATABASE {name}")
+
+
+def test_a_connection_that_left_its_pool_is_loaded_through(engine: sa.Engine) -> None:
+    with engine.connect() as conn:
+        conn.detach()
+        load(conn, people(), [(1, "a", 1)])
+        assert rows_of(conn) == [(1, "a", 1)]
