@@ -118,8 +118,9 @@ def count_unchanged(conn: sa.Connection, staged: Name, shape: TableShape, percen
     """Of a random share of the staged rows: how many they are, and how many are in the table to the byte."""
     sample = sql.SQL(" TABLESAMPLE BERNOULLI ({})").format(sql.Literal(percent)) if percent < 100 else sql.SQL("")
     statement = sql.SQL(
-        "SELECT count(*), count(*) FILTER (WHERE unchanged) FROM (SELECT EXISTS (SELECT FROM {rows} AS live"
-        " WHERE {matching}{same} OFFSET 0) AS unchanged FROM {staged} AS latest{sample}) looked_up"
+        "SELECT count(*) AS rows, count(*) FILTER (WHERE unchanged) AS unchanged"
+        " FROM (SELECT EXISTS (SELECT FROM {rows} AS live WHERE {matching}{same} OFFSET 0) AS unchanged"
+        " FROM {staged} AS latest{sample}) looked_up"
     ).format(
         rows=rows_of(shape),
         matching=same_key(shape, "live", "latest"),
@@ -161,8 +162,8 @@ def _insert_or_update(
         " merged AS (INSERT INTO {table} AS live ({columns}) OVERRIDING SYSTEM VALUE"
         " SELECT {columns} FROM {differing} ORDER BY {key}"
         " ON CONFLICT ({key}) {conflict} RETURNING (xmax = 0) AS is_new)"
-        " SELECT (SELECT count(*) FROM latest), {counted}, count(*) FILTER (WHERE is_new),"
-        " count(*) FILTER (WHERE NOT is_new) FROM merged"
+        " SELECT (SELECT count(*) FROM latest) AS keys, {counted} AS differing,"
+        " count(*) FILTER (WHERE is_new) AS inserted, count(*) FILTER (WHERE NOT is_new) AS updated FROM merged"
     ).format(
         latest=latest,
         kept=kept,

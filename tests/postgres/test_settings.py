@@ -6,6 +6,7 @@ from typing import Any
 import psycopg
 import pytest
 import sqlalchemy as sa
+from psycopg2.extras import NamedTupleCursor
 
 from airflow_ingest_provider import DefinitionError, Delete, HighWatermark, IngestError, Replace, ingest, ingest_plan
 from airflow_ingest_provider.demo.server import Server
@@ -217,3 +218,17 @@ def test_a_connection_that_left_its_pool_is_loaded_through(engine: sa.Engine) ->
         conn.detach()
         load(conn, people(), [(1, "a", 1)])
         assert rows_of(conn) == [(1, "a", 1)]
+
+
+def test_rows_may_be_named_tuples_by_default(server: Server, database: str, driver: str, other: sa.Connection) -> None:
+    named: Any = {
+        "psycopg": {"row_factory": psycopg.rows.namedtuple_row},
+        "psycopg2": {"cursor_factory": NamedTupleCursor},
+    }
+    engine = sa.create_engine(server.url(driver, database), poolclass=sa.NullPool, connect_args=named[driver])
+    with engine.connect() as conn:
+        for name in ("a", "b"):
+            for options in ({}, {"delete": Delete.BEFORE_FIRST_BATCH}):
+                rows = [(number, name, 1) for number in range(600)]
+                load(conn, people(), rows, high_watermark=HighWatermark.EARLIEST, **options)
+                assert rows_of(other) == rows
