@@ -167,7 +167,7 @@ def _reprinted(conn: sa.Connection, shapes: Sequence[TableShape]) -> list[TableS
     tokens = [f"declared{place}" for place, _ in enumerate(shapes)]
     made = [_again(token, shape) for token, shape in zip(tokens, shapes, strict=True)]
     run_all(conn, chain.from_iterable(create for create, _ in made))
-    oids = _temporary_oids(conn, list(map(temporary_name, tokens)))
+    oids = _temporary_oids(conn, [shape.name.name for shape in shapes])
     there = reflection.table_shapes(conn, oids)
     return [
         replace(
@@ -180,9 +180,12 @@ def _reprinted(conn: sa.Connection, shapes: Sequence[TableShape]) -> list[TableS
 
 
 def _again(token: str, shape: TableShape) -> tuple[list[sql.Composable], dict[str, str]]:
-    """The statements that create a table of the shape; what its parts are called in the shape, by their names here."""
-    name = Name("pg_temp", temporary_name(token))
-    create = [statements.create_hidden(name, shape, "")]
+    """The statements that create a table of the shape; what its parts are called in the shape, by their names here.
+
+    It takes over the name of the table that was read: an expression over whole rows names the table.
+    """
+    name = Name("pg_temp", shape.name.name)
+    create = [statements.rename("TABLE", name, temporary_name(token)), statements.create_hidden(name, shape, "")]
     called = {}
     parts: list[ConstraintShape | IndexShape] = [*shape.constraints, *shape.indexes]
     for place, part in enumerate(parts):

@@ -6,7 +6,7 @@ import re
 import threading
 import traceback
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from datetime import date
@@ -1836,3 +1836,23 @@ def test_a_foreign_key_to_a_partitioned_table_keeps_no_passing_names(conn: sa.Co
         assert now == before or major(conn) >= 18  # which counts on
         assert len(now) == len(before)
         assert "_ingest_" not in str(now)
+
+
+WHOLE_ROW: dict[str, Callable[[], Any]] = {
+    "index": lambda: sa.Index("whole", sa.text("(people IS NOT NULL)")),
+    "partial index": lambda: sa.Index("whole", "id", postgresql_where=sa.text("people IS NOT NULL")),
+    "check": lambda: sa.CheckConstraint("people IS NOT NULL", name="whole"),
+}
+
+
+@pytest.mark.parametrize("part", WHOLE_ROW.values(), ids=WHOLE_ROW.keys())
+def test_what_reads_the_whole_row_can_be_declared(conn: sa.Connection, part: Callable[[], Any]) -> None:
+    narrow = sa.Table("people", sa.MetaData(), sa.Column("id", sa.Integer, primary_key=True), part())
+    wide = sa.Table(
+        "people", sa.MetaData(), sa.Column("id", sa.Integer, primary_key=True), sa.Column("name", sa.Text), part()
+    )
+    for table, row in ((narrow, (1,)), (wide, (2, "b"))):
+        load(conn, table, [row])
+        assert not ingest_plan(conn, table.metadata)
+    load(conn, wide, [(3, "c")], delete=Delete.BEFORE_FIRST_BATCH)
+    assert rows_of(conn) == [(3, "c")]
