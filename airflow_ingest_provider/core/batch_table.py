@@ -8,7 +8,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from airflow_ingest_provider.core import catalog, hidden, in_place, merge, reflection, sequences
+from airflow_ingest_provider.core import hidden, in_place, merge, reflection, sequences
 from airflow_ingest_provider.core.creation import copied
 from airflow_ingest_provider.core.errors import DefinitionError, RowError
 from airflow_ingest_provider.core.formats import column_formats
@@ -157,8 +157,11 @@ class BatchTable:
                 )
         return deleted
 
-    def merge(self, conn: sa.Connection, *, after_deletes: bool) -> Merged:
-        """Bring the rows from where COPY wrote them into the table; after rows of it or of others were deleted."""
+    def merge(self, conn: sa.Connection, *, compare_again: bool) -> Merged:
+        """Bring the rows from where COPY wrote them into the table.
+
+        `compare_again` where rows that stay may have been deleted since they were compared.
+        """
         received = self.buffer.received
         if not self.takes_part:
             return Merged()
@@ -168,9 +171,8 @@ class BatchTable:
         if self.route is Route.STAGED or not key:
             return merge.insert(conn, self._staged, self._shape)
         if self._compared:
-            if after_deletes:
-                self._compare_again(conn, self._compared, "again")
-            merged = self._merge_compared(conn, self._compared)
+            compared = self._compare_again(conn, self._compared, "again") if compare_again else self._compared
+            merged = self._merge_compared(conn, compared)
         else:
             merged = merge.upsert(conn, self._staged, self._shape, received, all_keyed=self._all_keyed)
         if merged.superseded and not self._upserts:
@@ -201,16 +203,12 @@ class BatchTable:
 
     def restore(self, conn: sa.Connection) -> None:
         """Bring back what `delete_left` took of rows that stay."""
-        if self._compared and self._compare_again(conn, self._compared, "restored"):
-            self._merge_compared(conn, self._compared)
+        if self._compared:
+            self._merge_compared(conn, self._compare_again(conn, self._compared, "restored"))
 
-    def _compare_again(self, conn: sa.Connection, compared: Compared, name: str) -> bool:
-        """Where what was deleted may have hit rows that stay, by way of other tables or triggers; whether it may."""
-        if not self._shape.foreign_keys and not catalog.has_triggers(conn, self._shape.oid):
-            return False
-        name = temporary_name(self._token, name)
-        self._compared = in_place.compare_again(conn, compared, self._shape, name)
-        return True
+    def _compare_again(self, conn: sa.Connection, compared: Compared, name: str) -> Compared:
+        self._compared = in_place.compare_again(conn, compared, self._shape, temporary_name(self._token, name))
+        return self._compared
 
     @contextmanager
     def rows_explained(self, later: Collection[Name] = ()) -> Iterator[None]:

@@ -158,9 +158,9 @@ def cannot_publish_deletes(conn: sa.Connection, oid: int) -> bool:
     return bool(conn.scalar(_CANNOT_PUBLISH, {"oid": oid}))
 
 
-def has_triggers(conn: sa.Connection, oid: int) -> bool:
-    """Whether people put triggers on the table."""
-    return bool(conn.scalar(_HAS_TRIGGERS, {"oid": oid}))
+def have_triggers(conn: sa.Connection, oids: Sequence[int]) -> bool:
+    """Whether people put triggers on one of the tables."""
+    return bool(conn.scalar(_HAVE_TRIGGERS, {"oids": list(oids)}))
 
 
 def size(conn: sa.Connection, oid: int) -> int:
@@ -233,7 +233,9 @@ def by_table(rows: Iterable[Any]) -> defaultdict[int, list[Any]]:
 
 
 # Foreign keys have internal triggers.
-_HAS_TRIGGERS = sa.text("SELECT EXISTS (SELECT FROM pg_trigger WHERE tgrelid = :oid AND NOT tgisinternal)")
+_HAVE_TRIGGERS = sa.text("""
+    SELECT EXISTS (SELECT FROM pg_trigger WHERE tgrelid = ANY (CAST(:oids AS oid[])) AND NOT tgisinternal)
+""")
 
 # The table of each index of a name, or the relation itself that has the name.
 _TABLES_WITH = sa.text("""

@@ -3,10 +3,11 @@
 import logging
 import time
 from collections.abc import Iterator, Sequence
+from itertools import chain
 
 import sqlalchemy as sa
 
-from airflow_ingest_provider.core import analyze, hidden
+from airflow_ingest_provider.core import analyze, catalog, hidden, reflection
 from airflow_ingest_provider.core.batch_table import BatchTable
 from airflow_ingest_provider.core.batches import Chunk
 from airflow_ingest_provider.core.in_place import Reference
@@ -67,16 +68,17 @@ def merge_parts(conn: sa.Connection, parts: Sequence[BatchTable], options: Optio
         for part in reversed(parts):
             with part.rows_explained():
                 deleted[part.buffer.table] = part.delete_vanished(conn, references[part])
-        after_deletes = any(deleted.values())
+        has_left = any(part.has_left for part in parts)
+        hit = _may_be_hit(conn, parts) if has_left or any(deleted.values()) else []
         merged = {}
         for place, part in enumerate(parts):
             with part.rows_explained(later=[one.loaded.name for one in parts[place + 1 :]]):
-                merged[part.buffer.table] = _merge_one(conn, part, options, after_deletes=after_deletes)
-        if any(part.has_left for part in parts):
+                merged[part.buffer.table] = _merge_one(conn, part, options, compare_again=part in hit)
+        if has_left:
             for part in reversed(parts):
                 with part.rows_explained():
                     deleted[part.buffer.table] += part.delete_left(conn, references[part])
-            for part in parts:
+            for part in hit:
                 with part.rows_explained():
                     part.restore(conn)
         _add_foreign_keys(conn, parts, options)
@@ -87,8 +89,19 @@ def merge_parts(conn: sa.Connection, parts: Sequence[BatchTable], options: Optio
     }
 
 
-def _merge_one(conn: sa.Connection, part: BatchTable, options: Options, *, after_deletes: bool) -> Merged:
-    merged = part.merge(conn, after_deletes=after_deletes)
+def _may_be_hit(conn: sa.Connection, parts: Sequence[BatchTable]) -> list[BatchTable]:
+    """The tables of which a delete from one of them may take rows along: by a foreign key, or anybody's trigger."""
+    by_key = [part for part in parts if part.loaded.live.foreign_keys]
+    if len(by_key) == len(parts):
+        return by_key
+    oids, names = [part.loaded.live.oid for part in parts], {part.loaded.name for part in parts}
+    inbound = chain.from_iterable(reflection.inbound_keys(conn, oids).values())
+    leads_out = any(key.acts_on_delete and key.table not in names for key in inbound)  # to tables that may have some
+    return [*parts] if leads_out or catalog.have_triggers(conn, oids) else by_key
+
+
+def _merge_one(conn: sa.Connection, part: BatchTable, options: Options, *, compare_again: bool) -> Merged:
+    merged = part.merge(conn, compare_again=compare_again)
     if part.hidden:
         superseded = hidden.finish(conn, part.hidden, last_row_wins=options.upserts)
         merged = Merged(inserted=merged.inserted - superseded, superseded=merged.superseded + superseded)

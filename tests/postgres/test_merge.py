@@ -192,6 +192,26 @@ def test_what_a_trigger_deletes_of_rows_that_stay_comes_back(conn: sa.Connection
     assert rows_of(conn, "SELECT * FROM child") == [(20, 2)]
 
 
+@pytest.mark.parametrize("by_way_of", ["the table", "a table that is not loaded"])
+def test_what_a_trigger_of_another_table_deletes_of_rows_that_stay_comes_back(
+    conn: sa.Connection, other: sa.Connection, by_way_of: str
+) -> None:
+    metadata = sa.MetaData()
+    first = sa.Table("first", metadata, sa.Column("id", sa.Integer, primary_key=True))
+    second = sa.Table("second", metadata, sa.Column("id", sa.Integer, primary_key=True))
+    ingest(conn, metadata, give((first, (1,)), (first, (2,)), (second, (1,)), (second, (2,))))
+    other.exec_driver_sql("""
+        CREATE FUNCTION clear() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN DELETE FROM second; RETURN OLD; END';
+        CREATE TABLE watched (id int REFERENCES first ON DELETE CASCADE);
+        INSERT INTO watched VALUES (1)
+    """)
+    watched = "first" if by_way_of == "the table" else "watched"
+    other.exec_driver_sql(f"CREATE TRIGGER cleared AFTER DELETE ON {watched} FOR EACH ROW EXECUTE FUNCTION clear()")
+    ingest(conn, metadata, give((first, (2,)), (second, (1,)), (second, (2,))), **IN_PLACE)
+    assert rows_of(conn, "SELECT * FROM first") == [(2,)]
+    assert rows_of(conn, "SELECT * FROM second ORDER BY 1") == [(1,), (2,)]
+
+
 @pytest.mark.parametrize(
     "options",
     [{"unique": True}, {"unique": True, "index": True}, {}],
