@@ -17,21 +17,18 @@ Prepare = Callable[[Any], Any]
 def column_formats(table: sa.Table, columns: Sequence[ColumnShape], dialect: sa.Dialect) -> list[ColumnFormat]:
     """The formats of the columns, in the order of the columns."""
     serialize_json = getattr(dialect, "_json_serializer", None)
+    # By the names in the database, which the keys in Python need not be.
+    kinds = {column.name: column.type for column in table.columns}
+    for column in columns:
+        if column.name not in kinds:
+            raise DefinitionError(
+                f"table {table.fullname!r} has a column {column.name!r} that its definition lacks, from a table that "
+                "it inherits: declare that column too"
+            )
     return [
-        ColumnFormat(column.name, column.value, _prepare(_by_name(table, column.name).type, dialect), serialize_json)
+        ColumnFormat(column.name, column.value, _prepare(kinds[column.name], dialect), serialize_json)
         for column in columns
     ]
-
-
-def _by_name(table: sa.Table, name: str) -> sa.Column[Any]:
-    """The column of that name in the database, which its key in Python need not be."""
-    for column in table.columns:
-        if column.name == name:
-            return column
-    raise DefinitionError(
-        f"table {table.fullname!r} has a column {name!r} that its definition lacks, from a table that it inherits: "
-        "declare that column too"
-    )
 
 
 def _prepare(kind: TypeEngine[Any], dialect: sa.Dialect) -> Prepare | None:

@@ -19,7 +19,9 @@ def parents_first(tables: Sequence[LoadedTable]) -> list[LoadedTable]:
     """
     edges = _edges(tables)
     while True:
-        parents = {table: [parent for child, parent in edges if child is table] for table in tables}
+        parents: dict[LoadedTable, list[LoadedTable]] = {table: [] for table in tables}
+        for child, parent in edges:
+            parents[child].append(parent)
         try:
             return list(TopologicalSorter(parents).static_order())
         except CycleError as error:

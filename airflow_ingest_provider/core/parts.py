@@ -12,8 +12,8 @@ from airflow_ingest_provider.core.batch_table import BatchTable
 from airflow_ingest_provider.core.batches import Chunk
 from airflow_ingest_provider.core.in_place import Reference
 from airflow_ingest_provider.core.load import copy_rows
-from airflow_ingest_provider.core.loaded import LoadedTable
 from airflow_ingest_provider.core.merge import Merged
+from airflow_ingest_provider.core.names import Name
 from airflow_ingest_provider.core.options import Options
 from airflow_ingest_provider.core.refusals import check_deferred
 from airflow_ingest_provider.core.routing import Run, recogniser, runs
@@ -31,7 +31,7 @@ def copy_parts(conn: sa.Connection, parts: Sequence[BatchTable], chunks: Iterato
     spellings = {spelling: part.buffer for part in parts for spelling in part.loaded.spellings}
     recognise = recogniser({part.loaded.table: part.buffer for part in parts}, skipped.add, spellings)
     with reserved(conn) as reservation:
-        for run in runs(chunks, [part.buffer for part in parts], recognise):
+        for run in runs(chunks, recognise):
             part = by_name[run.table]
             with reservation.for_us(), explained():
                 destination = part.destination(conn)
@@ -62,23 +62,24 @@ def merge_parts(conn: sa.Connection, parts: Sequence[BatchTable], options: Optio
 
     What rows of children refer to yet, or of the same table, goes after these were merged.
     """
-    references = {part: _references(part.loaded, parts) for part in parts}
+    references = _references(parts)
+    names = [part.loaded.name for part in parts]
     with explained():
         deleted = {}
         for part in reversed(parts):
             with part.rows_explained():
-                deleted[part.buffer.table] = part.delete_vanished(conn, references[part])
+                deleted[part.buffer.table] = part.delete_vanished(conn, references[part.loaded.name])
         has_left = any(part.has_left for part in parts)
-        hit = _may_be_hit(conn, parts) if has_left or any(deleted.values()) else []
+        hit = _may_be_hit(conn, parts) if has_left or any(deleted.values()) else set()
         merged = {}
         for place, part in enumerate(parts):
-            with part.rows_explained(later=[one.loaded.name for one in parts[place + 1 :]]):
+            with part.rows_explained(later=names[place + 1 :]):
                 merged[part.buffer.table] = _merge_one(conn, part, options, compare_again=part in hit)
         if has_left:
             for part in reversed(parts):
                 with part.rows_explained():
-                    deleted[part.buffer.table] += part.delete_left(conn, references[part])
-            for part in hit:
+                    deleted[part.buffer.table] += part.delete_left(conn, references[part.loaded.name])
+            for part in (one for one in parts if one in hit):
                 with part.rows_explained():
                     part.restore(conn)
         _add_foreign_keys(conn, parts, options)
@@ -89,15 +90,15 @@ def merge_parts(conn: sa.Connection, parts: Sequence[BatchTable], options: Optio
     }
 
 
-def _may_be_hit(conn: sa.Connection, parts: Sequence[BatchTable]) -> list[BatchTable]:
+def _may_be_hit(conn: sa.Connection, parts: Sequence[BatchTable]) -> set[BatchTable]:
     """The tables of which a delete from one of them may take rows along: by a foreign key, or anybody's trigger."""
-    by_key = [part for part in parts if part.loaded.live.foreign_keys]
+    by_key = {part for part in parts if part.loaded.live.foreign_keys}
     if len(by_key) == len(parts):
         return by_key
     oids, names = [part.loaded.live.oid for part in parts], {part.loaded.name for part in parts}
     inbound = chain.from_iterable(reflection.inbound_keys(conn, oids).values())
     leads_out = any(key.acts_on_delete and key.table not in names for key in inbound)  # to tables that may have some
-    return [*parts] if leads_out or catalog.have_triggers(conn, oids) else by_key
+    return {*parts} if leads_out or catalog.have_triggers(conn, oids) else by_key
 
 
 def _merge_one(conn: sa.Connection, part: BatchTable, options: Options, *, compare_again: bool) -> Merged:
@@ -119,11 +120,11 @@ def _add_foreign_keys(conn: sa.Connection, parts: Sequence[BatchTable], options:
                 hidden.check_foreign_keys(conn, part.hidden)
 
 
-def _references(loaded: LoadedTable, parts: Sequence[BatchTable]) -> list[Reference]:
-    """The foreign keys of the batch's tables to one of them, but for those that only check, once all is done."""
-    return [
-        Reference(part.loaded.live, key)
-        for part in parts
-        for key in part.loaded.live.foreign_keys
-        if key.target == loaded.name and (key.acts_on_delete or not key.is_deferred)
-    ]
+def _references(parts: Sequence[BatchTable]) -> dict[Name, list[Reference]]:
+    """The foreign keys of the batch's tables to each of them, but for those that only check, once all is done."""
+    found: dict[Name, list[Reference]] = {part.loaded.name: [] for part in parts}
+    for part in parts:
+        for key in part.loaded.live.foreign_keys:
+            if key.target in found and (key.acts_on_delete or not key.is_deferred):
+                found[key.target].append(Reference(part.loaded.live, key))
+    return found

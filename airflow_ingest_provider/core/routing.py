@@ -1,7 +1,7 @@
 """Rows of a batch, table by table: runs of encoded rows, each for one COPY, bounded in bytes."""
 
 from collections import deque
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from types import MappingProxyType
@@ -119,13 +119,13 @@ class TableBuffer:
 Recognise = Callable[[Any], TableBuffer | None]
 
 
-def runs(chunks: Iterator[Chunk], buffers: Collection[TableBuffer], recognise: Recognise) -> Iterator[Run]:
+def runs(chunks: Iterator[Chunk], recognise: Recognise) -> Iterator[Run]:
     """Sort rows by table. A run goes on as long as its table's rows come and those of the others fit the buffer.
 
     So rows of one table are one run however many they are, and interleaved rows of many are few. An Arrow object is
     runs of its own, read as they are sent.
     """
-    router = _Router(chunks, buffers, recognise)
+    router = _Router(chunks, recognise)
     while (buffer := router.next_buffer()) is not None:
         if buffer.waits:
             yield Run(buffer.table, router.chunks_of(buffer), buffer.sent + 1)
@@ -134,22 +134,27 @@ def runs(chunks: Iterator[Chunk], buffers: Collection[TableBuffer], recognise: R
 
 
 class _Router:
-    def __init__(self, chunks: Iterator[Chunk], buffers: Collection[TableBuffer], recognise: Recognise) -> None:
+    """What it does for a table does not look at all others: there may be hundreds of them, with few rows each."""
+
+    def __init__(self, chunks: Iterator[Chunk], recognise: Recognise) -> None:
         self._chunks = chunks
-        self._buffers = buffers
         self._recognise = recognise
         self._unencoded = 0
+        self._waiting: dict[TableBuffer, None] = {}
+        self._encoded: dict[TableBuffer, None] = {}
+        """Those of them with rows that are encoded."""
+        self._framed: TableBuffer | None = None
+        """The last one that an Arrow object came for."""
 
     def next_buffer(self) -> TableBuffer | None:
         """The one with an Arrow object, or that holds most, after reading on where all hold little; None at the end."""
         while True:
             if self._frame_waits():
-                return next(buffer for buffer in self._buffers if buffer.holds_frame)
-            fullest = max(self._buffers, key=lambda buffer: buffer.pending_bytes)
-            if fullest.pending_bytes:
-                return fullest
+                return self._framed
+            if self._encoded:
+                return max(self._encoded, key=lambda buffer: buffer.pending_bytes)
             if not self._read():
-                return next((buffer for buffer in self._buffers if buffer.waits), None)
+                return next(iter(self._waiting), None)
 
     def chunks_of(self, buffer: TableBuffer) -> Iterator[bytes]:
         """One table's chunks. For each that is sent another one is read, so that the server has work meanwhile.
@@ -162,17 +167,19 @@ class _Router:
             if self._has_room() and not self._read():
                 break
         yield from buffer.take_all()
+        self._waiting.pop(buffer, None)
+        self._encoded.pop(buffer, None)
         if not self._frame_waits():
             self._read()
 
     def _has_room(self) -> bool:
-        return not self._frame_waits() and self._waiting() < MAX_BUFFER_BYTES
+        return not self._frame_waits() and self._encoded_bytes() < MAX_BUFFER_BYTES
 
     def _frame_waits(self) -> bool:
-        return any(buffer.holds_frame for buffer in self._buffers)
+        return self._framed is not None and self._framed.holds_frame
 
-    def _waiting(self) -> int:
-        return sum(buffer.pending_bytes for buffer in self._buffers)
+    def _encoded_bytes(self) -> int:
+        return sum(buffer.pending_bytes for buffer in self._encoded)
 
     def _read(self) -> bool:
         """Keep the next rows, up to the next Arrow object; False at the end.
@@ -187,25 +194,31 @@ class _Router:
             buffer = self._recognise(table)
             if buffer is not None:
                 buffer.add(rows)
+                self._waiting[buffer] = None
         if chunk.frame:
             table, frame = chunk.frame
             buffer = self._recognise(table)
             if buffer is not None:
                 buffer.add_frame(frame)
-        fullest = max(self._buffers, key=lambda buffer: buffer.waiting_rows)
+                self._framed = buffer
+        fullest = max(self._waiting, key=lambda buffer: buffer.waiting_rows, default=None)
         self._unencoded += chunk.size
         if self._unencoded >= MAX_BUFFER_BYTES:
             self._encode_all()
-        elif fullest.waiting_rows >= CHUNK_ROWS:
-            fullest.encode()
+        elif fullest and fullest.waiting_rows >= CHUNK_ROWS:
+            self._encode(fullest)
         return True
 
     def _encode_all(self) -> None:
         """Encode what waits of all tables: which of them has the wide rows is not known."""
         self._unencoded = 0
-        for buffer in self._buffers:
+        for buffer in self._waiting:
             if buffer.waiting_rows:
-                buffer.encode()
+                self._encode(buffer)
+
+    def _encode(self, buffer: TableBuffer) -> None:
+        buffer.encode()
+        self._encoded[buffer] = None
 
 
 def recogniser(

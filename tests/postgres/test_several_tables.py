@@ -1,6 +1,8 @@
 """Several tables of one run: compared at once, and changed one by one."""
 
+import sys
 from collections.abc import Iterator
+from types import FrameType
 from typing import Any
 
 import pyarrow as pa
@@ -86,6 +88,35 @@ def test_what_acts_on_the_rows_of_all_tables_is_asked_once_a_batch(conn: sa.Conn
     load(conn, declared())
     sent = sent_by(conn, declared(), 2)
     assert sum("FROM pg_rewrite" in one for one in sent[sent.index("COMMIT") :] if "tgtype" in one) == 1
+
+
+@pytest.mark.parametrize("touched", ["one", "all"])
+def test_the_work_of_a_batch_grows_as_its_tables_do_and_no_faster(conn: sa.Connection, touched: str) -> None:
+    calls = {count: calls_of_a_batch(conn, count, 1 if touched == "one" else count) for count in (10, 40)}
+    assert calls[40] < 4 * calls[10]
+
+
+def calls_of_a_batch(conn: sa.Connection, count: int, touched: int) -> int:
+    """How often a batch calls a function of the package, where so many tables refer to one, and some get a row."""
+    metadata = sa.MetaData(schema=f"of_{count}")
+    first = sa.Table("first", metadata, sa.Column("id", sa.Integer, primary_key=True))
+    for number in range(count - 1):
+        sa.Table(f"t{number}", metadata, sa.Column("id", sa.ForeignKey(first.columns.id), primary_key=True))
+    tables = list(metadata.tables.values())[:touched]
+    calls = 0
+
+    def note(frame: FrameType, event: str, _: Any) -> None:
+        nonlocal calls
+        calls += event == "call" and "airflow_ingest_provider" in frame.f_code.co_filename
+
+    def batches(_: Any) -> Iterator[Any]:
+        yield 1, None, [(table, (1,)) for table in tables]
+        sys.setprofile(note)
+        yield 2, None, [(table, (1,)) for table in tables]
+        sys.setprofile(None)
+
+    ingest(conn, metadata, batches)
+    return calls
 
 
 def test_only_tables_that_differ_are_migrated_alone(conn: sa.Connection) -> None:

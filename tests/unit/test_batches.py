@@ -32,7 +32,7 @@ def test_another_chunk_is_read_for_each_that_is_sent(tables: int) -> None:
 
     sent: Counter[str] = Counter()
     held = 0
-    for run in runs(started(rows()).chunks, buffers.values(), recogniser(buffers, print)):
+    for run in runs(started(rows()).chunks, recogniser(buffers, print)):
         assert run.first_row == sent[run.table] + 1
         for chunk in run.chunks:
             numbers = [int(line.partition(b"\t")[0]) for line in chunk.splitlines()]
@@ -63,7 +63,7 @@ def test_tables_in_turns_are_not_encoded_all_at_once(monkeypatch: pytest.MonkeyP
             yield declared[read % 20], (read,)
 
     monkeypatch.setattr(TableBuffer, "encode", counted)
-    all_runs = runs(started(rows()).chunks, buffers.values(), recogniser(buffers, print))
+    all_runs = runs(started(rows()).chunks, recogniser(buffers, print))
     sent = sum(chunk.count(b"\n") for run in all_runs for chunk in run.chunks)
     assert sent == 100 * CHUNK_ROWS
     del encoded[sent]  # at the end
@@ -137,7 +137,7 @@ def test_wide_rows_do_not_wait_for_others_to_be_encoded(every: int) -> None:
             yield from [(tables["narrow"], (read, "x"))] * every
 
     sent = 0
-    for run in runs(started(rows()).chunks, buffers.values(), recogniser(buffers, print)):
+    for run in runs(started(rows()).chunks, recogniser(buffers, print)):
         for chunk in run.chunks:
             assert read - sent <= 48
             sent += chunk.count(b"\n") if run.table == "wide" else 0
@@ -149,7 +149,7 @@ def test_wide_rows_between_frames_do_not_wait_for_others_to_be_encoded() -> None
     columns = [ColumnFormat("a", TypeShape("text"), None)]
     buffers = {table: TableBuffer(table.name, columns) for table in tables}
     rows = [(tables[0], (WIDE,)), (tables[1], pa.table({"a": ["x"]}))] * 50
-    for run in runs(started(rows).chunks, buffers.values(), recogniser(buffers, print)):
+    for run in runs(started(rows).chunks, recogniser(buffers, print)):
         assert buffers[tables[0]].waiting_rows <= 8
         for _ in run.chunks:
             pass
@@ -219,7 +219,7 @@ def test_what_comes_in_place_of_a_table_is_named(given: Any) -> None:
     table = sa.Table("t", sa.MetaData())
     buffer = TableBuffer("t", [ColumnFormat("a", TypeShape("int4"), None)])
     with pytest.raises(BatchError, match=f"^a row comes with a {type(given).__name__} in place of its table"):
-        list(runs(started([(table, (1,)), (given, (2,))]).chunks, [buffer], recogniser({table: buffer}, print)))
+        list(runs(started([(table, (1,)), (given, (2,))]).chunks, recogniser({table: buffer}, print)))
 
 
 @pytest.mark.parametrize("given", [None, 1, (1,), (1, 2, 3), "row", iter((1, 2, 3))], ids=lambda given: str(given)[:12])
