@@ -140,6 +140,11 @@ def rechecked_columns(conn: sa.Connection, oid: int) -> tuple[str, ...]:
     return tuple(conn.scalars(_RECHECKED, {"oid": oid}))
 
 
+def numbered_columns(conn: sa.Connection, oid: int) -> int:
+    """How many columns the table has or had since it was made."""
+    return int(conn.scalar(sa.text("SELECT relnatts FROM pg_class WHERE oid = :oid"), {"oid": oid}) or 0)
+
+
 def needed_indexes(conn: sa.Connection, oid: int) -> Mapping[str, str]:
     """Indexes of the table that something else needs, and what: parents, foreign keys, replica identity, cluster."""
     return {row.name: row.reason for row in conn.execute(_NEEDED, {"oid": oid})}

@@ -29,7 +29,7 @@ from airflow_ingest_provider.core.differences import (
     Way,
 )
 from airflow_ingest_provider.core.names import default_name, free_name, is_temporary
-from airflow_ingest_provider.core.plan import Facts, TablePlan
+from airflow_ingest_provider.core.plan import MAX_COLUMNS, Facts, TablePlan
 from airflow_ingest_provider.core.shape import ColumnShape, ConstraintShape, ForeignKeyShape, IndexShape, TableShape
 
 
@@ -127,11 +127,12 @@ def _columns(live: TableShape, declared: TableShape, facts: Facts) -> Iterator[D
     if kept_live != kept_declared:
         yield ColumnsMoved(tuple(column.name for column in declared.columns))
     held = {name for key in live.of_kind("p") if _is_referred(key, live, declared, facts) for name in key.columns}
+    has_room = facts.numbered + len(wanted - there) <= MAX_COLUMNS
     for place, column in enumerate(declared.columns):
         before = live.column(column.name)
         if before is None:
             at_end = all(name.name not in there for name in declared.columns[place:])
-            yield ColumnAdded(column, at_end, facts.conversions.get(column.name))
+            yield ColumnAdded(column, at_end, facts.conversions.get(column.name), has_room)
         else:
             yield from _column(before, column, facts, held)
 

@@ -71,13 +71,15 @@ class ColumnAdded(Difference):
     column: ColumnShape
     at_end: bool
     conversion: str | None = None
+    has_room: bool = True
+    """Whether the table can have one more: PostgreSQL counts those that were dropped, until it is rebuilt."""
 
     @property
     def way(self) -> Way:  # type: ignore[override]
         """A default that is the same for all rows is kept in the catalog; what is drawn or computed is written."""
         computed = self.column.generated or self.column.identity or self.column.serial or self.conversion
         stable = self.column.default is None or is_stable(self.column.default)
-        return Way.CATALOG if self.at_end and not computed and stable else Way.REBUILD
+        return Way.CATALOG if self.at_end and self.has_room and not computed and stable else Way.REBUILD
 
     @property
     def needs_values(self) -> bool:

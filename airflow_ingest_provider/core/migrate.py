@@ -163,6 +163,7 @@ def _planned(conn: sa.Connection, live: TableShape, declared: TableShape, facts:
         computed_from=catalog.computed_from(conn, live.oid),
         rechecked=_rechecked(conn, live.oid),
         needed=catalog.needed_indexes(conn, live.oid),
+        numbered=catalog.numbered_columns(conn, live.oid),
         inbound=reflection.inbound_keys(conn, [live.oid])[live.oid],
         bytes=catalog.size(conn, live.oid),
         carried=dependents.described(conn, live.oid),

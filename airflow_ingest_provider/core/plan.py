@@ -16,6 +16,9 @@ from airflow_ingest_provider.core.differences import (
 from airflow_ingest_provider.core.names import Name
 from airflow_ingest_provider.core.shape import InboundKey, TableShape
 
+MAX_COLUMNS = 1600
+"""Of a table, those that were dropped among them. https://www.postgresql.org/docs/current/limits.html"""
+
 
 class Action(Enum):
     """What a migration takes, the cheapest first."""
@@ -33,10 +36,11 @@ class Facts:
 
     `text` is the part of the live comment that people wrote, `comment` the declared one. `pinned` are columns that
     other objects use, and which; `computed_from` those that generated columns use, and `rechecked` those for whose
-    type PostgreSQL reads all rows, where a rebuild can be had instead. `needed` are indexes that something else needs,
-    and what; `inbound` the foreign keys of other tables to this one. `bytes` is the size of the table with its indexes,
-    `carried` what else hangs on it. `conversions` are expressions of the caller's for values. `statistics` are extended
-    statistics with the columns that they go with, `time_zone` is the session's.
+    type PostgreSQL reads all rows, where a rebuild can be had instead. `needed` are indexes that something else
+    needs, and what; `numbered` is how many columns the table has or had, `inbound` the foreign keys of other tables
+    to this one. `bytes` is the size of the table with its indexes, `carried` what else hangs on it. `conversions` are
+    expressions of the caller's for values. `statistics` are extended statistics with the columns that they go with,
+    `time_zone` is the session's.
     """
 
     text: str | None = None
@@ -45,6 +49,7 @@ class Facts:
     computed_from: tuple[str, ...] = ()
     rechecked: tuple[str, ...] = ()
     needed: Mapping[str, str] = field(default_factory=dict)
+    numbered: int = 0
     inbound: tuple[InboundKey, ...] = ()
     bytes: int = 0
     carried: tuple[str, ...] = ()

@@ -836,6 +836,15 @@ def test_a_rebuild_of_an_indexed_table_with_wider_types_gathers_no_statistics(
     assert rows_of(conn, "SELECT n_distinct, correlation FROM pg_stats WHERE tablename = 't'") == [(-1, 1)]
 
 
+def test_columns_that_were_dropped_leave_room_for_new_ones(conn: sa.Connection, other: sa.Connection) -> None:
+    table = people()
+    load(conn, table, [(1, "a", 2)])
+    for change in ("ADD COLUMN c{} int", "DROP COLUMN c{}"):
+        other.exec_driver_sql(f"ALTER TABLE people {', '.join(change.format(number) for number in range(1597))}")
+    load(conn, people(sa.Column("note", sa.Text)), [(2, "b", 3, "new")], mark=2)
+    assert rows_of(conn) == [(1, "a", 2, None), (2, "b", 3, "new")]
+
+
 def test_writers_are_held_off_before_the_rows_of_a_rebuild_are_checked(
     conn: sa.Connection, other: sa.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:

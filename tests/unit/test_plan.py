@@ -97,6 +97,20 @@ COLUMNS = {
     ),
     "moved": Case((A, B), (B, A), ("columns in the order b, a",), REBUILD),
     "moved around one that goes": Case((A, B, ID), (A, ID), ("b: dropped, with any values in it",), IN_PLACE),
+    "added where the table has room for one more": Case(
+        (A,),
+        (A, column("b", "text")),
+        ("b: added as text",),
+        IN_PLACE,
+        facts=Facts(numbered=1599),
+    ),
+    "added where columns that were dropped have taken the room": Case(
+        (A,),
+        (A, column("b", "text")),
+        ("b: added as text",),
+        REBUILD,
+        facts=Facts(numbered=1600),
+    ),
     "widened": Case(
         (column("a", "character varying(3)"),),
         (column("a", "character varying(9)"),),
