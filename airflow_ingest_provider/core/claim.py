@@ -67,7 +67,8 @@ class Claim:
         self._held = None
         try:
             with transaction(self._conn):
-                one_run_at_a_time(self._conn, [loaded.name for loaded in self.tables], options.lock_patience)
+                with explained():
+                    one_run_at_a_time(self._conn, [loaded.name for loaded in self.tables], options.lock_patience)
                 set_maintenance_work_mem(self._conn, options.maintenance_work_mem)
                 yield
                 if not cleaning_up:

@@ -125,7 +125,7 @@ def first_line(error: Exception) -> str:
 
 @contextmanager
 def explained() -> Iterator[None]:
-    """A missing privilege, a server that takes no writes, and locks, as errors that say what to do about them."""
+    """A missing privilege, a server that takes no writes or no more locks, and locks, as errors that say what to do."""
     try:
         yield
     except sa.exc.DBAPIError as error:
@@ -140,6 +140,11 @@ def explained() -> Iterator[None]:
                 "default_transaction_read_only off for the role and the database; target_session_attrs=read-write "
                 "finds the primary among several hosts"
             ) from error
+        if sqlstate(error) == OUT_OF_MEMORY and _is_about_locks(error):
+            raise IngestError(
+                f"the server has no room for more locks: {first_line(error)}: expected some for each table of a run, "
+                "and for each index and partition; raise max_locks_per_transaction, or load fewer tables in a run"
+            ) from error
         if sqlstate(error) == LOCK_NOT_AVAILABLE:
             raise LockNotAcquired(
                 "a lock was not to be had within the lock_timeout that the role or the database has: nothing of the "
@@ -151,6 +156,12 @@ def explained() -> Iterator[None]:
                 "one: nothing of the batch or migration was kept; try again when others do not write to these tables"
             ) from error
         raise
+
+
+def _is_about_locks(error: sa.exc.DBAPIError) -> bool:
+    """Whether PostgreSQL's hint names the setting, which it does in every language."""
+    hint = getattr(getattr(error.orig, "diag", None), "message_hint", None)
+    return "max_locks_per_transaction" in (hint or "")
 
 
 def check_left_alone(conn: sa.Connection) -> None:
@@ -222,6 +233,7 @@ FOREIGN_KEY_VIOLATION = "23503"
 UNIQUE_VIOLATION = "23505"
 EXCLUSION_VIOLATION = "23P01"
 DEADLOCK_DETECTED = "40P01"
+OUT_OF_MEMORY = "53200"
 QUERY_CANCELED = "57014"
 LOCK_NOT_AVAILABLE = "55P03"
 READ_ONLY_SQL_TRANSACTION = "25006"

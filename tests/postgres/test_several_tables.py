@@ -13,6 +13,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from airflow_ingest_provider import (
     DefinitionError,
     Delete,
+    IngestError,
     IngestResult,
     Replace,
     RowError,
@@ -21,7 +22,7 @@ from airflow_ingest_provider import (
     ingest_plan,
 )
 from airflow_ingest_provider.core import watermark
-from tests.postgres.helpers import rows_of, statements_of
+from tests.postgres.helpers import is_usable, rows_of, statements_of
 
 NAMES = ("a", "b", "c")
 
@@ -117,6 +118,25 @@ def calls_of_a_batch(conn: sa.Connection, count: int, touched: int) -> int:
 
     ingest(conn, metadata, batches)
     return calls
+
+
+@pytest.mark.parametrize("room", [20, 60])
+def test_a_server_without_room_for_more_locks_says_what_to_raise(
+    conn: sa.Connection, other: sa.Connection, room: int
+) -> None:
+    metadata = sa.MetaData()
+    for number in range(40):
+        sa.Table(f"t{number}", metadata, sa.Column("id", sa.Integer, primary_key=True))
+    with pytest.raises(sa.exc.OperationalError, match="out of shared memory"):
+        other.exec_driver_sql("SELECT pg_advisory_lock(number) FROM generate_series(1, 1000000) number")
+    other.exec_driver_sql(f"SELECT pg_advisory_unlock(number) FROM generate_series(1, {room}) number")
+    try:
+        with pytest.raises(IngestError, match=r"no room for more locks: .* raise max_locks_per_transaction"):
+            load(conn, metadata)
+    finally:
+        other.exec_driver_sql("SELECT pg_advisory_unlock_all()")
+    assert is_usable(conn)
+    load(conn, metadata)
 
 
 def test_only_tables_that_differ_are_migrated_alone(conn: sa.Connection) -> None:
