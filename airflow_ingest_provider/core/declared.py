@@ -57,6 +57,9 @@ def live_and_declared(
     declared otherwise give up their names in the savepoint, so that the declared ones are made. Raises DefinitionError
     for what is no table, or not there any more, and for a definition that PostgreSQL does not take.
     """
+    if len(tables) > _AT_ONCE:
+        some = (tables[start : start + _AT_ONCE] for start in range(0, len(tables), _AT_ONCE))
+        return [pair for group in some for pair in live_and_declared(conn, group)]
     try:
         pairs = _created(conn, tables)
     except sa.exc.DBAPIError as error:
@@ -68,6 +71,10 @@ def live_and_declared(
         (live, replace(shape, name=name, foreign_keys=tuple(_foreign_keys(conn, table, name))))
         for (live, shape), (table, name) in zip(pairs, tables, strict=True)
     ]
+
+
+_AT_ONCE = 30
+"""Tables that are created for it before they go again: each takes some 16 of the server's locks, which has 6,400."""
 
 
 def check_definition(conn: sa.Connection, table: sa.Table, name: Name) -> None:

@@ -120,6 +120,24 @@ def calls_of_a_batch(conn: sa.Connection, count: int, touched: int) -> int:
     return calls
 
 
+def test_a_run_needs_no_more_locks_to_compare_many_tables_than_some(conn: sa.Connection, other: sa.Connection) -> None:
+    """Of those that are loaded, each batch locks the ones that it has rows for."""
+    metadata = sa.MetaData()
+    for number in range(120):
+        sa.Table(f"t{number}", metadata, sa.Column("id", sa.Integer, primary_key=True), sa.Column("text", sa.Text))
+    ingest(conn, metadata, lambda _: [(1, None, [])])
+    most = 0
+
+    def count(*_: Any) -> None:
+        nonlocal most
+        held = "SELECT count(*) FROM pg_locks JOIN pg_stat_activity USING (pid) WHERE datname = current_database()"
+        most = max(most, other.scalar(sa.text(f"{held} AND locktype = 'relation'")) or 0)
+
+    sa.event.listen(conn, "rollback_savepoint", count)
+    ingest(conn, metadata, lambda _: [(2, None, [])])
+    assert 100 < most < 1000
+
+
 @pytest.mark.parametrize("room", [20, 60])
 def test_a_server_without_room_for_more_locks_says_what_to_raise(
     conn: sa.Connection, other: sa.Connection, room: int
