@@ -14,6 +14,9 @@ from airflow_ingest_provider.core.session import INSUFFICIENT_PRIVILEGE, run, sq
 _DATA_EXCEPTION = "22"
 _CONSTRAINT_VIOLATION = "23"
 _TOO_LARGE = "54000"
+_OF_PARTITIONS = ("ExecFindPartition", "ExecPartitionCheckEmitError")
+"""Where PostgreSQL finds that a row has no partition to go to, or is none of the one that is loaded: it is told as a
+check constraint is, of which there is none."""
 _OF_INPUT = ("42", "P0", "XX")
 """SQLSTATE classes in which types refuse a text: tsquery, jsonpath and regclass, a domain's function, PostGIS."""
 
@@ -38,6 +41,9 @@ def raise_row_error(
     if state[:2] not in (_DATA_EXCEPTION, _CONSTRAINT_VIOLATION) and state != _TOO_LARGE and not is_of_input:
         return
     diagnosis: Any = error.diag  # type: ignore[attr-defined]  # both drivers' errors with a SQLSTATE have it
+    if diagnosis.source_function in _OF_PARTITIONS:
+        problem = f"no partition takes it, SQLSTATE {state}: create one, or mend the source"
+        raise RowError(problem, table=table, row_number=row_number) from None
     name = diagnosis.constraint_name
     constraint = f" (constraint {known_as(name)!r})" if name else ""
     remedy = remedies.get(name or "", _REMEDIES.get(state, "mend the source"))

@@ -307,6 +307,19 @@ def test_few_rows_for_a_large_table_do_not_have_it_read_to_move_its_sequences(
     assert rows_of(conn, "INSERT INTO people DEFAULT VALUES RETURNING *") == [(30_003, 30_003)]
 
 
+@pytest.mark.parametrize(("upsert", "place"), [(Upsert.IF_PRIMARY_KEY, "a row"), (Upsert.OFF, "row 2")])
+def test_a_row_that_no_partition_takes_is_told_as_that(
+    conn: sa.Connection, other: sa.Connection, upsert: str, place: str
+) -> None:
+    table = people(postgresql_partition_by="RANGE (id)")
+    other.exec_driver_sql("""
+        CREATE TABLE people (id int PRIMARY KEY, name text, age int) PARTITION BY RANGE (id);
+        CREATE TABLE people_0 PARTITION OF people FOR VALUES FROM (0) TO (10);
+    """)
+    with pytest.raises(RowError, match=rf"^{place} of public\.people: no partition takes it.*: create one"):
+        load(conn, table, [(1, "a", 1), (50, "b", 2)], upsert=upsert)
+
+
 def test_few_rows_for_a_partitioned_table_are_looked_up(conn: sa.Connection, other: sa.Connection) -> None:
     metadata = sa.MetaData()
     key = sa.Column("id", sa.Integer, primary_key=True, autoincrement=False)
