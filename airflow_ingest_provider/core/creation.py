@@ -11,7 +11,7 @@ from sqlalchemy.schema import CreateIndex, conv
 
 from airflow_ingest_provider.core import catalog
 from airflow_ingest_provider.core.errors import DefinitionError
-from airflow_ingest_provider.core.names import Name, free_name
+from airflow_ingest_provider.core.names import Name, free_name, kept_of
 from airflow_ingest_provider.core.session import (
     DATATYPE_MISMATCH,
     INSUFFICIENT_PRIVILEGE,
@@ -163,7 +163,7 @@ def _create(
 ) -> None:
     source, tables = metadata, list(missing)
     indexes = [index for table in tables for index in table.indexes]
-    wanted = [missing[table].sibling(str(index.name)) for table in tables for index in _unnamed(table)]
+    wanted = [missing[table].sibling(_stored_name(conn, index)) for table in tables for index in _unnamed(table)]
     taken = catalog.relations_called(conn, wanted) if wanted else set()
     alike = len(set(wanted)) < len(wanted) or not taken.isdisjoint(wanted)
     if without or alike or any(map(_is_concurrent, indexes)):
@@ -186,15 +186,22 @@ def _unnamed(table: sa.Table) -> list[sa.Index]:
     return [index for index in table.indexes if isinstance(index.name, conv)]
 
 
+def _stored_name(conn: sa.Connection, index: sa.Index) -> str:
+    """What an index is called in the database that SQLAlchemy names: it cuts at 63 characters, PostgreSQL at bytes."""
+    assert isinstance(index.name, conv), "called for indexes without a name of their own"
+    rendered = conn.dialect.identifier_preparer.truncate_and_render_index_name(index.name, _alembic_quote=False)
+    return kept_of(rendered)
+
+
 def name_apart(conn: sa.Connection, table: sa.Table, taken: Collection[str]) -> None:
     """Give the table's indexes that have no name of their own names that are neither taken nor another index's."""
-    unnamed = _unnamed(table)
+    unnamed = {index: _stored_name(conn, index) for index in _unnamed(table)}
     used = {*taken, *(str(index.name) for index in table.indexes if index not in unnamed)}
-    names = {str(index.name) for index in unnamed}
+    names = set(unnamed.values())
     if len(names) == len(unnamed) and not names & used:
         return
     for index in sorted(unnamed, key=lambda index: str(CreateIndex(index).compile(dialect=conn.dialect))):
-        name = free_name(str(index.name), used)
+        name = free_name(unnamed[index], used)
         if name != index.name:
             index.name = sa.sql.quoted_name(name, quote=None)
         used.add(name)

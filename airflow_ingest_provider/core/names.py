@@ -76,6 +76,11 @@ def check_length(identifier: str) -> str:
     return identifier
 
 
+def kept_of(identifier: str) -> str:
+    """What PostgreSQL keeps of the identifier."""
+    return _cut(identifier, MAX_BYTES)
+
+
 def default_name(table: str, columns: Sequence[str], label: str) -> str:
     """The name that PostgreSQL gives a part of a table; of table and columns the longer is cut, and never the label."""
     middle = "_".join(columns)

@@ -120,6 +120,21 @@ def calls_of_a_batch(conn: sa.Connection, count: int, touched: int) -> int:
     return calls
 
 
+def test_indexes_whose_names_are_alike_in_their_first_63_bytes_get_names_of_their_own(conn: sa.Connection) -> None:
+    """SQLAlchemy cuts names at 63 characters, PostgreSQL at 63 bytes: that is 21 characters of Japanese."""
+    metadata = sa.MetaData()
+    sa.Table(
+        "売上明細トランザクション",
+        metadata,
+        sa.Column("id", sa.Integer, primary_key=True),
+        sa.Column("商品マスタカテゴリ大分類", sa.Text, index=True),
+        sa.Column("商品マスタカテゴリ中分類", sa.Text, index=True),
+    )
+    load(conn, metadata)
+    assert not any(table.migration for table in load(conn, metadata, 2).tables)
+    assert rows_of(conn, "SELECT count(*) FROM pg_indexes WHERE indexname LIKE 'ix_%'") == [(2,)]
+
+
 def test_a_run_needs_no_more_locks_to_compare_many_tables_than_some(conn: sa.Connection, other: sa.Connection) -> None:
     """Of those that are loaded, each batch locks the ones that it has rows for."""
     metadata = sa.MetaData()
