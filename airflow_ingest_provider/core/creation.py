@@ -69,10 +69,19 @@ def check_names(conn: sa.Connection, missing: Mapping[sa.Table, Name]) -> None:
 
 def _types_called(conn: sa.Connection, tables: Collection[sa.Table]) -> set[tuple[str | None, str]]:
     """The schemas and names of the types that come with the tables."""
-    types: list[Any] = [column.type for table in tables for column in table.columns]
-    elements: list[Any] = [one.item_type if isinstance(one, sa.ARRAY) else one for one in types]
-    named: list[Any] = [one for one in elements if isinstance(one, _NAMED)]
-    return {(conn.schema_for_object(one), str(one.name)) for one in named}
+    stored: list[Any] = [kind for table in tables for kind in types_of(conn, table) if isinstance(kind, _STORED)]
+    return {(conn.schema_for_object(kind), kind.name) for kind in stored if kind.name}
+
+
+def types_of(conn: sa.Connection, table: sa.Table) -> Iterator[Any]:
+    """The dialect's types of the columns, of arrays those of their elements."""
+    for column in table.columns:
+        kind: Any = column.type.dialect_impl(conn.dialect)
+        while isinstance(kind, sa.TypeDecorator):
+            kind = kind.impl_instance.dialect_impl(conn.dialect)
+        while isinstance(kind, sa.ARRAY):
+            kind = kind.item_type.dialect_impl(conn.dialect)
+        yield kind
 
 
 def type_taken(table: sa.Table, name: str) -> DefinitionError:
@@ -218,6 +227,9 @@ def _to_others(
 def _references(key: sa.ForeignKeyConstraint) -> References:
     return tuple(key.column_keys), tuple(element.target_fullname for element in key.elements)
 
+
+_STORED = (postgresql.ENUM, postgresql.DOMAIN)
+"""Types that are made in the database; an Enum that is not native is a text with a check."""
 
 _NAMED = (sa.Enum, postgresql.DOMAIN)
 

@@ -8,7 +8,6 @@ one: two equal definitions are then two equal shapes.
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain, count
-from typing import Any
 
 import sqlalchemy as sa
 from psycopg import sql
@@ -23,6 +22,7 @@ from airflow_ingest_provider.core.creation import (
     name_apart,
     not_concurrent,
     type_taken,
+    types_of,
 )
 from airflow_ingest_provider.core.errors import DefinitionError
 from airflow_ingest_provider.core.names import Name, temporary_name
@@ -85,7 +85,7 @@ def check_definition(conn: sa.Connection, table: sa.Table, name: Name) -> None:
     with rolled_back(conn):
         create_schemas(conn, [name.schema])  # its types may be in there
         conn.execute(_TEMPORARY_LAST)
-        _create_temporary(conn, table, count())
+        _create_temporary(conn, table, _relabelled(conn, table), count())
 
 
 def _created(conn: sa.Connection, tables: Sequence[tuple[sa.Table, Name]]) -> list[tuple[TableShape, TableShape]]:
@@ -95,11 +95,13 @@ def _created(conn: sa.Connection, tables: Sequence[tuple[sa.Table, Name]]) -> li
     with rolled_back(conn):
         # Else a temporary table that is called as a type or a relation of the catalog would be taken for it.
         conn.execute(_TEMPORARY_LAST)
-        relabelled = any([*_relabelled(conn, table)] for table, _ in tables)
-        before = reflection.table_shapes(conn, oids) if relabelled else {}  # with the names that their types have
+        before: dict[int, TableShape] = {}
         renamed = count()
         for table, _ in tables:
-            _create_temporary(conn, table, renamed)
+            relabelled = _relabelled(conn, table)
+            if relabelled and not before:
+                before = reflection.table_shapes(conn, oids)  # with the names that their types have
+            _create_temporary(conn, table, relabelled, renamed)
         temporary = _temporary_oids(conn, [table.name for table, _ in tables])
         found = reflection.table_shapes(conn, [*oids, *temporary]) | before
         lives = [_of_table(name, found.get(oid)) for name, oid in zip(names, oids, strict=True)]
@@ -112,25 +114,29 @@ def _created(conn: sa.Connection, tables: Sequence[tuple[sa.Table, Name]]) -> li
         return list(zip(lives, shapes, strict=True))
 
 
-def _relabelled(conn: sa.Connection, table: sa.Table) -> Iterator[EnumShape]:
+def _relabelled(conn: sa.Connection, table: sa.Table) -> list[EnumShape]:
     """The table's enum types that are there with other labels than the declared ones.
 
     Raises DefinitionError where something else than an enum type has the name of one.
     """
+    relabelled = []
     for enum in declared_enums(conn, table):
         there = catalog.enum_labels(conn, enum.schema, enum.name)
         if there is None and catalog.has_type(conn, enum.schema, enum.name, of_rows=True):
             raise type_taken(table, enum.name)
         if there is not None and there != enum.labels:
-            yield enum
+            relabelled.append(enum)
+    return relabelled
 
 
-def _create_temporary(conn: sa.Connection, table: sa.Table, renamed: Iterator[int]) -> None:
-    """Create a temporary table as declared, without its foreign keys; enum types with other labels make way for it.
+def _create_temporary(
+    conn: sa.Connection, table: sa.Table, relabelled: Sequence[EnumShape], renamed: Iterator[int]
+) -> None:
+    """Create a temporary table as declared, without its foreign keys; the relabelled enum types make way for it.
 
     Those get names by the numbers, of which there is a new one for each.
     """
-    for enum in _relabelled(conn, table):
+    for enum in relabelled:
         run(conn, statements.rename_type(enum.quoted, temporary_name("declared", f"type{next(renamed)}")))
     copy = not_concurrent(copied(table, sa.MetaData(naming_convention=table.metadata.naming_convention)))
     for key in tuple(copy.foreign_key_constraints):
@@ -243,22 +249,11 @@ def _printed_as(live: TableShape, shape: TableShape, again: TableShape) -> Table
 def declared_enums(conn: sa.Connection, table: sa.Table) -> tuple[EnumShape, ...]:
     """The enum types that the table's columns use and SQLAlchemy creates."""
     found = {}
-    for kind in _types(conn, table):
+    for kind in types_of(conn, table):
         if isinstance(kind, postgresql.ENUM) and kind.name:
             schema = conn.schema_for_object(kind)  # type: ignore[arg-type]
             found[schema, kind.name] = EnumShape(schema, kind.name, tuple(kind.enums))
     return tuple(found.values())
-
-
-def _types(conn: sa.Connection, table: sa.Table) -> Iterator[Any]:
-    """The types of the columns, of arrays those of their elements."""
-    for column in table.columns:
-        kind: Any = column.type.dialect_impl(conn.dialect)
-        while isinstance(kind, sa.TypeDecorator):
-            kind = kind.impl_instance.dialect_impl(conn.dialect)
-        while isinstance(kind, sa.ARRAY):
-            kind = kind.item_type.dialect_impl(conn.dialect)
-        yield kind
 
 
 def create_types(conn: sa.Connection, table: sa.Table) -> None:
@@ -266,7 +261,7 @@ def create_types(conn: sa.Connection, table: sa.Table) -> None:
     for enum in declared_enums(conn, table):
         if catalog.enum_labels(conn, enum.schema, enum.name) is None:
             run(conn, statements.create_enum(enum.quoted, enum.labels))
-    for kind in _types(conn, table):
+    for kind in types_of(conn, table):
         if isinstance(kind, postgresql.DOMAIN):
             kind.create(conn, checkfirst=True)
 

@@ -279,6 +279,13 @@ def test_a_table_that_is_called_as_a_type_is_refused(conn: sa.Connection, other:
     other.exec_driver_sql("DROP DOMAIN whole")
 
 
+def test_a_table_may_be_called_as_an_enum_that_is_stored_as_text(conn: sa.Connection, other: sa.Connection) -> None:
+    table = with_key("status", sa.Column("k", sa.Enum("x", "y", name="status", native_enum=False)))
+    assert str(ingest_plan(conn, table)) == "public.status: create"
+    ingest(conn, table, lambda mark: [(1, None, [(table, (1, 2, "x"))])])
+    other.exec_driver_sql("DROP TABLE status")
+
+
 def test_a_new_enum_type_that_is_called_as_a_relation_is_refused(conn: sa.Connection, other: sa.Connection) -> None:
     ingest(conn, with_key("status"), lambda mark: [])
     for name in ("status", "_status"):  # of its rows, and of arrays of them
