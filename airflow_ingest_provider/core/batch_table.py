@@ -24,6 +24,7 @@ from airflow_ingest_provider.core.session import (
     EXCLUSION_VIOLATION,
     FOREIGN_KEY_VIOLATION,
     UNIQUE_VIOLATION,
+    diagnosis,
     first_line,
     rolled_back,
     sqlstate,
@@ -220,7 +221,7 @@ class BatchTable:
             yield
         except sa.exc.DBAPIError as error:
             if _is_about_publishing(error):
-                detail = getattr(getattr(error.orig, "diag", None), "message_detail", None)
+                detail = diagnosis(error, "message_detail")
                 why = f"{first_line(error)} ({detail.rstrip('.')})" if detail else first_line(error)
                 raise DefinitionError(
                     f"{self.loaded.name}: {why}: ALTER TABLE ... REPLICA IDENTITY DEFAULT or FULL, "
@@ -249,12 +250,12 @@ class BatchTable:
         """RowError where a row of another table refers to a key that goes: it is that row which has to be told."""
         if sqlstate(error) != FOREIGN_KEY_VIOLATION:
             return
-        diagnosis: Any = error.diag  # type: ignore[attr-defined]  # both drivers' errors with a SQLSTATE have it
-        referring = Name(diagnosis.schema_name, diagnosis.table_name)
+        said: Any = error.diag  # type: ignore[attr-defined]  # both drivers' errors with a SQLSTATE have it
+        referring = Name(said.schema_name, said.table_name)
         if referring in (self.loaded.name, self._shape.name) or self._shape.kind == "p":
             return  # of a partitioned table it may be a partition
         lacking = f"that no row would have any more, SQLSTATE {FOREIGN_KEY_VIOLATION}"
-        raise still_referred(referring, diagnosis.constraint_name, lacking) from None  # its DETAIL quotes the key
+        raise still_referred(referring, said.constraint_name, lacking) from None  # its DETAIL quotes the key
 
     def advance_sequences(self, conn: sa.Connection) -> None:
         """Move identity and serial sequences past the highest value."""
@@ -278,8 +279,7 @@ _EXCHANGE = {
 
 def _is_about_publishing(error: sa.exc.DBAPIError) -> bool:
     """Whether PostgreSQL says that a publication needs another replica identity: other errors have its SQLSTATE too."""
-    diagnosis = getattr(error.orig, "diag", None)
-    return getattr(diagnosis, "source_function", None) == "CheckCmdReplicaIdentity"
+    return diagnosis(error, "source_function") == "CheckCmdReplicaIdentity"
 
 
 def share_changed(conn: sa.Connection, loaded: LoadedTable, rows: Sequence[Any], frame: Any, token: str) -> float:

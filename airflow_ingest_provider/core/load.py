@@ -14,7 +14,7 @@ from airflow_ingest_provider.core import statements
 from airflow_ingest_provider.core.errors import IngestError
 from airflow_ingest_provider.core.names import Name
 from airflow_ingest_provider.core.refusals import copy_place, raise_row_error
-from airflow_ingest_provider.core.session import QUERY_CANCELED, explained, first_line, sqlstate
+from airflow_ingest_provider.core.session import QUERY_CANCELED, diagnosis, explained, first_line, sqlstate
 
 _READ_BYTES = 1 << 20
 
@@ -109,8 +109,7 @@ def copy_rows(
     except Exception as error:
         if source.error is not None:
             raise source.error from None  # psycopg2 hides it behind a QueryCanceled of its own
-        diagnosis = getattr(error, "diag", None)
-        line, column = copy_place((diagnosis and diagnosis.context) or "", destination.relation, destination.columns)
+        line, column = copy_place(diagnosis(error, "context") or "", destination.relation, destination.columns)
         raise_row_error(error, destination.table, (line and first_row + line - 1, column))
         if sqlstate(error) == QUERY_CANCELED:
             raise IngestError(

@@ -3,13 +3,12 @@
 import re
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
-from typing import Any
 
 import sqlalchemy as sa
 
 from airflow_ingest_provider.core.errors import RowError
 from airflow_ingest_provider.core.names import Name
-from airflow_ingest_provider.core.session import INSUFFICIENT_PRIVILEGE, run, sqlstate
+from airflow_ingest_provider.core.session import INSUFFICIENT_PRIVILEGE, diagnosis, run, sqlstate
 
 _DATA_EXCEPTION = "22"
 _CONSTRAINT_VIOLATION = "23"
@@ -40,17 +39,16 @@ def raise_row_error(
     is_of_input = column is not None and state[:2] in _OF_INPUT and state != INSUFFICIENT_PRIVILEGE
     if state[:2] not in (_DATA_EXCEPTION, _CONSTRAINT_VIOLATION) and state != _TOO_LARGE and not is_of_input:
         return
-    diagnosis: Any = error.diag  # type: ignore[attr-defined]  # both drivers' errors with a SQLSTATE have it
-    if diagnosis.source_function in _OF_PARTITIONS:
+    if diagnosis(error, "source_function") in _OF_PARTITIONS:
         problem = f"no partition takes it, SQLSTATE {state}: create one, or mend the source"
         raise RowError(problem, table=table, row_number=row_number) from None
-    name = diagnosis.constraint_name
+    name = diagnosis(error, "constraint_name")
     constraint = f" (constraint {known_as(name)!r})" if name else ""
     remedy = remedies.get(name or "", _REMEDIES.get(state, "mend the source"))
     raise RowError(
         f"{reason(state, constraint)}: {remedy}",
         table=table,
-        column=diagnosis.column_name or column,
+        column=diagnosis(error, "column_name") or column,
         row_number=row_number,
     ) from None
 
@@ -94,9 +92,9 @@ def check_deferred(conn: sa.Connection) -> None:
     try:
         run(conn, "SET CONSTRAINTS ALL IMMEDIATE")
     except sa.exc.DBAPIError as error:
-        diagnosis = getattr(error.orig, "diag", None)
-        if isinstance(error.orig, Exception) and diagnosis and diagnosis.table_name:
-            raise_row_error(error.orig, str(Name(diagnosis.schema_name, diagnosis.table_name)))
+        schema, table = diagnosis(error, "schema_name"), diagnosis(error, "table_name")
+        if isinstance(error.orig, Exception) and schema and table:
+            raise_row_error(error.orig, str(Name(schema, table)))
         raise
 
 

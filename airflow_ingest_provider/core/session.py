@@ -118,6 +118,15 @@ def transaction_id(conn: sa.Connection) -> int:
     return int(conn.scalar(sa.text("SELECT pg_current_xact_id()::text")) or 0)
 
 
+def diagnosis(error: Exception, field: str) -> str | None:
+    """A field of what PostgreSQL says of an error, such as "message_hint", to a driver or through SQLAlchemy.
+
+    https://www.postgresql.org/docs/current/libpq-exec.html#LIBPQ-PQRESULTERRORFIELD
+    """
+    said: str | None = getattr(getattr(getattr(error, "orig", error), "diag", None), field, None)
+    return said
+
+
 def first_line(error: Exception) -> str:
     """What PostgreSQL says, to a driver or through SQLAlchemy, without the DETAIL and CONTEXT, which quote rows."""
     return str(getattr(error, "orig", error)).partition("\n")[0].strip()
@@ -160,8 +169,7 @@ def explained() -> Iterator[None]:
 
 def _is_about_locks(error: sa.exc.DBAPIError) -> bool:
     """Whether PostgreSQL's hint names the setting, which it does in every language."""
-    hint = getattr(getattr(error.orig, "diag", None), "message_hint", None)
-    return "max_locks_per_transaction" in (hint or "")
+    return "max_locks_per_transaction" in (diagnosis(error, "message_hint") or "")
 
 
 def check_left_alone(conn: sa.Connection) -> None:

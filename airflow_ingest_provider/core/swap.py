@@ -29,7 +29,7 @@ from airflow_ingest_provider.core.names import Name, default_name, free_name, te
 from airflow_ingest_provider.core.options import Options
 from airflow_ingest_provider.core.proof import Observed
 from airflow_ingest_provider.core.refusals import still_referred
-from airflow_ingest_provider.core.session import FOREIGN_KEY_VIOLATION, major_version, run, run_all, sqlstate
+from airflow_ingest_provider.core.session import FOREIGN_KEY_VIOLATION, diagnosis, major_version, run, run_all, sqlstate
 from airflow_ingest_provider.core.shape import InboundKey, TableShape
 from airflow_ingest_provider.core.steps import fitting
 
@@ -229,8 +229,7 @@ def _explained(prepared: Sequence[Prepared], replaced: Sequence[Replaced]) -> It
     except sa.exc.DBAPIError as error:
         if sqlstate(error) != _DEPENDENT_OBJECTS_STILL_EXIST:
             raise
-        diagnosis = getattr(error.orig, "diag", None)
-        detail = (diagnosis and diagnosis.message_detail) or str(error.orig)
+        detail = diagnosis(error, "message_detail") or str(error.orig)
         known_as = {one.old.name: one.table.name for one in prepared}
         known_as |= {one.name.name: one.view.name.name for one in replaced}
         for passing, name in known_as.items():
