@@ -124,10 +124,15 @@ DEFINITIONS: dict[str, tuple[Callable[[], sa.MetaData], str]] = {
 def test_a_definition_that_cannot_be_created_is_refused(
     conn: sa.Connection, make: Callable[[], sa.MetaData], problem: str
 ) -> None:
+    check_refused(conn, make(), problem)
+
+
+def check_refused(conn: sa.Connection, metadata: sa.MetaData | sa.Table, problem: str) -> None:
+    """Neither a plan nor a run takes the definition."""
     with pytest.raises(DefinitionError, match=problem):
-        ingest(conn, make(), lambda mark: [(1, None, [])])
+        ingest_plan(conn, metadata)
     with pytest.raises(DefinitionError, match=problem):
-        ingest_plan(conn, make())
+        ingest(conn, metadata, lambda mark: [(1, None, [])])
 
 
 def test_names_that_are_not_to_be_quoted_and_need_not_be_are_taken(conn: sa.Connection, other: sa.Connection) -> None:
@@ -171,16 +176,9 @@ def test_a_definition_that_postgresql_does_not_take_is_refused(
 ) -> None:
     metadata = table(sa.Column("a", type_, **options))
     expected = rf"tables? .*'t': PostgreSQL does not take the definition: {problem}"
-
-    def check() -> None:
-        with pytest.raises(DefinitionError, match=expected):
-            ingest_plan(conn, metadata)
-        with pytest.raises(DefinitionError, match=expected):
-            ingest(conn, metadata, lambda mark: [(1, None, [])])
-
-    check()
+    check_refused(conn, metadata, expected)
     other.exec_driver_sql("CREATE TABLE first (id int PRIMARY KEY); CREATE TABLE t (id int PRIMARY KEY)")
-    check()
+    check_refused(conn, metadata, expected)
     other.exec_driver_sql("DROP TABLE first, t")
 
 
@@ -196,10 +194,7 @@ def test_a_definition_that_sqlalchemy_makes_no_sql_of_is_refused(
     conn: sa.Connection, other: sa.Connection, make: Callable[[], sa.MetaData]
 ) -> None:
     expected = r"tables? .*'t': SQLAlchemy makes no SQL of the definition: "
-    with pytest.raises(DefinitionError, match=expected):
-        ingest(conn, make(), lambda mark: [(1, None, [])])
-    with pytest.raises(DefinitionError, match=expected):
-        ingest_plan(conn, make())
+    check_refused(conn, make(), expected)
     other.exec_driver_sql("CREATE TABLE first (id int PRIMARY KEY); CREATE TABLE t (id int PRIMARY KEY)")
     with pytest.raises(DefinitionError, match=expected):
         ingest_plan(conn, make())
@@ -236,10 +231,7 @@ def test_a_copied_table_whose_parts_are_called_as_those_of_the_first_is_refused(
     if not together:
         ingest(conn, first, lambda mark: [])
     taken = r"^public\.second: the name 'mine' of a constraint or index is that of one of public\.first"
-    with pytest.raises(DefinitionError, match=taken):
-        ingest_plan(conn, metadata)
-    with pytest.raises(DefinitionError, match=taken):
-        ingest(conn, metadata, lambda mark: [(1, None, [])])
+    check_refused(conn, metadata, taken)
     other.exec_driver_sql("DROP TABLE IF EXISTS first")
 
 
@@ -258,10 +250,7 @@ def test_an_index_or_constraint_whose_name_is_taken_is_refused(
     conn: sa.Connection, other: sa.Connection, parts: Callable[[], list[Any]], whose: str
 ) -> None:
     other.exec_driver_sql("CREATE SEQUENCE mine")
-    with pytest.raises(DefinitionError, match=whose):
-        ingest_plan(conn, with_key("t", *parts()))
-    with pytest.raises(DefinitionError, match=whose):
-        ingest(conn, with_key("t", *parts()), lambda mark: [(1, None, [])])
+    check_refused(conn, with_key("t", *parts()), whose)
     other.exec_driver_sql("DROP SEQUENCE mine")
 
 
@@ -272,10 +261,7 @@ def with_enum(table: str, name: str) -> sa.Table:
 def test_a_table_that_is_called_as_a_type_is_refused(conn: sa.Connection, other: sa.Connection) -> None:
     other.exec_driver_sql("CREATE DOMAIN whole AS int")
     for table in (with_key("whole"), with_enum("status", "status")):
-        with pytest.raises(DefinitionError, match=rf"'{table.name}' would be that of two types"):
-            ingest_plan(conn, table)
-        with pytest.raises(DefinitionError, match=rf"'{table.name}' would be that of two types"):
-            ingest(conn, table, lambda mark: [(1, None, [])])
+        check_refused(conn, table, f"'{table.name}' would be that of two types")
     other.exec_driver_sql("DROP DOMAIN whole")
 
 
@@ -289,11 +275,7 @@ def test_a_table_may_be_called_as_an_enum_that_is_stored_as_text(conn: sa.Connec
 def test_a_new_enum_type_that_is_called_as_a_relation_is_refused(conn: sa.Connection, other: sa.Connection) -> None:
     ingest(conn, with_key("status"), lambda mark: [])
     for name in ("status", "_status"):  # of its rows, and of arrays of them
-        table = with_enum("status", name)
-        with pytest.raises(DefinitionError, match=f"'{name}' would be that of two types"):
-            ingest_plan(conn, table)
-        with pytest.raises(DefinitionError, match=f"'{name}' would be that of two types"):
-            ingest(conn, table, lambda mark: [(1, None, [])])
+        check_refused(conn, with_enum("status", name), f"'{name}' would be that of two types")
     other.exec_driver_sql("DROP TABLE status")
 
 
